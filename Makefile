@@ -1,0 +1,72 @@
+# The only entry point. `make` alone says what there is.
+
+PYTHON  ?= python3#     the interpreter that .venv is made from (3.11 or later)
+VENV    ?= .venv#       where the dependencies are installed
+TORCH   ?= cuda#        cuda: PyTorch as the registry has it, 4.7 GB; cpu: the small build, no GPU
+CONFIG  ?= samples/demo.yaml#  what `make run` trains
+NAME    ?= demo#        the run's name
+ARGS    ?=#             more options for `make run`, `make test` (passed on as they are)
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(strip $(TORCH))
+UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
+# What only PyTorch's CUDA build needs: left out of the lock when the CPU build is asked for.
+CUDA_ONLY := torch==|torchvision==|triton==|nvidia-|cuda-
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format type compile bench lock clean
+
+help:  ## say what there is
+	@printf 'Targets:\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nVariables (make run NAME=second ...):\n'
+	@awk -F '[?]=|#' '/^[A-Z_]+ +[?]=/ {v=$$2; gsub(/ +$$/,"",v); t=$$3; gsub(/^ +/,"",t); gsub(/ /,"",$$1); printf "  %-10s %s (%s)\n", $$1, t, v}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## install every dependency into .venv, at the locked versions and hashes
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	awk '/^[a-z0-9]/ {keep = /^uv==/} keep' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
+ifeq ($(strip $(TORCH)),cpu)
+	$(UV) pip install --torch-backend cpu $$(grep -oE '^torch(vision)?==[0-9.]+' requirements.lock)
+	awk '/^[a-z0-9]/ {keep = !/^($(CUDA_ONLY))/} keep' requirements.lock > $(VENV)/cpu.lock
+	$(UV) pip install --require-hashes --no-deps -r $(VENV)/cpu.lock
+else
+	$(UV) pip install --require-hashes --no-deps -r requirements.lock
+endif
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(STAMP)  ## train on the sample videos on this machine, register the model, upscale a clip
+	$(BIN)/fedvsr demo $(CONFIG) --name $(NAME) $(ARGS)
+
+test: $(STAMP)  ## run the unit and pipeline tests
+	$(BIN)/pytest -n 2 $(ARGS)
+
+lint: $(STAMP)  ## check style, types, import layers and the compiled pipeline
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(MAKE) --no-print-directory type
+
+format: $(STAMP)  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+type: $(STAMP)  ## check the types
+	$(BIN)/mypy
+
+compile: $(STAMP)  ## compile the pipeline into pipelines/federated_training.yaml
+	$(BIN)/python -m pipelines.federated_training
+
+bench: $(STAMP)  ## run the benchmarks, each against a named peer
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-emit-index-url --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+
+clean:  ## remove what was built; runs and data stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis local_outputs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

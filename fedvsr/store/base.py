@@ -1,0 +1,87 @@
+"""What fedvsr asks of an object store."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from fedvsr.errors import DataError
+
+
+class Store(ABC):
+    """A flat map from keys to bytes.
+
+    Keys are relative POSIX paths (``runs/demo/config.json``). A write is atomic: a reader sees the
+    whole object or none, and a writer that dies leaves nothing behind. Every method raises
+    `fedvsr.errors.StoreError` when the store fails and `fedvsr.errors.NotFoundError` when there is
+    no such object.
+    """
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """Where the store is, as `open_store` takes it."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """Returns the object's bytes."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Writes an object, replacing one that is there."""
+
+    @abstractmethod
+    def upload(self, key: str, path: Path) -> None:
+        """Writes a file's bytes as an object without holding them in memory."""
+
+    @abstractmethod
+    def local(self, key: str, digest: str) -> Path:
+        """Returns a local file with the object's bytes, whose SHA-256 is ``digest``.
+
+        The file is read-only to the caller and may be memory-mapped. A remote store downloads the
+        object once into a cache that is named by the digest.
+
+        Raises:
+            fedvsr.errors.DataError: The bytes have another digest.
+        """
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Says whether an object has that key."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Returns the object's size in bytes."""
+
+    @abstractmethod
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yields the keys that start with ``prefix``, in order."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Deletes an object; one that is not there is no error."""
+
+
+def file_digest(path: Path) -> str:
+    """Returns a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bytes_digest(data: bytes) -> str:
+    """Returns the SHA-256 of bytes in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_digest(path: Path, digest: str, name: str) -> None:
+    """Checks a file against its digest.
+
+    Raises:
+        fedvsr.errors.DataError: It has another digest.
+    """
+    found = file_digest(path)
+    if found != digest:
+        raise DataError(
+            f"{name}: expected SHA-256 {digest}, found {found}; the object was changed or cut short, "
+            "so delete it and run the step that wrote it again"
+        )
