@@ -1,0 +1,51 @@
+"""The Charbonnier loss: an absolute error that is smooth at zero."""
+
+import torch
+from torch import Tensor
+
+from fedvsr.errors import InputError
+
+
+def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Tensor:
+    """Returns mean(sqrt(d² + ε)) with d = prediction − target.
+
+    Charbonnier et al., "Two deterministic half-quadratic regularization algorithms for computed
+    imaging", ICIP 1994; the pixel term of FedVSR's local loss.
+
+    Args:
+        prediction: A floating tensor of any shape; float16 and bfloat16 are cast up to float32.
+        target: A tensor of the same shape. Both in [0, 1] by convention.
+        epsilon: The ε above, in squared units of the input: the error under which the loss is
+            quadratic is sqrt(ε).
+
+    Returns:
+        A scalar, float32 or float64. It is sqrt(ε), not 0, where the two are equal.
+
+    Raises:
+        fedvsr.errors.InputError: The shapes differ.
+    """
+    return mean_charbonnier(subtract(prediction, target), epsilon)
+
+
+def mean_charbonnier(difference: Tensor, epsilon: float) -> Tensor:
+    """Returns mean(sqrt(d² + ε)) of a difference that is at hand."""
+    return torch.sqrt(difference.square() + epsilon).mean()
+
+
+def subtract(prediction: Tensor, target: Tensor) -> Tensor:
+    """Returns prediction − target in at least float32.
+
+    Raises:
+        fedvsr.errors.InputError: The shapes differ, which a plain subtraction would broadcast.
+    """
+    if prediction.shape != target.shape:
+        raise InputError(
+            f"the loss compares tensors of one shape, but the prediction has {tuple(prediction.shape)} "
+            f"and the target {tuple(target.shape)}; look at the model's scale and output"
+        )
+    return at_least_float32(prediction) - at_least_float32(target)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Returns the tensor itself if it is float32 or float64, and a float32 copy of it if it is not."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
