@@ -48,6 +48,10 @@ _TABLE: dict[str, tuple[str, ModelInfo]] = {
     info.name: (reference, info)
     for reference, info in (
         (
+            "fedvsr.models.basicvsr:BasicVSR",
+            ModelInfo("basicvsr", "bidirectional recurrent network", "Chan et al., CVPR 2021", 6_291_311),
+        ),
+        (
             "fedvsr.models.bicubic:Bicubic",
             ModelInfo("bicubic", "bicubic interpolation, the floor every model must beat", "Keys 1981", 0),
         ),

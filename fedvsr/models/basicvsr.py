@@ -1,0 +1,122 @@
+"""BasicVSR: recurrent in both directions, aligned by optical flow.
+
+Chan et al., "BasicVSR: The Search for Essential Components in Video Super-Resolution and Beyond",
+CVPR 2021. Modules are named so that the published weights load.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.spynet import SPyNet
+from fedvsr.models.warp import warp
+
+_OUTPUT_CHANNELS = 64
+_SLOPE = 0.1
+_RESIDUAL_INITIAL_SCALE = 0.1
+
+
+class BasicVSR(nn.Module):
+    """Carries features along the optical flow from the last frame to the first and back again.
+
+    Every output frame depends on all input frames. Upscales by 4 only: the architecture ends in two
+    upscalings by 2.
+
+    Args:
+        scale: 4.
+        channels: Feature channels.
+        blocks: Residual blocks a direction.
+
+    Raises:
+        fedvsr.errors.ConfigError: The scale or an option is out of range.
+    """
+
+    temporal_context = None
+    spatial_context = 32
+
+    def __init__(self, scale: int, channels: int = 64, blocks: int = 30) -> None:
+        super().__init__()
+        check_scale(scale, (4,), "basicvsr")
+        check_count("channels", channels, 1, 512)
+        check_count("blocks", blocks, 1, 100)
+        self.channels = channels
+        self.spynet = SPyNet()
+        self.backward_trunk = _Trunk(channels, blocks)
+        self.forward_trunk = _Trunk(channels, blocks)
+        self.fusion = nn.Conv2d(2 * channels, channels, 1)
+        self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+        self.upconv2 = nn.Conv2d(channels, 4 * _OUTPUT_CHANNELS, 3, padding=1)
+        self.conv_hr = nn.Conv2d(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3, padding=1)
+        self.conv_last = nn.Conv2d(_OUTPUT_CHANNELS, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
+        frames = x.unbind(1)
+        to_next, to_previous = self._flows(x)
+        backward = self._propagate(self.backward_trunk, frames[::-1], to_next[::-1])[::-1]
+        forward = self._propagate(self.forward_trunk, frames, to_previous)
+        outputs = [self._reconstruct(*each) for each in zip(frames, backward, forward, strict=True)]
+        return torch.stack(outputs, 1)
+
+    def _flows(self, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Returns the flows between neighbours: from every frame but the last to the next, and back."""
+        N, T = x.shape[:2]
+        if T == 1:
+            return (), ()
+        earlier, later = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
+        to_next = self.spynet(earlier, later)
+        to_previous = self.spynet(later, earlier)
+        shape = (N, T - 1, *to_next.shape[1:])
+        return to_next.view(shape).unbind(1), to_previous.view(shape).unbind(1)
+
+    def _propagate(
+        self, trunk: nn.Module, frames: tuple[Tensor, ...], flows: tuple[Tensor, ...]
+    ) -> list[Tensor]:
+        """Runs one direction; ``flows[i]`` leads from frame i + 1, in that direction, to frame i."""
+        N, _, h, w = frames[0].shape
+        features = [trunk(torch.cat((frames[0], frames[0].new_zeros(N, self.channels, h, w)), 1))]
+        for frame, flow in zip(frames[1:], flows, strict=True):
+            features.append(trunk(torch.cat((frame, warp(features[-1], flow)), 1)))
+        return features
+
+    def _reconstruct(self, frame: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
+        features = _activate(self.fusion(torch.cat((backward, forward), 1)))
+        features = _activate(functional.pixel_shuffle(self.upconv1(features), 2))
+        features = _activate(functional.pixel_shuffle(self.upconv2(features), 2))
+        residual: Tensor = self.conv_last(_activate(self.conv_hr(features)))
+        return residual + functional.interpolate(frame, scale_factor=4, mode="bilinear", align_corners=False)
+
+
+class _Trunk(nn.Module):
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(3 + channels, channels, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks))),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.main(x)
+        return features
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # Thirty blocks in a row stay close to the identity at first.
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight)
+            conv.weight.data.mul_(_RESIDUAL_INITIAL_SCALE)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.conv2(functional.relu(self.conv1(x)))
+        return x + residual
+
+
+def _activate(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, _SLOPE)
