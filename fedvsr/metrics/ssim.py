@@ -1,0 +1,65 @@
+"""Structural similarity."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fedvsr.metrics.frames import Channel, crop, frame_pairs
+
+_PEAK = 255.0
+_C1 = (0.01 * _PEAK) ** 2
+_C2 = (0.03 * _PEAK) ** 2
+_SIGMA = 1.5
+_RADIUS = 5
+
+
+def ssim(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], crop_border: int = 0, channel: Channel = "rgb"
+) -> NDArray[np.float64]:
+    """Returns the mean structural similarity of every frame.
+
+    Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE
+    TIP 2004: an 11 × 11 Gaussian window of σ = 1.5, K₁ = 0.01, K₂ = 0.03, a dynamic range of 255, and
+    only the positions where the window lies inside the frame. With ``rgb`` each channel counts alone and
+    the three are averaged.
+
+    Args:
+        a: (T, H, W, 3) uint8, RGB.
+        b: Of the same shape.
+        crop_border: Pixels to leave out at each of the four sides.
+        channel: ``rgb``, or ``y`` for luma alone.
+
+    Returns:
+        (T,) from −1 to 1; 1 for a frame that is the same in both.
+
+    Raises:
+        fedvsr.errors.InputError: The videos cannot be compared, or a frame is smaller than the window.
+    """
+    pairs = frame_pairs(a, b, crop_border, channel, minimum=2 * _RADIUS + 1)
+    return np.array([_frame_ssim(x, y) for x, y in pairs])
+
+
+def _frame_ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    mean_x, mean_y = _blur(x), _blur(y)
+    variance_x = _blur(x * x) - mean_x**2
+    variance_y = _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
+    return float((luminance * structure).mean())
+
+
+def _blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the Gaussian mean of (H, W, C) at the positions whose window lies inside."""
+    blurred: NDArray[np.float64] = cv2.sepFilter2D(plane, -1, _WINDOW, _WINDOW)
+    # OpenCV drops an axis of length 1.
+    return crop(blurred.reshape(plane.shape), _RADIUS)
+
+
+def _window() -> NDArray[np.float64]:
+    weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
+
+
+_WINDOW = _window()
