@@ -1,0 +1,119 @@
+"""The YAML file of `fedvsr run`: a run, where its videos are, and where results go."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from fedvsr.config.base import FieldError, Section
+from fedvsr.config.run import Name, RunConfig
+from fedvsr.errors import ConfigError
+
+
+class VideosConfig(Section):
+    """Videos below a folder."""
+
+    path: str = Field(description="a video, or a folder of videos or of frame folders")
+    pattern: str = Field("", description="take only what matches, for example train_*.mp4")
+
+
+class SplitConfig(Section):
+    """One folder of videos divided among virtual clients."""
+
+    path: str = Field(description="the folder of videos")
+    pattern: str = Field("", description="take only what matches, for example train_*.mp4")
+    count: int = Field(ge=1, description="number of clients")
+    scheme: Literal["equal", "quantity-skew", "dirichlet"] = Field(
+        "equal", description="how videos are divided"
+    )
+    alpha: float = Field(0.1, gt=0, description="skew of quantity-skew, concentration of dirichlet")
+    labels: str = Field("", description="for dirichlet: a CSV file of video,label")
+
+
+class ClientsConfig(Section):
+    """The clients of a federation on this machine: given one by one, or made by dividing a folder."""
+
+    videos: dict[Name, VideosConfig] = Field(default_factory=dict, description="each client's videos")
+    split: SplitConfig | None = Field(None, description="divide one folder among virtual clients")
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if self.videos and self.split:
+            raise FieldError("clients.split", "set", "give clients.videos or clients.split, not both")
+        return self
+
+
+class TrackingConfig(Section):
+    """Where MLflow is."""
+
+    uri: str = Field("", description="empty: MLFLOW_TRACKING_URI, or else SQLite below store")
+    experiment: str = Field("fedvsr", description="MLflow experiment")
+    registered_model: str = Field("fedvsr", description="MLflow registered model")
+
+
+class Experiment(RunConfig):
+    """A run and its surroundings."""
+
+    clients: ClientsConfig = ClientsConfig()
+    evaluation_videos: VideosConfig | None = Field(None, description="the held-out videos")
+    store: str = Field(
+        "runs", description="where runs, shards and results go: a folder or s3://BUCKET/PREFIX"
+    )
+    tracking: TrackingConfig = TrackingConfig()
+
+    def run_config(self, clients: tuple[str, ...]) -> RunConfig:
+        """Returns what the run's weights depend on, with its clients' names filled in."""
+        values = self.model_dump(include=set(RunConfig.model_fields))
+        values["federation"]["clients"] = clients
+        return RunConfig.parse(values)
+
+
+def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
+    """Reads an experiment; relative paths of videos in it are relative to the file's folder.
+
+    Args:
+        path: The YAML file.
+        overrides: Values by dotted field name that replace those of the file. Paths among them are
+            relative to the working folder.
+
+    Raises:
+        fedvsr.errors.ConfigError: The file is missing or no YAML mapping, or a value is not allowed.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError("CONFIG", str(path), f"it must be a readable file ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError("CONFIG", str(path), f"it must be a YAML file ({error})") from None
+    if not isinstance(values, dict):
+        raise ConfigError("CONFIG", str(path), "it must be a YAML mapping of fields")
+    _anchor(values, path.parent)
+    for name, value in (overrides or {}).items():
+        _put(values, name, value)
+    return Experiment.parse(values)
+
+
+def _anchor(values: dict[str, Any], folder: Path) -> None:
+    """Makes the videos' relative paths relative to the working folder."""
+    clients = values.get("clients")
+    sources = [values.get("evaluation_videos")]
+    if isinstance(clients, dict):
+        sources.append(clients.get("split"))
+        if isinstance(clients.get("videos"), dict):
+            sources.extend(clients["videos"].values())
+    for source in sources:
+        if isinstance(source, dict):
+            for key in ("path", "labels"):
+                if source.get(key) and isinstance(source[key], str):
+                    source[key] = str(folder / source[key])
+
+
+def _put(values: dict[str, Any], name: str, value: object) -> None:
+    *sections, leaf = name.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(section, inner, "it must be a mapping of fields")
+        values = inner
+    values[leaf] = value

@@ -1,0 +1,142 @@
+"""What a federated run is: everything that its final weights depend on."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+
+from fedvsr.config.base import FieldError, Section
+
+# What Kubernetes takes as a label, so that a run or client can name a Job or a namespace.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+
+
+class DataConfig(Section):
+    """How videos become training and evaluation clips."""
+
+    dataset: Name = Field("default", description="name of the shards in each client's store")
+    scale: Literal[2, 3, 4] = Field(4, description="enlargement of height and width")
+    degradation: str = Field("bi", description="how low resolution is made: bi or bd")
+    split_shots: bool = Field(True, description="cut videos where the shot changes")
+    minimum_frames: int = Field(8, ge=1, description="shots with fewer frames are left out")
+    maximum_frames: int = Field(100, ge=1, description="shots with more frames are cut into clips")
+
+    @model_validator(mode="after")
+    def _frames_in_order(self) -> Self:
+        if self.maximum_frames < self.minimum_frames:
+            raise FieldError(
+                "data.maximum_frames",
+                self.maximum_frames,
+                f"it must be at least data.minimum_frames ({self.minimum_frames})",
+            )
+        return self
+
+
+class ModelConfig(Section):
+    """Which network is trained."""
+
+    name: str = Field("fastvsr", description="a registered model, or package.module:callable")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="the model's own options")
+
+
+class TrainingConfig(Section):
+    """How a client trains in one round."""
+
+    local_steps: int = Field(0, ge=0, description="optimiser steps a round; 0: go by local_epochs")
+    local_epochs: int = Field(1, ge=1, description="passes over the client's clips a round")
+    batch_size: int = Field(2, ge=1, description="clips in a step")
+    frames: int = Field(8, ge=1, description="frames of a training clip")
+    patch_size: int = Field(
+        256, ge=8, description="height and width of a training patch, in ground-truth pixels"
+    )
+    learning_rate: float = Field(4e-4, gt=0, description="Adam's learning rate")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first decay rate")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second decay rate")
+    lambda_vsr: float = Field(1.0, ge=0, description="weight of the Charbonnier loss")
+    lambda_hf: float = Field(
+        1.0, ge=0, description="weight of the high-frequency loss, for strategies that use it"
+    )
+    epsilon: float = Field(1e-9, gt=0, description="Charbonnier's epsilon")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast, on a GPU that has it"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(
+        0, ge=0, description="CPU threads; 0: PyTorch's choice. Part of what makes weights repeatable"
+    )
+
+
+class StrategyConfig(Section):
+    """How the federation learns from its clients."""
+
+    name: str = Field("fedvsr", description="a registered strategy")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="the strategy's own options")
+
+
+class FederationConfig(Section):
+    """Who trains, for how long, and how many must deliver."""
+
+    rounds: int = Field(10, ge=1, description="rounds of training and aggregation")
+    clients: tuple[Name, ...] = Field((), description="the clients; empty: those of the clients section")
+    clients_per_round: int = Field(0, ge=0, description="clients drawn for a round; 0: all")
+    quorum: int = Field(1, ge=1, description="clients that must deliver for a round to count")
+    deadline_seconds: int = Field(3600, ge=1, description="how long a round waits for its clients")
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        if len(set(self.clients)) < len(self.clients):
+            raise FieldError("federation.clients", list(self.clients), "each client may be named once")
+        count = len(self.clients)
+        if count and self.clients_per_round > count:
+            raise FieldError(
+                "federation.clients_per_round",
+                self.clients_per_round,
+                f"it must be at most the number of clients ({count})",
+            )
+        selected = self.clients_per_round or count
+        if selected and self.quorum > selected:
+            raise FieldError(
+                "federation.quorum",
+                self.quorum,
+                f"it must be at most the number of clients in a round ({selected})",
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """How a round's weights are judged on the held-out clips."""
+
+    every: int = Field(1, ge=1, description="evaluate every N rounds, and the last")
+    crop_border: int = Field(0, ge=0, description="pixels left out at each border")
+    lpips: bool = Field(False, description="measure LPIPS too (needs the lpips extra)")
+
+
+class RunConfig(Section):
+    """A federated run, as runs/<name>/config.json keeps it."""
+
+    name: Name = Field(description="the run's name: submitting it again continues it")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the sampling and the batches")
+    warm_start: str = Field(
+        "", description="initial weights: empty (random), champion, models:/NAME@ALIAS, or a safetensors file"
+    )
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    strategy: StrategyConfig = StrategyConfig()
+    federation: FederationConfig = FederationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _patch_fits_scale(self) -> Self:
+        if self.training.patch_size % self.data.scale:
+            raise FieldError(
+                "training.patch_size",
+                self.training.patch_size,
+                f"it must be a multiple of data.scale ({self.data.scale})",
+            )
+        if self.training.frames > self.data.minimum_frames:
+            raise FieldError(
+                "training.frames",
+                self.training.frames,
+                f"it must be at most data.minimum_frames ({self.data.minimum_frames})",
+            )
+        return self

@@ -1,0 +1,55 @@
+"""Where PyTorch computes, and what makes it compute the same twice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from fedvsr.errors import ConfigError
+
+
+def find_device(name: str) -> torch.device:
+    """Returns the device of a configuration: ``auto`` takes the GPU where there is one.
+
+    Raises:
+        fedvsr.errors.ConfigError: There is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError("training.device", name, "it must be auto, cpu, cuda or cuda:N") from None
+    if device.type not in {"cpu", "cuda"}:
+        raise ConfigError("training.device", name, "it must be auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigError("training.device", name, f"this machine has {count} CUDA devices; use auto or cpu")
+    return device
+
+
+@contextmanager
+def repeatable(seed: int, threads: int = 0) -> Iterator[None]:
+    """Makes what PyTorch computes inside a function of the seed, and restores its state afterwards.
+
+    On a CPU the results are the same bytes for the same seed and number of threads. On a GPU the
+    choice of algorithms is fixed, and the few that have no deterministic version (the gradient of
+    grid_sample among them) may differ in the last bits.
+
+    Args:
+        seed: Seed of PyTorch's generators.
+        threads: CPU threads; 0 leaves them as they are.
+    """
+    before = torch.get_num_threads()
+    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            torch.backends.cudnn.benchmark = benchmark
+            torch.backends.cudnn.deterministic = deterministic

@@ -1,0 +1,226 @@
+"""The server's part in a round: from the updates that lie there to new global weights."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedvsr.errors import DataError, NotFoundError, QuorumError, UpdateError, WeightsError
+from fedvsr.federation import layout
+from fedvsr.federation.prepare import load_run
+from fedvsr.federation.records import (
+    ClientOutcome,
+    Outcome,
+    OutcomesRecord,
+    Participant,
+    PlanRecord,
+    ReportRecord,
+    RoundRecord,
+    read_record,
+    write_record,
+)
+from fedvsr.store.base import Store, bytes_digest
+from fedvsr.strategies.base import Contribution, RoundContext
+from fedvsr.strategies.registry import build_strategy
+from fedvsr.strategies.updates import Updates
+from fedvsr.weights import TensorSpec, WeightsFile, check_fit, serialize, specs_of
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """A client's update that was looked through and found good."""
+
+    report: ReportRecord
+    update: Path
+    extra: Path | None
+
+
+def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
+    """Aggregates a round's updates and writes the new global weights and the round's record.
+
+    Every update is validated before anything is aggregated; one that is refused counts as not
+    delivered and its reason is in the record. The result is a function of the updates, not of the
+    order in which they came. Where the round has ended already, its record is returned.
+
+    Args:
+        store: The federation's store.
+        run: The run's name.
+        round: The round, whose plan exists.
+
+    Raises:
+        fedvsr.errors.QuorumError: Fewer clients delivered than the quorum.
+    """
+    try:
+        return read_record(store, layout.round_record(run, round), RoundRecord)
+    except NotFoundError:
+        pass
+    start = time.perf_counter()
+    plan = read_record(store, layout.plan(run, round), PlanRecord)
+    config = load_run(store, run).config
+    base = _open(store, layout.global_weights(run, round - 1), plan.base_digest)
+    outcomes, training_seconds = _outcomes(store, plan)
+    deliveries: dict[str, _Delivery] = {}
+    for client in sorted(plan.clients):
+        try:
+            deliveries[client] = check_update(store, plan, client, base.specs)
+            outcomes[client] = ClientOutcome(
+                client=client, outcome=Outcome.OK, seconds=outcomes[client].seconds
+            )
+        except NotFoundError:
+            # What the training step saw says why there is nothing.
+            continue
+        except UpdateError as error:
+            outcomes[client] = ClientOutcome(client=client, outcome=Outcome.REFUSED, reason=error.reason)
+    _check_quorum(plan, outcomes, len(deliveries))
+
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
+    tensors = base.load()
+    contributions = tuple(
+        Contribution(client, each.report.loss, each.report.clips, each.report.steps)
+        for client, each in deliveries.items()
+    )
+    state = {}
+    if plan.strategy_digest:
+        state = _open(store, layout.strategy_state(run, round - 1), plan.strategy_digest).load()
+    aggregate = strategy.aggregate(
+        tensors,
+        Updates({client: each.update for client, each in deliveries.items()}),
+        Updates({client: each.extra for client, each in deliveries.items() if each.extra}),
+        contributions,
+        RoundContext(round, plan.rounds, len(config.federation.clients)),
+        state,
+    )
+    problem = check_fit(specs_of(aggregate.tensors), base.specs)
+    if problem:
+        raise WeightsError(f"strategy {strategy.name!r} returned weights that do not fit: {problem}")
+    weights = serialize(aggregate.tensors)
+    store.write(layout.global_weights(run, round), weights)
+    carried = serialize(aggregate.state) if aggregate.state else b""
+    if carried:
+        store.write(layout.strategy_state(run, round), carried)
+    reports = [each.report for each in deliveries.values()]
+    record = RoundRecord(
+        run=run,
+        round=round,
+        strategy=strategy.name,
+        base_digest=plan.base_digest,
+        global_digest=bytes_digest(weights),
+        strategy_digest=bytes_digest(carried) if carried else None,
+        participants=tuple(
+            Participant(
+                client=report.client,
+                loss=report.loss,
+                clips=report.clips,
+                steps=report.steps,
+                samples=report.samples,
+                seconds=report.seconds,
+                weight=aggregate.weights.get(report.client),
+                dataset_digest=report.dataset_digest,
+            )
+            for report in reports
+        ),
+        outcomes=tuple(outcomes[client] for client in plan.clients),
+        diagnostics=aggregate.diagnostics,
+        bytes_up=sum(report.update_bytes + report.extra_bytes for report in reports),
+        bytes_down=sum(report.downloaded_bytes for report in reports),
+        seconds={"train": training_seconds, "aggregate": time.perf_counter() - start},
+    )
+    write_record(store, layout.round_record(run, round), record)
+    return record
+
+
+def check_update(store: Store, plan: PlanRecord, client: str, expected: dict[str, TensorSpec]) -> _Delivery:
+    """Looks a client's update through, tensor by tensor.
+
+    Args:
+        store: The federation's store.
+        plan: The round's plan.
+        client: The client.
+        expected: Shape and dtype of each tensor of the global weights.
+
+    Raises:
+        fedvsr.errors.NotFoundError: It has delivered nothing.
+        fedvsr.errors.UpdateError: What it delivered is refused: for another run, round, client or
+            base; truncated or changed; a tensor missing, unknown, of another shape or dtype, or not
+            finite.
+    """
+
+    def refuse(reason: str) -> UpdateError:
+        return UpdateError(client, plan.round, reason)
+
+    key = layout.report(plan.run, plan.round, client)
+    data = store.read(key)
+    try:
+        report = ReportRecord.from_bytes(data, key)
+    except DataError as error:
+        raise refuse(str(error)) from None
+    for field, want in (
+        ("run", plan.run),
+        ("round", plan.round),
+        ("client", client),
+        ("base_digest", plan.base_digest),
+    ):
+        found = getattr(report, field)
+        if found != want:
+            raise refuse(f"its report names {field} {found}, this round's is {want}")
+    update = _fetch(store, layout.update(plan.run, plan.round, client), report.update_digest, refuse)
+    extra = None
+    if report.extra_digest:
+        extra = _fetch(store, layout.update_extra(plan.run, plan.round, client), report.extra_digest, refuse)
+    try:
+        file = WeightsFile(update, "its update")
+        problem = check_fit(file.specs, expected) or _first_not_finite(file)
+        if extra and not problem:
+            problem = _first_not_finite(WeightsFile(extra, "its strategy tensors"))
+    except WeightsError as error:
+        raise refuse(str(error)) from None
+    if problem:
+        raise refuse(problem)
+    return _Delivery(report, update, extra)
+
+
+def _fetch(store: Store, key: str, digest: str, refuse: Callable[[str], UpdateError]) -> Path:
+    try:
+        return store.local(key, digest)
+    except (DataError, NotFoundError) as error:
+        raise refuse(str(error)) from None
+
+
+def _first_not_finite(file: WeightsFile) -> str | None:
+    for name, array in file.tensors():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            count = int(np.count_nonzero(~np.isfinite(array)))
+            return f"tensor {name!r}: expected finite values, found {count} that are not"
+    return None
+
+
+def _open(store: Store, key: str, digest: str) -> WeightsFile:
+    return WeightsFile(store.local(key, digest), f"{store.uri}/{key}")
+
+
+def _outcomes(store: Store, plan: PlanRecord) -> tuple[dict[str, ClientOutcome], float]:
+    """What the training step recorded; a client it does not mention has not started."""
+    missing = {
+        client: ClientOutcome(client=client, outcome=Outcome.FAILED, reason="it delivered nothing")
+        for client in plan.clients
+    }
+    try:
+        record = read_record(store, layout.outcomes(plan.run, plan.round), OutcomesRecord)
+    except NotFoundError:
+        return missing, 0.0
+    return missing | {each.client: each for each in record.outcomes}, record.seconds
+
+
+def _check_quorum(plan: PlanRecord, outcomes: dict[str, ClientOutcome], delivered: int) -> None:
+    if delivered >= plan.quorum:
+        return
+    rows = "\n".join(
+        f"  {each.client}: {each.outcome}{f' ({each.reason})' if each.reason else ''}"
+        for each in outcomes.values()
+    )
+    raise QuorumError(
+        f"round {plan.round} of {plan.run!r}: {delivered} of {len(plan.clients)} clients delivered, "
+        f"the quorum is {plan.quorum}; mend the clients and continue the run:\n{rows}"
+    )

@@ -1,0 +1,161 @@
+"""A client's part in a round: from the plan and the global weights to an update and a report."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from fedvsr.config.run import RunConfig
+from fedvsr.device import find_device, repeatable
+from fedvsr.errors import NotFoundError, RecordError
+from fedvsr.federation import layout
+from fedvsr.federation.clips import dataset_digest, open_clips
+from fedvsr.federation.prepare import load_run
+from fedvsr.federation.records import PlanRecord, ReportRecord, read_record, write_record
+from fedvsr.federation.sampling import derived_seed
+from fedvsr.models.registry import build_model
+from fedvsr.models.state import load_state, state_of
+from fedvsr.progress import Progress
+from fedvsr.store.base import Store, bytes_digest
+from fedvsr.store.workspace import Workspace
+from fedvsr.strategies.base import LocalTerm
+from fedvsr.strategies.registry import build_strategy
+from fedvsr.training.batches import batches, step_count
+from fedvsr.training.local import TrainingSummary, train_locally
+from fedvsr.training.objective import Objective
+from fedvsr.video.patches import PatchSampler
+from fedvsr.weights import Array, WeightsFile, serialize
+
+
+def train_client(
+    workspace: Workspace, run: str, round: int, client: str, progress: Progress | None = None
+) -> ReportRecord:
+    """Trains the global model on a client's clips and writes its update and report.
+
+    Where the client has delivered for this round already, its report is returned and nothing is
+    trained. Otherwise the update is a function of the run, the round and the client's shards.
+
+    Args:
+        workspace: The federation's store and the client's.
+        run: The run's name.
+        round: The round, whose plan exists.
+        client: The client's name, in the plan.
+        progress: Shows the local steps.
+
+    Raises:
+        fedvsr.errors.FedVSRError: The client cannot train: no shards, clips too short, weights that
+            are not what the plan says, a loss that is not finite.
+    """
+    federation, own = workspace.federation(), workspace.client(client)
+    plan = read_record(federation, layout.plan(run, round), PlanRecord)
+    if client not in plan.clients:
+        raise RecordError(f"client {client!r} is not in the plan of round {round} of {run!r}")
+    delivered = _delivered(federation, plan, client)
+    if delivered:
+        return delivered
+    config = load_run(federation, run).config
+    folder = layout.training_clips(config.data.dataset)
+    clips = open_clips(own, folder, config.data)
+    training = config.training
+    seed = derived_seed(run, config.seed, round, client)
+    sampler = PatchSampler(
+        clips,
+        frames=training.frames,
+        patch_size=training.patch_size,
+        batch_size=training.batch_size,
+        seed=seed,
+    )
+    base = _fetch(federation, layout.global_weights(run, round - 1), plan.base_digest)
+    shared: dict[str, Array] = {}
+    if plan.strategy_digest:
+        shared = _fetch(federation, layout.strategy_state(run, round - 1), plan.strategy_digest)
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
+    device = find_device(training.device)
+    with repeatable(seed, training.threads):
+        model = build_model(config.model.name, config.data.scale, config.model.options)
+        load_state(model, base, f"global weights of round {round - 1}")
+        model.to(device)
+        kept = _client_state(own, run, round) if strategy.stateful else {}
+        term: LocalTerm = strategy.make_local_term(model, shared, kept)
+        summary = _train(config, sampler, model, term, strategy.high_frequency_loss, device, progress)
+        result = term.finish()
+        update = serialize(state_of(model))
+    if result.kept:
+        own.write(layout.client_state(run, round), serialize(result.kept))
+    extra = serialize(result.sent) if result.sent else b""
+    if extra:
+        federation.write(layout.update_extra(run, round, client), extra)
+    federation.write(layout.update(run, round, client), update)
+    report = ReportRecord(
+        run=run,
+        round=round,
+        client=client,
+        base_digest=plan.base_digest,
+        update_digest=bytes_digest(update),
+        update_bytes=len(update),
+        extra_digest=bytes_digest(extra) if extra else None,
+        extra_bytes=len(extra),
+        downloaded_bytes=_nbytes(base) + _nbytes(shared),
+        dataset_digest=dataset_digest(own, folder, config.data),
+        loss=summary.loss,
+        clips=len(clips),
+        steps=summary.steps,
+        samples=summary.samples,
+        seconds=summary.seconds,
+        device=str(device),
+    )
+    write_record(federation, layout.report(run, round, client), report)
+    return report
+
+
+def _train(
+    config: RunConfig,
+    sampler: PatchSampler,
+    model: nn.Module,
+    term: LocalTerm,
+    high_frequency: bool,
+    device: torch.device,
+    progress: Progress | None,
+) -> TrainingSummary:
+    training = config.training
+    objective = Objective(
+        training.lambda_vsr, training.lambda_hf if high_frequency else 0.0, training.epsilon
+    )
+    count = step_count(sampler, training)
+    with (progress or Progress()).stage("train", count) as advance:
+        return train_locally(
+            model,
+            batches(sampler, training),
+            objective,
+            term,
+            training,
+            device,
+            lambda step, loss: advance(step, f"loss {loss:.4f}"),
+        )
+
+
+def _delivered(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
+    try:
+        report = read_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
+    except NotFoundError:
+        return None
+    return report if report.base_digest == plan.base_digest else None
+
+
+def _client_state(own: Store, run: str, round: int) -> dict[str, Array]:
+    """What the strategy kept at this client after the last round before this one that it was in."""
+    earlier = [
+        key for key in own.keys(layout.client_state_folder(run)) if key < layout.client_state(run, round)
+    ]
+    if not earlier:
+        return {}
+    data = own.read(earlier[-1])
+    return WeightsFile(own.local(earlier[-1], bytes_digest(data))).load()
+
+
+def _fetch(store: Store, key: str, digest: str) -> dict[str, Array]:
+    return WeightsFile(store.local(key, digest), f"{store.uri}/{key}").load()
+
+
+def _nbytes(tensors: Mapping[str, Array]) -> int:
+    return sum(array.nbytes for array in tensors.values())

@@ -1,0 +1,112 @@
+"""Every key of the object stores.
+
+Federation's store::
+
+    evaluation-clips/<dataset>/<kind>/manifest.json   the held-out clips' shards; kind: frames, bi-x4, …
+    runs/<run>/config.json                            what the run is
+    runs/<run>/rounds/0000/global.safetensors         the initial weights
+    runs/<run>/rounds/<r>/plan.json                   who trains on what, until when
+    runs/<run>/rounds/<r>/updates/<client>/           update.safetensors, strategy.safetensors, report.json
+    runs/<run>/rounds/<r>/outcomes.json               what became of each client
+    runs/<run>/rounds/<r>/global.safetensors          the aggregated weights
+    runs/<run>/rounds/<r>/strategy.safetensors        what the strategy carries to the next round
+    runs/<run>/rounds/<r>/round.json                  the round's record: written last
+    runs/<run>/evaluation/<r>/evaluation.json         numbers; crops.png beside it: pictures
+    runs/<run>/registration.json                      the registered model version
+
+Client's store::
+
+    shards/<dataset>/<kind>/manifest.json             its clips' shards
+    runs/<run>/state/<r>.safetensors                  what a stateful strategy keeps at the client
+
+Within a folder, what is written last is what says that the rest is whole: the report after the
+update, the round's record after the weights, the manifest after the shards.
+"""
+
+# The initial weights are those "after round 0"; training rounds count from 1.
+INITIAL_ROUND = 0
+
+
+def run_folder(run: str) -> str:
+    return f"runs/{run}/"
+
+
+def config(run: str) -> str:
+    return f"runs/{run}/config.json"
+
+
+def round_folder(run: str, round: int) -> str:
+    return f"runs/{run}/rounds/{round:04d}/"
+
+
+def plan(run: str, round: int) -> str:
+    return round_folder(run, round) + "plan.json"
+
+
+def outcomes(run: str, round: int) -> str:
+    return round_folder(run, round) + "outcomes.json"
+
+
+def global_weights(run: str, round: int) -> str:
+    return round_folder(run, round) + "global.safetensors"
+
+
+def strategy_state(run: str, round: int) -> str:
+    return round_folder(run, round) + "strategy.safetensors"
+
+
+def round_record(run: str, round: int) -> str:
+    return round_folder(run, round) + "round.json"
+
+
+def updates_folder(run: str, round: int) -> str:
+    return round_folder(run, round) + "updates/"
+
+
+def update(run: str, round: int, client: str) -> str:
+    return f"{updates_folder(run, round)}{client}/update.safetensors"
+
+
+def update_extra(run: str, round: int, client: str) -> str:
+    return f"{updates_folder(run, round)}{client}/strategy.safetensors"
+
+
+def report(run: str, round: int, client: str) -> str:
+    return f"{updates_folder(run, round)}{client}/report.json"
+
+
+def evaluation(run: str, round: int) -> str:
+    return f"runs/{run}/evaluation/{round:04d}/evaluation.json"
+
+
+def crops(run: str, round: int) -> str:
+    return f"runs/{run}/evaluation/{round:04d}/crops.png"
+
+
+def registration(run: str) -> str:
+    return f"runs/{run}/registration.json"
+
+
+def client_state_folder(run: str) -> str:
+    return f"runs/{run}/state/"
+
+
+def client_state(run: str, round: int) -> str:
+    return f"{client_state_folder(run)}{round:04d}.safetensors"
+
+
+def training_clips(dataset: str) -> str:
+    return f"shards/{dataset}/"
+
+
+def evaluation_clips(dataset: str) -> str:
+    return f"evaluation-clips/{dataset}/"
+
+
+def manifest(clips: str, kind: str) -> str:
+    """The manifest of one kind of shards (``frames``, ``bi-x4``) below a clips folder."""
+    return f"{clips}{kind}/manifest.json"
+
+
+def shard(clips: str, kind: str, digest: str) -> str:
+    return f"{clips}{kind}/{digest}.safetensors"

@@ -1,0 +1,165 @@
+"""The first step of a run: its record, its initial weights, and the rounds that are left."""
+
+import fedvsr
+from fedvsr.config.run import RunConfig
+from fedvsr.device import repeatable
+from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError, WeightsError
+from fedvsr.federation import layout
+from fedvsr.federation.records import PlanRecord, RoundRecord, RunRecord, read_record, write_record
+from fedvsr.federation.sampling import select_clients
+from fedvsr.models.registry import build_model
+from fedvsr.models.state import state_of
+from fedvsr.store.base import Store, bytes_digest
+from fedvsr.strategies.registry import build_strategy
+from fedvsr.video.degradations.registry import get_degradation
+from fedvsr.weights import Tensors, check_fit, serialize, specs_of
+
+
+def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None) -> RunRecord:
+    """Writes a run's record and initial weights, or finds those of a run that was begun.
+
+    A run that was begun goes on as it is; only its number of rounds may be raised.
+
+    Args:
+        store: The federation's store.
+        config: The run, with its clients.
+        initial: Weights to start from; seeded random ones when None.
+
+    Raises:
+        fedvsr.errors.ConfigError: A value is not allowed, or differs from that of the begun run.
+        fedvsr.errors.WeightsError: The initial weights do not fit the model.
+    """
+    get_degradation(config.data.degradation)
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
+    if not config.federation.clients:
+        raise ConfigError("federation.clients", [], "name at least one client")
+    config = type(config).parse(config.model_dump())
+    begun = find_run(store, config.name)
+    if begun:
+        return _continue_run(store, begun, config)
+    with repeatable(config.seed):
+        model = build_model(config.model.name, config.data.scale, config.model.options)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ConfigError("model.name", config.model.name, "it must have parameters to train")
+    strategy.make_local_term(model, {}, {}).finish()
+    tensors: Tensors = state_of(model)
+    if initial is not None:
+        problem = check_fit(specs_of(initial), specs_of(tensors))
+        if problem:
+            raise WeightsError(
+                f"warm_start {config.warm_start!r} does not fit {config.model.name}: {problem}"
+            )
+        tensors = initial
+    data = serialize(tensors)
+    store.write(layout.global_weights(config.name, layout.INITIAL_ROUND), data)
+    record = RunRecord(
+        config=config,
+        initial_digest=bytes_digest(data),
+        parameters=sum(parameter.numel() for parameter in trainable),
+        fedvsr_version=fedvsr.__version__,
+    )
+    write_record(store, layout.config(config.name), record)
+    return record
+
+
+def find_run(store: Store, run: str) -> RunRecord | None:
+    """Returns a run's record, or None if there is no such run."""
+    try:
+        return read_record(store, layout.config(run), RunRecord)
+    except NotFoundError:
+        return None
+
+
+def load_run(store: Store, run: str) -> RunRecord:
+    """Returns a run's record; raises `fedvsr.errors.UnknownNameError` if there is no such run."""
+    record = find_run(store, run)
+    if record is None:
+        raise UnknownNameError(f"run (in {store.uri})", run, run_names(store))
+    return record
+
+
+def run_names(store: Store) -> list[str]:
+    """Returns the names of the runs in a store."""
+    suffix = "/config.json"
+    return [
+        key.removeprefix("runs/").removesuffix(suffix) for key in store.keys("runs/") if key.endswith(suffix)
+    ]
+
+
+def rounds_left(store: Store, record: RunRecord) -> list[int]:
+    """Returns the rounds that have not ended, in order."""
+    name, rounds = record.config.name, record.config.federation.rounds
+    return [round for round in range(1, rounds + 1) if not store.exists(layout.round_record(name, round))]
+
+
+def plan_round(store: Store, record: RunRecord, round: int) -> PlanRecord:
+    """Writes a round's plan, or finds it.
+
+    Raises:
+        fedvsr.errors.NotFoundError: The previous round has not ended.
+    """
+    config = record.config
+    key = layout.plan(config.name, round)
+    base, strategy_digest = digests_after(store, record, round - 1)
+    federation = config.federation
+    plan = PlanRecord(
+        run=config.name,
+        round=round,
+        rounds=federation.rounds,
+        clients=select_clients(
+            federation.clients, federation.clients_per_round, config.name, config.seed, round
+        ),
+        base_digest=base,
+        strategy_digest=strategy_digest,
+        quorum=federation.quorum,
+        deadline_seconds=federation.deadline_seconds,
+    )
+    try:
+        found = read_record(store, key, PlanRecord)
+    except NotFoundError:
+        found = None
+    if found != plan:
+        write_record(store, key, plan)
+    return plan
+
+
+def digests_after(store: Store, record: RunRecord, round: int) -> tuple[str, str | None]:
+    """Returns the digests of the global weights and of the strategy's state after a round."""
+    if round == layout.INITIAL_ROUND:
+        return record.initial_digest, None
+    ended = read_record(store, layout.round_record(record.config.name, round), RoundRecord)
+    return ended.global_digest, ended.strategy_digest
+
+
+def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecord:
+    rounds = config.federation.rounds
+    difference = _first_difference(
+        begun.config.model_dump(exclude={"federation": {"rounds"}}),
+        config.model_dump(exclude={"federation": {"rounds"}}),
+    )
+    if difference:
+        field, was, now = difference
+        raise ConfigError(
+            field, now, f"run {config.name!r} was begun with {was!r}; keep that or choose another name"
+        )
+    if rounds < begun.config.federation.rounds:
+        raise ConfigError(
+            "federation.rounds",
+            rounds,
+            f"run {config.name!r} was begun with {begun.config.federation.rounds}, which can only be raised",
+        )
+    if rounds > begun.config.federation.rounds:
+        begun = begun.model_copy(update={"config": config})
+        write_record(store, layout.config(config.name), begun)
+    return begun
+
+
+def _first_difference(was: object, now: object, path: str = "") -> tuple[str, object, object] | None:
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in was.keys() | now.keys():
+            found = _first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+            if found:
+                return found
+        return None
+    return None if was == now else (path, was, now)

@@ -1,0 +1,256 @@
+"""Every JSON record in the object stores: typed, versioned, validated on reading."""
+
+from enum import StrEnum
+from typing import ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedvsr.config.run import RunConfig
+from fedvsr.errors import RecordError
+from fedvsr.store.base import Store
+
+
+class Record(BaseModel):
+    """A frozen JSON document with a version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    what: ClassVar[str] = "record"
+
+    version: Literal[1] = 1
+
+    def to_bytes(self) -> bytes:
+        """Returns the record as indented UTF-8 JSON: the same bytes for the same record."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, key: str) -> Self:
+        """Validates a record's bytes.
+
+        Raises:
+            fedvsr.errors.RecordError: They are no JSON, or no such record of this version.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise RecordError(
+                f"{key} is no {cls.what} of version 1: {field or 'document'}: {first['msg']}; "
+                "it was written by another fedvsr or changed by hand"
+            ) from None
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
+    """Reads a record; raises NotFoundError or RecordError."""
+    return record.from_bytes(store.read(key), f"{store.uri}/{key}")
+
+
+def write_record(store: Store, key: str, record: Record) -> None:
+    """Writes a record."""
+    store.write(key, record.to_bytes())
+
+
+class RunRecord(Record):
+    """config.json: what a run is. Its digest of the initial weights makes it the run's identity."""
+
+    what: ClassVar[str] = "run record"
+
+    config: RunConfig
+    initial_digest: str
+    parameters: int = Field(description="number of trainable parameters")
+    fedvsr_version: str
+
+
+class ShardFile(BaseModel):
+    """One shard of a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    bytes: int
+    clips: tuple[str, ...]
+    frames: int
+
+
+class ManifestRecord(Record):
+    """manifest.json: the shards of one kind, made from the videos that source_digest names."""
+
+    what: ClassVar[str] = "shard manifest"
+
+    dataset: str
+    kind: str
+    source_digest: str
+    settings_digest: str
+    shards: tuple[ShardFile, ...]
+
+    @property
+    def clips(self) -> int:
+        return sum(len(shard.clips) for shard in self.shards)
+
+    @property
+    def frames(self) -> int:
+        return sum(shard.frames for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
+
+
+class PlanRecord(Record):
+    """plan.json: who trains in a round, from which weights, and for how long."""
+
+    what: ClassVar[str] = "round plan"
+
+    run: str
+    round: int
+    rounds: int
+    clients: tuple[str, ...]
+    base_digest: str
+    strategy_digest: str | None = None
+    quorum: int
+    deadline_seconds: int
+
+
+class ReportRecord(Record):
+    """report.json: what a client says of its update. The update is whole once this is there."""
+
+    what: ClassVar[str] = "client report"
+
+    run: str
+    round: int
+    client: str
+    base_digest: str
+    update_digest: str
+    update_bytes: int
+    extra_digest: str | None = None
+    extra_bytes: int = 0
+    downloaded_bytes: int
+    dataset_digest: str
+    loss: float = Field(description="mean of the training loss over the local steps")
+    clips: int = Field(description="clips in the client's shards")
+    steps: int
+    samples: int = Field(description="patches trained on")
+    seconds: float = Field(description="wall time of the training alone")
+    device: str
+
+
+class Outcome(StrEnum):
+    """What became of a client in a round."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMED_OUT = "timed-out"
+    CUT_OFF = "cut-off"
+    REFUSED = "refused"
+
+
+class ClientOutcome(BaseModel):
+    """One client's outcome, with the reason where it is not ok."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client: str
+    outcome: Outcome
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class OutcomesRecord(Record):
+    """outcomes.json: what the train step saw become of each client."""
+
+    what: ClassVar[str] = "outcomes record"
+
+    run: str
+    round: int
+    outcomes: tuple[ClientOutcome, ...]
+    seconds: float
+
+
+class Participant(BaseModel):
+    """A client whose update was aggregated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client: str
+    loss: float
+    clips: int
+    steps: int
+    samples: int
+    seconds: float
+    weight: float | None = Field(description="its share of the aggregate; None where it has none")
+    dataset_digest: str
+
+
+class RoundRecord(Record):
+    """round.json: how a round ended. The round is over once this is there."""
+
+    what: ClassVar[str] = "round record"
+
+    run: str
+    round: int
+    strategy: str
+    base_digest: str
+    global_digest: str
+    strategy_digest: str | None = None
+    participants: tuple[Participant, ...]
+    outcomes: tuple[ClientOutcome, ...]
+    diagnostics: dict[str, float] = Field(description="what the strategy says of its aggregation")
+    bytes_up: int
+    bytes_down: int
+    seconds: dict[str, float] = Field(description="wall time by phase: train, aggregate")
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        return tuple(participant.loss for participant in self.participants)
+
+
+class ClipScores(BaseModel):
+    """Means over a clip's frames: PSNR in dB, SSIM in -1..1, LPIPS (lower is better)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clip: str
+    frames: int
+    psnr_rgb: float
+    psnr_y: float
+    ssim_rgb: float
+    ssim_y: float
+    lpips: float | None = None
+
+
+class EvaluationRecord(Record):
+    """evaluation.json: weights, or bicubic interpolation, judged on the held-out clips."""
+
+    what: ClassVar[str] = "evaluation record"
+
+    run: str
+    round: int
+    model: str
+    global_digest: str
+    dataset_digest: str
+    crop_border: int
+    scores: tuple[ClipScores, ...]
+    bicubic: tuple[ClipScores, ...]
+    seconds: float
+
+    def mean(self, metric: str, *, of_bicubic: bool = False) -> float:
+        """Mean of a metric over all frames, so that a long clip counts by its length."""
+        scores = self.bicubic if of_bicubic else self.scores
+        total = sum(score.frames for score in scores)
+        return float(sum(getattr(score, metric) * score.frames for score in scores) / total)
+
+
+class RegistrationRecord(Record):
+    """registration.json: which model version a run became."""
+
+    what: ClassVar[str] = "registration record"
+
+    run: str
+    round: int
+    model: str
+    model_version: str
+    mlflow_run_id: str
+    global_digest: str

@@ -1,0 +1,33 @@
+"""Who trains in which round."""
+
+import hashlib
+
+import numpy as np
+
+
+def select_clients(clients: tuple[str, ...], count: int, run: str, seed: int, round: int) -> tuple[str, ...]:
+    """Draws a round's clients without replacement, as a function of (run, seed, round) alone.
+
+    Args:
+        clients: All clients, in any order.
+        count: How many to draw; 0 takes all.
+
+    Returns:
+        The names, sorted.
+    """
+    ordered = sorted(clients)
+    if not count or count >= len(ordered):
+        return tuple(ordered)
+    drawn = generator(run, seed, round).choice(len(ordered), size=count, replace=False)
+    return tuple(ordered[index] for index in sorted(drawn))
+
+
+def generator(run: str, seed: int, round: int, client: str = "") -> np.random.Generator:
+    """Returns the random generator of a round, or of one client in it."""
+    return np.random.default_rng(derived_seed(run, seed, round, client))
+
+
+def derived_seed(run: str, seed: int, round: int, client: str = "") -> int:
+    """Returns a seed from 0 to 2³² − 1 that is a function of its arguments on every machine."""
+    digest = hashlib.sha256(f"{run}/{seed}/{round}/{client}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")

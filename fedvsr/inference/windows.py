@@ -1,0 +1,131 @@
+"""Upscaling a stream of frames in overlapping windows and tiles, in memory that does not grow."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedvsr.errors import ConfigError
+from fedvsr.models.base import contexts
+
+Frames = NDArray[np.uint8]
+
+# Overlap of windows for a model whose output depends on all frames: what lies farther away hardly
+# matters any more, and a window cannot be endless.
+_RECURRENT_OVERLAP = 8
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """How a video is cut for the model.
+
+    Attributes:
+        frames: Frames that a window adds to the output; 0 takes the whole video at once.
+        tile: Height and width that a tile adds to the output, in input pixels; 0 takes whole frames.
+    """
+
+    frames: int = 16
+    tile: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frames < 0:
+            raise ConfigError("window", self.frames, "it must be at least 0")
+        if self.tile < 0:
+            raise ConfigError("tile", self.tile, "it must be at least 0")
+
+
+def upscale_frames(
+    model: nn.Module,
+    frames: Iterable[Frames],
+    device: torch.device,
+    settings: WindowSettings | None = None,
+) -> Iterator[Frames]:
+    """Upscales a stream of frames.
+
+    Every window and tile is given as many neighbours as the model says it looks at
+    (`fedvsr.models.base.contexts`) and keeps only its inside. For a model with finite contexts the
+    result is that of the whole video at once.
+
+    Args:
+        model: A model on the device.
+        frames: Frames (h, w, 3), uint8 RGB, all of one size.
+        device: Where to compute.
+        settings: How to cut; the defaults when None.
+
+    Yields:
+        Frames (s·h, s·w, 3), uint8 RGB, one for each that came in.
+    """
+    settings = settings or WindowSettings()
+    temporal = contexts(model).temporal
+    overlap = _RECURRENT_OVERLAP if temporal is None else temporal
+    model.eval()
+    for window, first, count in _windows(frames, settings.frames, overlap):
+        output = _upscale_window(model, window, device, settings.tile)
+        yield from output[first : first + count]
+
+
+def upscale_clip(model: nn.Module, frames: Frames, device: torch.device) -> Frames:
+    """Upscales a clip (T, h, w, 3), uint8 RGB, as a whole; returns (T, s·h, s·w, 3)."""
+    return np.stack(list(upscale_frames(model, frames, device, WindowSettings(frames=0))))
+
+
+def _windows(
+    frames: Iterable[Frames], length: int, overlap: int
+) -> Iterator[tuple[list[Frames], int, int]]:
+    """Yields windows of frames, and which of a window's outputs count: from where, how many."""
+    stream = iter(frames)
+    if not length:
+        window = list(stream)
+        if window:
+            yield window, 0, len(window)
+        return
+    before: list[Frames] = []
+    ahead = list(itertools.islice(stream, length + overlap))
+    while ahead:
+        count = min(length, len(ahead))
+        yield before + ahead, len(before), count
+        before = (before + ahead[:count])[-overlap:] if overlap else []
+        ahead = ahead[count:]
+        ahead.extend(itertools.islice(stream, length + overlap - len(ahead)))
+
+
+def _upscale_window(model: nn.Module, window: list[Frames], device: torch.device, tile: int) -> Frames:
+    batch = torch.from_numpy(np.stack(window)).to(device).permute(0, 3, 1, 2).float().div_(255).unsqueeze(0)
+    height, width = batch.shape[-2:]
+    with torch.inference_mode():
+        if not tile or (height <= tile and width <= tile):
+            return _to_frames(model(batch))
+        return _upscale_tiles(model, batch, tile)
+
+
+def _upscale_tiles(model: nn.Module, batch: Tensor, tile: int) -> Frames:
+    height, width = batch.shape[-2:]
+    around = contexts(model).spatial
+    result: Frames | None = None
+    for top, left in itertools.product(range(0, height, tile), range(0, width, tile)):
+        y0, x0 = max(0, top - around), max(0, left - around)
+        y1, x1 = min(height, top + tile + around), min(width, left + tile + around)
+        part = batch[..., y0:y1, x0:x1]
+        output = _to_frames(model(part))
+        scale = output.shape[1] // part.shape[-2]
+        if result is None:
+            result = np.empty((batch.shape[1], height * scale, width * scale, 3), np.uint8)
+        bottom, right = min(height, top + tile), min(width, left + tile)
+        result[:, top * scale : bottom * scale, left * scale : right * scale] = output[
+            :,
+            (top - y0) * scale : (bottom - y0) * scale,
+            (left - x0) * scale : (right - x0) * scale,
+        ]
+    assert result is not None
+    return result
+
+
+def _to_frames(output: Tensor) -> Frames:
+    """(1, T, 3, H, W) in about [0, 1] to (T, H, W, 3) uint8."""
+    rounded = output[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    frames: Frames = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return frames

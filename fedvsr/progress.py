@@ -1,0 +1,49 @@
+"""How long work tells where it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int, str], None]
+"""Says how far a stage is: steps done so far, and a few words about the last one."""
+
+
+class Progress:
+    """Progress that nobody looks at; a subclass shows it."""
+
+    @contextmanager
+    def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        """Opens a stage of ``total`` steps inside the one that is open; yields how to advance it."""
+        yield lambda done, text: None
+
+    def message(self, text: str) -> None:
+        """Says a line that stays."""
+
+
+class LogProgress(Progress):
+    """Progress as lines, for a log: a stage's steps in about ten lines, prefixed by its label.
+
+    Args:
+        write: Takes one line.
+    """
+
+    def __init__(self, write: Callable[[str], None] = print) -> None:
+        self._write = write
+        self._labels: list[str] = []
+
+    @contextmanager
+    def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        self._labels.append(label)
+        prefix = " › ".join(self._labels)
+        every = max(1, (total or 0) // 10)
+
+        def advance(done: int, text: str) -> None:
+            if done % every == 0 or done == total:
+                self._write(f"{prefix}: {done}{f'/{total}' if total else ''} {text}".rstrip())
+
+        try:
+            yield advance
+        finally:
+            self._labels.pop()
+
+    def message(self, text: str) -> None:
+        self._write(text)

@@ -1,0 +1,99 @@
+"""A store in a local folder."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from fedvsr.errors import NotFoundError, StoreError
+from fedvsr.store.base import Store, check_digest
+
+# A file with this suffix is being written, or its writer died: it is no object.
+_PART = ".part"
+
+
+class LocalStore(Store):
+    """Objects as files below a folder; the folder is made on the first write.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def uri(self) -> str:
+        return str(self.root)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(key, self.uri) from None
+        except OSError as error:
+            raise StoreError(f"cannot read {self._path(key)}: {error.strerror or error}") from error
+
+    def write(self, key: str, data: bytes) -> None:
+        self._replace(key, lambda file: file.write(data))
+
+    def upload(self, key: str, path: Path) -> None:
+        with path.open("rb") as source:
+            self._replace(key, lambda file: shutil.copyfileobj(source, file, 1 << 20))
+
+    def local(self, key: str, digest: str) -> Path:
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFoundError(key, self.uri)
+        check_digest(path, digest, str(path))
+        return path
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def size(self, key: str) -> int:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            raise NotFoundError(key, self.uri) from None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        # Only the folder that the prefix names is walked, not the whole store.
+        start = self.root / prefix.rpartition("/")[0]
+        files = (path for path in start.rglob("*") if path.is_file() and path.suffix != _PART)
+        keys = (path.relative_to(self.root).as_posix() for path in files)
+        yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
+
+    def _path(self, key: str) -> Path:
+        path = self.root / key
+        if not key or ".." in path.parts or not path.is_relative_to(self.root):
+            raise StoreError(f"{key!r} is not a key: keys are relative paths without '..'")
+        return path
+
+    def _replace(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
+        target = self._path(key)
+        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_PART}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {target}: {error.strerror or error}; nothing was left behind, "
+                "so make room or fix the permissions and run the step again"
+            ) from error
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)

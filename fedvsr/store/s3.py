@@ -1,0 +1,162 @@
+"""A store in an S3 bucket: the only module that imports minio."""
+
+import io
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from minio import Minio
+from minio.credentials.providers import (
+    AWSConfigProvider,
+    ChainedProvider,
+    EnvAWSProvider,
+    EnvMinioProvider,
+    IamAwsProvider,
+)
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
+
+from fedvsr.errors import ConfigError, NotFoundError, StoreError
+from fedvsr.store.base import Store, check_digest
+
+ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
+CACHE_VARIABLE = "FEDVSR_CACHE"
+# Part size of a multipart upload of unknown length; S3 takes 5 MiB to 5 GiB.
+_PART_BYTES = 16 << 20
+
+
+class S3Store(Store):
+    """Objects below a prefix of a bucket of any S3 server.
+
+    The server is ``FEDVSR_S3_ENDPOINT`` (``http://host:port``; Amazon's when unset) and the
+    credentials are those of the usual variables and files (``AWS_ACCESS_KEY_ID``,
+    ``MINIO_ACCESS_KEY``, ``~/.aws/credentials``, a pod's role). Downloads are kept in
+    ``FEDVSR_CACHE`` (``~/.cache/fedvsr``), named by their digest.
+
+    Args:
+        bucket: The bucket, which must exist.
+        prefix: What every key starts with inside the bucket; empty for the whole bucket.
+        client: The connection; made from the environment when None.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "", client: Minio | None = None) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self._client = client or _client_from_environment()
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def read(self, key: str) -> bytes:
+        with self._failures("read", key):
+            response = self._client.get_object(bucket_name=self.bucket, object_name=self._name(key))
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._failures("write", key):
+            self._client.put_object(
+                bucket_name=self.bucket,
+                object_name=self._name(key),
+                data=io.BytesIO(data),
+                length=len(data),
+            )
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._failures("write", key):
+            self._client.fput_object(
+                bucket_name=self.bucket,
+                object_name=self._name(key),
+                file_path=str(path),
+                part_size=_PART_BYTES,
+            )
+
+    def local(self, key: str, digest: str) -> Path:
+        cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
+        target = cache / digest
+        if target.is_file():
+            return target
+        part = cache / f"{digest}.{uuid.uuid4().hex}.part"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with self._failures("read", key):
+                self._client.fget_object(
+                    bucket_name=self.bucket,
+                    object_name=self._name(key),
+                    file_path=str(part),
+                    tmp_file_path=str(part) + ".download.part",
+                )
+            check_digest(part, digest, f"{self.uri}/{key}")
+            part.replace(target)
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {error.strerror or error}; make room there") from error
+        finally:
+            part.unlink(missing_ok=True)
+            Path(str(part) + ".download.part").unlink(missing_ok=True)
+        return target
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.size(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def size(self, key: str) -> int:
+        with self._failures("read", key):
+            found = self._client.stat_object(bucket_name=self.bucket, object_name=self._name(key))
+        return int(found.size or 0)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        start = len(self.prefix) + 1 if self.prefix else 0
+        with self._failures("list", prefix):
+            for found in self._client.list_objects(
+                bucket_name=self.bucket, prefix=self._name(prefix), recursive=True
+            ):
+                yield str(found.object_name)[start:]
+
+    def delete(self, key: str) -> None:
+        with self._failures("delete", key):
+            self._client.remove_object(bucket_name=self.bucket, object_name=self._name(key))
+
+    def _name(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    @contextmanager
+    def _failures(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Error as error:
+            # Without the right to list, S3 says AccessDenied for an object that does not exist.
+            if error.code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
+                raise NotFoundError(key, self.uri) from None
+            if error.code == "NoSuchBucket":
+                raise StoreError(f"no bucket {self.bucket!r} at {self._where()}; make it first") from None
+            raise StoreError(f"cannot {verb} {self.uri}/{key}: {error.code}: {error.message}") from error
+        except (MinioException, HTTPError, ValueError) as error:
+            raise StoreError(f"cannot {verb} {self.uri}/{key} at {self._where()}: {error}") from error
+
+    def _where(self) -> str:
+        return os.environ.get(ENDPOINT_VARIABLE) or "Amazon S3"
+
+
+def _client_from_environment() -> Minio:
+    endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
+    parts = urlsplit(endpoint or "https://s3.amazonaws.com")
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+        raise ConfigError(ENDPOINT_VARIABLE, endpoint, "it must be http://HOST:PORT or https://HOST")
+    return Minio(
+        endpoint=parts.netloc,
+        secure=parts.scheme == "https",
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        credentials=ChainedProvider(
+            [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), IamAwsProvider()]
+        ),
+    )

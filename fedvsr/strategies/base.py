@@ -1,0 +1,147 @@
+"""What a federated strategy is: a term at the client, and an aggregation at the server.
+
+Everything a strategy may differ in has a default here that is FedAvg's, so that a strategy's file
+holds what is its own. A strategy keeps nothing in memory between rounds: what it carries travels
+as tensors, at the server (`Aggregate.state`) and at the client (`LocalTerm.finish`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from fedvsr.strategies.averaging import weighted_mean
+from fedvsr.strategies.updates import Updates
+from fedvsr.weights import Array
+
+if TYPE_CHECKING:
+    # Aggregation runs where PyTorch is not installed.
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What the server knows of a client's update besides its tensors.
+
+    Attributes:
+        client: The client's name.
+        loss: Mean of the training loss over its local steps.
+        clips: Number of clips in its shards.
+        steps: Number of local steps it took.
+    """
+
+    client: str
+    loss: float
+    clips: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """Which round is aggregated: round 1 to ``rounds``, of ``clients`` clients in all."""
+
+    round: int
+    rounds: int
+    clients: int
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The outcome of an aggregation.
+
+    Attributes:
+        tensors: The new global weights, with the base's names, shapes and dtypes.
+        weights: Each client's share, where the strategy gives one number to a client.
+        diagnostics: Numbers about the aggregation, for the round's record and MLflow.
+        state: What the strategy carries to the next round.
+    """
+
+    tensors: dict[str, Array]
+    weights: dict[str, float] = field(default_factory=dict)
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    state: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What a local term has at the end of training.
+
+    Attributes:
+        sent: Tensors that go to the server beside the weights.
+        kept: Tensors that stay in the client's own store until its next round.
+    """
+
+    sent: dict[str, Array] = field(default_factory=dict)
+    kept: dict[str, Array] = field(default_factory=dict)
+
+
+class LocalTerm:
+    """What a strategy does during one client's local training; this one does nothing.
+
+    Args:
+        model: The model, with the global weights loaded.
+        global_state: The strategy's state at the server after the previous round.
+        client_state: What the strategy kept at this client after its last round.
+    """
+
+    def __init__(
+        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+    ) -> None:
+        self.model = model
+
+    def penalty(self, degraded: "Tensor") -> "Tensor | None":
+        """Returns a scalar to add to the loss of a batch (N, T, 3, h, w), or None."""
+        return None
+
+    def correct_gradients(self) -> None:
+        """Changes the gradients, after the backward pass and before the optimiser's step."""
+
+    def finish(self) -> LocalResult:
+        """Returns what goes to the server and what stays here."""
+        return LocalResult()
+
+
+class Strategy(ABC):
+    """A federated strategy; a subclass's constructor takes its options as keywords."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    high_frequency_loss: ClassVar[bool] = False
+    """Whether clients train with FedVSR's high-frequency loss."""
+    local_term: ClassVar[type[LocalTerm]] = LocalTerm
+    stateful: ClassVar[bool] = False
+    """Whether a client keeps tensors between rounds."""
+
+    def make_local_term(
+        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+    ) -> LocalTerm:
+        """Returns the strategy's part in one client's training."""
+        return self.local_term(model, global_state, client_state)
+
+    @abstractmethod
+    def weigh(
+        self, contributions: Iterable[Contribution], context: RoundContext
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns each client's share of the aggregate (sum 1) and diagnostics."""
+
+    def aggregate(
+        self,
+        base: Mapping[str, Array],
+        updates: Updates,
+        extras: Updates,
+        contributions: tuple[Contribution, ...],
+        context: RoundContext,
+        state: Mapping[str, Array],
+    ) -> Aggregate:
+        """Aggregates validated updates into new global weights.
+
+        Args:
+            base: The global weights that the clients started from.
+            updates: The clients' weights, in the order of their names.
+            extras: What their local terms sent.
+            contributions: What is known of each update, in the same order.
+            context: The round.
+            state: The strategy's state after the previous round.
+        """
+        weights, diagnostics = self.weigh(contributions, context)
+        return Aggregate(weighted_mean(base, updates, weights), weights, diagnostics)

@@ -1,0 +1,39 @@
+"""FedMedian (Yin et al., 2018): the median of the clients' weights, coordinate by coordinate."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedvsr.strategies.averaging import to_dtype_of
+from fedvsr.strategies.base import Aggregate, Contribution, RoundContext
+from fedvsr.strategies.fedavg import FedAvg
+from fedvsr.strategies.updates import Updates
+from fedvsr.weights import Array
+
+
+class FedMedian(FedAvg):
+    """Half of the clients may send anything without moving a coordinate out of the others' range.
+
+    An even number of clients gives the mean of the two in the middle. Integer buffers are rounded
+    to the nearest, ties to even.
+    """
+
+    name = "fedmedian"
+    description = "coordinate-wise median of the clients' weights"
+
+    def aggregate(
+        self,
+        base: Mapping[str, Array],
+        updates: Updates,
+        extras: Updates,
+        contributions: tuple[Contribution, ...],
+        context: RoundContext,
+        state: Mapping[str, Array],
+    ) -> Aggregate:
+        result: dict[str, Array] = {}
+        for name, array in base.items():
+            median = np.empty(array.size, np.float64)
+            for where, values in updates.pieces(name, array.size):
+                median[where] = np.median(values.astype(np.float64), axis=0)
+            result[name] = to_dtype_of(array, median.reshape(array.shape))
+        return Aggregate(result)

@@ -1,0 +1,85 @@
+"""FedVSR's adaptive loss-aware aggregation."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fedvsr.strategies.base import Contribution, RoundContext
+
+THRESHOLD = 0.05
+# A loss below this counts as this: 1 / l must stay finite, and no client may own the aggregate.
+_SMALLEST_LOSS = 1e-12
+
+
+@dataclass(frozen=True)
+class LossAwareWeights:
+    """The shares and how they came about.
+
+    Attributes:
+        weights: Each client's share, in the order of the losses; they sum to 1.
+        hellinger_distance: Between the loss-aware and the uniform distribution, in 0..1.
+        mixing_coefficient: How much of the loss-aware distribution is in the shares, in 0..1.
+        sharpness: The exponent s of the inverse losses.
+    """
+
+    weights: tuple[float, ...]
+    hellinger_distance: float
+    mixing_coefficient: float
+    sharpness: float
+
+
+def loss_aware_weights(
+    losses: Iterable[float], round: int, rounds: int, threshold: float = THRESHOLD
+) -> LossAwareWeights:
+    """Computes FedVSR's aggregation weights (arXiv 2503.13745, adaptive loss-aware aggregation).
+
+    With s = 1 − round/rounds and w_i ∝ (1/l_i)^s, h is the Hellinger distance between w and the
+    uniform distribution u, and the weights are (1 − c)·u + c·w, where c = 0 for h below the
+    threshold and else (h − threshold)/(1 − threshold).
+
+    A client whose loss is not finite or not positive says nothing by it. A loss ≤ 0 counts as the
+    smallest positive loss of the others, and one that is not finite as their largest; where no loss
+    is usable, all weights are equal.
+
+    Args:
+        losses: The clients' mean training losses.
+        round: The round, from 1 (0 is allowed: s = 1).
+        rounds: The number of rounds.
+        threshold: The Hellinger distance under which all clients count the same.
+    """
+    values = list(losses)
+    usable = [value for value in values if math.isfinite(value) and value > 0]
+    count = len(values)
+    uniform = 1 / count
+    sharpness = max(0.0, 1 - round / rounds)
+    if not usable:
+        return LossAwareWeights((uniform,) * count, 0.0, 0.0, sharpness)
+    guarded = [
+        max(_SMALLEST_LOSS, max(usable) if not math.isfinite(value) else min(usable) if value <= 0 else value)
+        for value in values
+    ]
+    # Losses relative to the smallest keep the powers in (0, 1].
+    smallest = min(guarded)
+    powers = [(smallest / value) ** sharpness for value in guarded]
+    total = math.fsum(powers)
+    aware = [power / total for power in powers]
+    distance = math.sqrt(0.5 * math.fsum((math.sqrt(share) - math.sqrt(uniform)) ** 2 for share in aware))
+    mixing = 0.0 if distance < threshold else (distance - threshold) / (1 - threshold)
+    weights = tuple((1 - mixing) * uniform + mixing * share for share in aware)
+    return LossAwareWeights(weights, distance, mixing, sharpness)
+
+
+def weigh_by_loss(
+    contributions: Iterable[Contribution], context: RoundContext, threshold: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Applies `loss_aware_weights` to a round: shares by client, and diagnostics."""
+    found = tuple(contributions)
+    result = loss_aware_weights((each.loss for each in found), context.round, context.rounds, threshold)
+    return (
+        {each.client: weight for each, weight in zip(found, result.weights, strict=True)},
+        {
+            "mixing_coefficient": result.mixing_coefficient,
+            "hellinger_distance": result.hellinger_distance,
+            "sharpness": result.sharpness,
+        },
+    )

@@ -1,0 +1,30 @@
+"""The batches of one client's round, read ahead of the training."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from fedvsr.config.run import TrainingConfig
+from fedvsr.video.patches import PatchBatch, PatchSampler
+
+
+def step_count(sampler: PatchSampler, training: TrainingConfig) -> int:
+    """Returns how many steps a round has for a client: as configured, or its epochs' worth."""
+    return training.local_steps or training.local_epochs * sampler.epoch_length
+
+
+def batches(sampler: PatchSampler, training: TrainingConfig) -> Iterator[PatchBatch]:
+    """Yields a round's batches in order; the next one is read while the current one is used."""
+
+    def read(step: int) -> PatchBatch:
+        if training.local_steps:
+            return sampler.batch(step)
+        return sampler.epoch_batch(*divmod(step, sampler.epoch_length))
+
+    count = step_count(sampler, training)
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as reader:
+        following: Future[PatchBatch] | None = reader.submit(read, 0)
+        for step in range(count):
+            assert following is not None
+            batch = following.result()
+            following = reader.submit(read, step + 1) if step + 1 < count else None
+            yield batch

@@ -1,0 +1,30 @@
+"""FedVSR's local loss."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedvsr.losses.charbonnier import charbonnier
+from fedvsr.losses.high_frequency import high_frequency_loss
+
+
+@dataclass(frozen=True)
+class Objective:
+    """L = λ_VSR·L_VSR + λ_HiFr·L_HiFr (arXiv 2503.13745); λ_HiFr = 0 is the plain loss.
+
+    Attributes:
+        lambda_vsr: Weight of the Charbonnier loss.
+        lambda_hf: Weight of the high-frequency loss.
+        epsilon: Charbonnier's ε, in both.
+    """
+
+    lambda_vsr: float = 1.0
+    lambda_hf: float = 1.0
+    epsilon: float = 1e-9
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Returns the loss of a batch: (N, T, 3, H, W) each, in [0, 1]; a scalar in float32."""
+        loss = self.lambda_vsr * charbonnier(prediction, target, self.epsilon)
+        if self.lambda_hf:
+            loss = loss + self.lambda_hf * high_frequency_loss(prediction, target, self.epsilon)
+        return loss
