@@ -1,0 +1,138 @@
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from fedvsr.errors import ConfigError, UnknownNameError
+from fedvsr.models import Contexts, build_model, contexts, model_info, model_names, registry
+
+
+class Nearest(nn.Module):
+    """Repeats pixels.
+
+    Only for tests.
+    """
+
+    def __init__(self, scale, times, gain=1.0):
+        super().__init__()
+        self.scale, self.gain = scale, gain
+
+    def forward(self, x):
+        return x.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2) * self.gain
+
+
+def anything(scale, **options):
+    module = nn.Identity()
+    module.options = options
+    return module
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+    module = ModuleType("their_models")
+    module.Nearest, module.anything = Nearest, anything
+    module.not_a_model = lambda scale: "text"
+    module.a_number = 3
+    monkeypatch.setitem(sys.modules, "their_models", module)
+    points = EntryPoints([EntryPoint("nearest", "their_models:Nearest", registry.ENTRY_POINT_GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+
+
+def test_our_models_are_listed_with_their_sizes():
+    assert {"bicubic", "fastvsr", "basicvsr"} <= set(model_names())
+    for name in ("bicubic", "fastvsr", "basicvsr"):
+        info = model_info(name)
+        assert info.name == name
+        assert info.description
+        assert info.source
+        assert info.parameters == sum(p.numel() for p in build_model(name, 4).parameters())
+
+
+def test_a_model_of_an_entry_point(theirs):
+    assert "nearest" in model_names()
+    assert model_info("nearest").description == "Repeats pixels."
+    model = build_model("nearest", 3, {"times": 1, "gain": 2.0})
+    assert model(torch.ones(1, 1, 3, 2, 2)).shape == (1, 1, 3, 6, 6)
+
+
+def test_a_model_by_reference(theirs):
+    model = build_model("their_models:Nearest", 2, {"times": 1})
+    assert isinstance(model, Nearest)
+    assert model_info("their_models:Nearest").description == "Repeats pixels."
+
+
+def test_a_constructor_that_takes_any_option_gets_them_all(theirs):
+    assert build_model("their_models:anything", 2, {"depth": 5}).options == {"depth": 5}
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    for function in (model_info, lambda name: build_model(name, 4)):
+        with pytest.raises(
+            UnknownNameError, match="unknown model 'fastvrs'; known: basicvsr, bicubic, fastvsr"
+        ):
+            function("fastvrs")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("no_such_package.models:Net", "No module named 'no_such_package'"),
+        ("their_models:Nothing", "Nothing"),
+        ("their_models:a_number", "int, not a callable"),
+        ("their_models:not_a_model", "returned a str"),
+        (":Net", "cannot be imported"),
+        ("their_models:", "cannot be imported"),
+    ],
+)
+def test_a_reference_that_leads_nowhere(theirs, reference, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_model(reference, 4)
+    assert caught.value.field == "model.name"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "field", "message"),
+    [
+        ("bicubic", {"depth": 3}, "model.options.depth", "the options of bicubic are: none"),
+        ("basicvsr", {"depth": 3}, "model.options.depth", "channels, blocks"),
+        ("basicvsr", {"scale": 4}, "model.options.scale", "channels, blocks"),
+        ("basicvsr", {"blocks": "many"}, "model.options.blocks", "integer from 1"),
+        ("basicvsr", {"blocks": True}, "model.options.blocks", "integer from 1"),
+        ("fastvsr", {"channels": 0}, "model.options.channels", "integer from"),
+        ("their_models:Nearest", {}, "model.options.times", "no default"),
+        ("their_models:anything", {"scale": 4}, "model.options.scale", "options"),
+    ],
+)
+def test_an_option_that_is_not_allowed(theirs, name, options, field, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_model(name, 4, options)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [("basicvsr", 2), ("basicvsr", 3), ("fastvsr", 5), ("bicubic", 1)]
+)
+def test_a_scale_that_the_model_does_not_have(name, scale):
+    with pytest.raises(ConfigError) as caught:
+        build_model(name, scale)
+    assert (caught.value.field, caught.value.value) == ("data.scale", scale)
+
+
+def test_the_seed_decides_the_weights():
+    for name in ("fastvsr", "basicvsr"):
+        options = {"channels": 4, "blocks": 1}
+        weights = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            weights.append(nn.utils.parameters_to_vector(build_model(name, 4, options).parameters()))
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[0], weights[2])
+
+
+def test_contexts():
+    assert contexts(build_model("bicubic", 2)) == Contexts(temporal=0, spatial=2)
+    assert contexts(build_model("basicvsr", 4, {"channels": 4, "blocks": 1})).temporal is None
+    assert contexts(nn.Identity()) == Contexts(temporal=None, spatial=32)
