@@ -1,0 +1,26 @@
+"""What a frame is, everywhere in `fedvsr.video`."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedvsr.errors import VideoError
+
+Frames = NDArray[np.uint8]
+"""RGB frames, uint8 in 0..255: (T, H, W, 3) for a clip, (H, W, 3) for one frame."""
+
+
+def crop_to_multiple(frames: Frames, scale: int) -> Frames:
+    """Crops frames at the bottom and right so that height and width divide by ``scale``.
+
+    This is the field's "mod crop". Returns a view, uint8 (…, H − H mod scale, W − W mod scale, 3).
+
+    Raises:
+        fedvsr.errors.VideoError: The frames are smaller than ``scale`` on a side, so nothing is left.
+    """
+    height, width = frames.shape[-3:-1]
+    if height < scale or width < scale:
+        raise VideoError(
+            f"frames of {width}×{height} pixels are smaller than the scale {scale}; "
+            "leave this video out or use a smaller scale"
+        )
+    return frames[..., : height - height % scale, : width - width % scale, :]

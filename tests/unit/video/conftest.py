@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    return SAMPLES
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def noise(random) -> np.ndarray:
+    """A clip of five frames, uint8 (5, 24, 32, 3)."""
+    return random.integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def save_images():
+    """Writes RGB frames as images of the given names."""
+
+    def save(folder: Path, frames, names=None) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, frame in enumerate(frames):
+            name = names[index] if names else f"{index:08d}.png"
+            assert cv2.imwrite(str(folder / name), frame[..., ::-1])
+        return folder
+
+    return save
