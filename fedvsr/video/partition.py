@@ -1,0 +1,145 @@
+"""Sharing one collection of videos out among clients, for studies of heterogeneity."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedvsr.errors import ConfigError, UnknownNameError
+from fedvsr.video.decode import natural_key
+
+Parts = list[list[str]]
+"""For each client its videos."""
+
+
+def partition_names() -> tuple[str, ...]:
+    """Returns the names of all schemes, sorted."""
+    return tuple(sorted(_SCHEMES))
+
+
+def partition(
+    videos: Sequence[str],
+    clients: int,
+    scheme: str,
+    seed: int,
+    alpha: float = 0.1,
+    labels: Mapping[str, str] | None = None,
+) -> tuple[tuple[str, ...], ...]:
+    """Gives each video to one client and each client at least one video.
+
+    The result depends on the set of videos, not on the order they come in:
+
+    - ``equal``: contiguous shares of the sorted videos; sizes differ by at most one, the first
+      clients having more;
+    - ``quantity-skew``: contiguous shares of the sorted videos, that of client i (from 0) proportional to
+      exp(alpha·i);
+    - ``dirichlet``: for each label, the clients' shares are drawn from a symmetric Dirichlet
+      distribution (Hsu et al., "Measuring the Effects of Non-Identical Data Distribution for
+      Federated Visual Classification", 2019) and the label's videos dealt accordingly, in random order.
+
+    Shares are rounded to whole videos by the largest remainder. Each client whose share rounds to none
+    gets one video, at the cost of the client that has most at that moment (``dirichlet``: one of its
+    videos at random).
+
+    Args:
+        videos: Their names, each once.
+        clients: How many clients, at least 1 and at most as many as there are videos.
+        scheme: One of `partition_names`.
+        seed: Of the draws of ``dirichlet``, at least 0; the other schemes draw nothing.
+        alpha: How heterogeneous. ``quantity-skew``: finite, 0 being equal shares; ``dirichlet``: above
+            0, smaller being more heterogeneous; ``equal`` ignores it.
+        labels: The label of each video; ``dirichlet`` needs it.
+
+    Returns:
+        For each client the names of its videos, in natural order.
+
+    Raises:
+        fedvsr.errors.ConfigError: A setting is out of range, or a video is named twice or has no label.
+        fedvsr.errors.UnknownNameError: ``scheme`` is unknown.
+    """
+    if scheme not in _SCHEMES:
+        raise UnknownNameError("partition", scheme, _SCHEMES)
+    if not 1 <= clients <= len(videos):
+        raise ConfigError(
+            "clients.count",
+            clients,
+            f"each client needs at least one whole video, so with {len(videos)} videos "
+            f"it must be between 1 and {len(videos)}",
+        )
+    if seed < 0:
+        raise ConfigError("seed", seed, "it must be at least 0")
+    ordered = sorted(set(videos), key=natural_key)
+    if len(ordered) < len(videos):
+        twice = next(video for video in ordered if videos.count(video) > 1)
+        raise ConfigError("videos", twice, "each video may be named only once")
+    parts = _SCHEMES[scheme](ordered, clients, seed, alpha, labels)
+    return tuple(tuple(sorted(part, key=natural_key)) for part in parts)
+
+
+def _equal(
+    videos: list[str], clients: int, seed: int, alpha: float, labels: Mapping[str, str] | None
+) -> Parts:
+    return _contiguous(videos, _round_shares(np.ones(clients), len(videos)))
+
+
+def _quantity_skew(
+    videos: list[str], clients: int, seed: int, alpha: float, labels: Mapping[str, str] | None
+) -> Parts:
+    if not np.isfinite(alpha):
+        raise ConfigError("clients.alpha", alpha, "it must be a finite number")
+    exponents = alpha * np.arange(clients)
+    # Only ratios matter; with the largest exponent at 0 none overflows.
+    counts = _round_shares(np.exp(exponents - exponents.max()), len(videos))
+    while (counts == 0).any():
+        counts[np.argmax(counts)] -= 1
+        counts[np.argmin(counts)] += 1
+    return _contiguous(videos, counts)
+
+
+def _dirichlet(
+    videos: list[str], clients: int, seed: int, alpha: float, labels: Mapping[str, str] | None
+) -> Parts:
+    if not 0 < alpha < float("inf"):
+        raise ConfigError("clients.alpha", alpha, "it must be a finite number above 0")
+    if labels is None:
+        raise ConfigError("clients.labels", None, "the partition 'dirichlet' needs the label of each video")
+    by_label: dict[str, list[str]] = {}
+    for video in videos:
+        if video not in labels:
+            raise ConfigError("clients.labels", video, "the partition 'dirichlet' needs this video's label")
+        by_label.setdefault(labels[video], []).append(video)
+    random = np.random.default_rng(seed)
+    parts: Parts = [[] for _ in range(clients)]
+    for label in sorted(by_label):
+        shuffled = [by_label[label][index] for index in random.permutation(len(by_label[label]))]
+        counts = _round_shares(random.dirichlet(np.full(clients, alpha)), len(shuffled))
+        for part, share in zip(parts, _contiguous(shuffled, counts), strict=True):
+            part.extend(share)
+    for part in parts:
+        if not part:
+            largest = max(parts, key=len)
+            part.append(largest.pop(int(random.integers(len(largest)))))
+    return parts
+
+
+def _round_shares(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Rounds shares to counts that sum to ``total``, by the largest remainder; ties go to the first."""
+    quotas = shares / shares.sum() * total
+    counts: NDArray[np.int64] = np.floor(quotas).astype(np.int64)
+    left = total - int(counts.sum())
+    counts[np.argsort(counts - quotas, kind="stable")[:left]] += 1
+    return counts
+
+
+def _contiguous(videos: list[str], counts: NDArray[np.int64]) -> Parts:
+    ends = np.cumsum(counts)
+    return [videos[end - count : end] for count, end in zip(counts, ends, strict=True)]
+
+
+_Scheme = Callable[[list[str], int, int, float, Mapping[str, str] | None], Parts]
+
+_SCHEMES: dict[str, _Scheme] = {
+    "equal": _equal,
+    "quantity-skew": _quantity_skew,
+    "dirichlet": _dirichlet,
+}

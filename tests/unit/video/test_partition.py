@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedvsr.errors import ConfigError, UnknownNameError
+from fedvsr.video.partition import partition, partition_names
+
+VIDEOS = [f"clip{index}.mp4" for index in range(20)]
+LABELS = {video: "day" if index < 10 else "night" for index, video in enumerate(VIDEOS)}
+
+
+@st.composite
+def settings_of_partitions(draw):
+    count = draw(st.integers(1, 60))
+    videos = [f"{index}.mp4" for index in range(count)]
+    return {
+        "videos": videos,
+        "clients": draw(st.integers(1, count)),
+        "scheme": draw(st.sampled_from(partition_names())),
+        "seed": draw(st.integers(0, 2**32)),
+        "alpha": draw(st.floats(1e-3, 100)),
+        "labels": {video: draw(st.sampled_from("abc")) for video in videos},
+    }
+
+
+@settings(max_examples=80)
+@given(arguments=settings_of_partitions())
+def test_each_video_goes_to_one_client_and_each_client_has_one(arguments):
+    parts = partition(**arguments)
+    assert len(parts) == arguments["clients"]
+    assert all(parts)
+    assert sorted(video for part in parts for video in part) == sorted(arguments["videos"])
+
+
+@given(arguments=settings_of_partitions(), shuffle=st.randoms())
+def test_the_order_of_the_videos_changes_nothing(arguments, shuffle):
+    parts = partition(**arguments)
+    shuffle.shuffle(arguments["videos"])
+    assert partition(**arguments) == parts
+
+
+@given(count=st.integers(1, 300), clients=st.integers(1, 300))
+def test_equal_shares_differ_by_at_most_one_and_are_contiguous(count, clients):
+    clients = min(clients, count)
+    videos = [f"{index:03d}.mp4" for index in range(count)]
+    parts = partition(videos, clients, "equal", seed=0)
+    assert {len(part) for part in parts} <= {count // clients, count // clients + 1}
+    assert [video for part in parts for video in part] == videos
+
+
+@given(count=st.integers(1, 300), clients=st.integers(1, 40), alpha=st.floats(1e-3, 1000))
+def test_quantity_skew_grows_with_the_client(count, clients, alpha):
+    clients = min(clients, count)
+    videos = [f"{index:03d}.mp4" for index in range(count)]
+    parts = partition(videos, clients, "quantity-skew", seed=0, alpha=alpha)
+    counts = [len(part) for part in parts]
+    assert counts == sorted(counts)
+    assert [video for part in parts for video in part] == videos
+
+
+def test_quantity_skew_is_proportional_to_the_exponential():
+    videos = [f"{index:05d}" for index in range(10_000)]
+    parts = partition(videos, 40, "quantity-skew", seed=0, alpha=0.1)
+    expected = np.exp(0.1 * np.arange(40))
+    expected *= 10_000 / expected.sum()
+    assert np.abs([len(part) - share for part, share in zip(parts, expected, strict=True)]).max() <= 1
+
+
+def test_quantity_skew_without_skew_is_equal_shares():
+    assert partition(VIDEOS, 6, "quantity-skew", seed=0, alpha=0) == partition(VIDEOS, 6, "equal", seed=0)
+
+
+def test_dirichlet_separates_labels_when_alpha_is_small_and_mixes_when_it_is_large():
+    videos = [f"{index}.mp4" for index in range(400)]
+    labels = {video: "abcd"[index % 4] for index, video in enumerate(videos)}
+
+    def most_common_share(alpha):
+        parts = partition(videos, 4, "dirichlet", seed=3, alpha=alpha, labels=labels)
+        shares = []
+        for part in parts:
+            of_part = [labels[video] for video in part]
+            shares.append(max(of_part.count(label) for label in "abcd") / len(part))
+        return np.mean(shares)
+
+    assert most_common_share(1000) < 0.4 < 0.6 < most_common_share(0.05)
+
+
+def test_dirichlet_is_drawn_from_the_seed():
+    def draw(seed):
+        return partition(VIDEOS, 3, "dirichlet", seed=seed, alpha=1.0, labels=LABELS)
+
+    assert draw(1) == draw(1)
+    assert len({draw(seed) for seed in range(5)}) > 1
+
+
+def test_videos_are_sorted_as_people_do():
+    assert partition(["b10", "b9", "a1"], 1, "equal", seed=0) == (("a1", "b9", "b10"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clients": 21}, r"clients\.count: 21 .*with 20 videos it must be between 1 and 20"),
+        ({"clients": 0}, r"clients\.count: 0"),
+        ({"seed": -1}, "seed: -1"),
+        ({"videos": [*VIDEOS, "clip3.mp4"]}, r"videos: 'clip3\.mp4'"),
+        ({"scheme": "quantity-skew", "alpha": float("nan")}, r"clients\.alpha: nan"),
+        ({"scheme": "dirichlet", "alpha": 0.0, "labels": LABELS}, r"clients\.alpha: 0\.0"),
+        ({"scheme": "dirichlet"}, r"clients\.labels: None"),
+        ({"scheme": "dirichlet", "labels": {"clip0.mp4": "day"}}, r"clients\.labels: 'clip1\.mp4'"),
+    ],
+)
+def test_settings_that_cannot_work(change, message):
+    arguments = {"videos": VIDEOS, "clients": 4, "scheme": "equal", "seed": 0} | change
+    with pytest.raises(ConfigError, match=message):
+        partition(**arguments)
+
+
+def test_an_unknown_scheme():
+    with pytest.raises(
+        UnknownNameError, match="unknown partition 'iid'; known: dirichlet, equal, quantity-skew"
+    ):
+        partition(VIDEOS, 4, "iid", seed=0)
