@@ -45,8 +45,10 @@ def find_videos(root: Path, pattern: str | None = None) -> list[Path]:
     """Finds the videos in a folder, at any depth, in natural order of their relative paths.
 
     A video is a file with a video suffix, or a folder that directly contains images and no such file
-    (beside videos, images are posters). So the layouts of REDS (``000/00000000.png``), Vimeo-90K (``00001/0001/im1.png``), Vid4 (``calendar/*.png``) and
-    UDM10 are read as they are. Names that begin with a dot are passed over.
+    (images beside videos are posters). So the layouts of REDS (``000/00000000.png``), Vimeo-90K
+    (``00001/0001/im1.png``), Vid4 (``calendar/*.png``) and
+    UDM10 (``archpeople/truth/0000.png``) are read as they are. Names that begin with a dot are
+    passed over.
 
     Args:
         root: A folder of videos, or one video.
