@@ -1,4 +1,4 @@
-"""FastVSR: a small sliding-window network of our own, for training on a CPU."""
+"""FastVSR: a small sliding-window network of our own, made to learn quickly on a CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +7,31 @@ from torch.nn import functional
 from fedvsr.models.base import check_count, check_scale
 from fedvsr.models.bicubic import upscale_bicubic
 
+_DETAIL_RADIUS = 2
+_DETAIL_GAIN = 8.0
+"""Brings the detail of natural frames to about the size of 1."""
+
+_RESIDUAL_GAIN = 0.03
+"""The size of what bicubic interpolation lacks. Adam's first steps are of one size whatever the gradient:
+with this factor they change a pixel by a few grey levels, not by half the range."""
+
+_BLOCK_INITIAL_SCALE = 0.3
+
 
 class FastVSR(nn.Module):
-    """Adds a residual that a few convolutions find in a frame and its neighbours to a bicubic upscaling.
+    """Adds to a bicubic upscaling what a few convolutions find in a frame and its two neighbours.
 
-    Each frame's features are computed once, at the input's size; a frame's features are then
-    concatenated with those of the frame before and after it (the first and last frame stand in for
-    those that are missing), refined by residual blocks, and rearranged to the output's size. The
-    last convolution starts at zero, so the untrained network is exactly `Bicubic`.
+    The network sees only detail, each frame less its local mean: brightness says nothing about what
+    interpolation lost, and convolutions learn several times faster without it. Each frame's
+    features are computed once, at the input's size; a frame's are then concatenated with those of
+    the frame before and the one after (the first and last frame stand in for those that are missing),
+    refined by residual blocks, and rearranged to the output's size. The last convolution starts
+    at zero, so the untrained network is exactly `fedvsr.models.bicubic.Bicubic`.
 
     Args:
         scale: 2, 3 or 4.
-        channels: Feature channels.
-        blocks: Residual blocks after the fusion.
+        channels: Feature channels, 4 to 256; multiples of 16 are fast.
+        blocks: Residual blocks after the fusion, 1 to 64.
 
     Raises:
         fedvsr.errors.ConfigError: The scale or an option is out of range.
@@ -27,45 +39,60 @@ class FastVSR(nn.Module):
 
     temporal_context = 1
 
-    def __init__(self, scale: int, channels: int = 32, blocks: int = 4) -> None:
+    def __init__(self, scale: int, channels: int = 32, blocks: int = 3) -> None:
         super().__init__()
         check_scale(scale, (2, 3, 4), "fastvsr")
         check_count("channels", channels, 4, 256)
         check_count("blocks", blocks, 1, 64)
         self.scale = scale
-        self.spatial_context = 2 * blocks + 5
-        self.features = nn.Conv2d(3, channels, 5, padding=2)
-        self.fusion = nn.Conv2d(3 * channels, channels, 3, padding=1)
+        self.features = _conv(3, channels, 5)
+        self.fusion = _conv(3 * channels, channels, 3)
         self.blocks = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
-        self.residual = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
-        nn.init.zeros_(self.residual.weight)
-        nn.init.zeros_(self.residual.bias)  # type: ignore[arg-type]
+        self.residual = _conv(channels, 3 * scale**2, 3, initial_scale=0.0)
+        # The radii of the local mean, the first convolution, and the 3 × 3 ones, added up.
+        self.spatial_context = _DETAIL_RADIUS + 2 + 1 + 2 * blocks + 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, s·h, s·w); overshoots are not clipped."""
+        N, T = x.shape[:2]
         frames = x.flatten(0, 1)
-        features = functional.relu(self.features(frames))
-        fused = functional.relu(
-            self.fusion(_with_neighbours(features.reshape(*x.shape[:2], *features.shape[1:])))
-        )
+        features = functional.relu(self.features(_detail(frames)))
+        neighbourhoods = _with_neighbours(features.reshape(N, T, *features.shape[1:]))
+        fused = functional.relu(self.fusion(neighbourhoods.flatten(0, 1)))
         residual = functional.pixel_shuffle(self.residual(self.blocks(fused)), self.scale)
-        upscaled = upscale_bicubic(frames, self.scale) + residual
-        return upscaled.reshape(*x.shape[:2], *upscaled.shape[1:])
+        upscaled = upscale_bicubic(frames, self.scale) + _RESIDUAL_GAIN * residual
+        return upscaled.reshape(N, T, *upscaled.shape[1:])
 
 
 class _ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = _conv(channels, channels, 3)
+        self.second = _conv(channels, channels, 3, initial_scale=_BLOCK_INITIAL_SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.second(functional.relu(self.first(x)))
         return x + residual
 
 
-def _with_neighbours(videos: Tensor) -> Tensor:
-    """Puts the previous frame's channels before every frame's and the next's behind: (N·T, 3·C, h, w)."""
-    before = torch.cat((videos[:, :1], videos[:, :-1]), 1)
-    after = torch.cat((videos[:, 1:], videos[:, -1:]), 1)
-    return torch.cat((before, videos, after), 2).flatten(0, 1)
+def _detail(frames: Tensor) -> Tensor:
+    """Returns what distinguishes every pixel from the mean of those around it, amplified."""
+    window = 2 * _DETAIL_RADIUS + 1
+    mean = functional.avg_pool2d(frames, window, 1, _DETAIL_RADIUS, count_include_pad=False)
+    return _DETAIL_GAIN * (frames - mean)
+
+
+def _with_neighbours(features: Tensor) -> Tensor:
+    """Maps (N, T, C, h, w) to (N, T, 3·C, h, w): the previous frame's channels, its own, the next one's."""
+    previous = torch.cat((features[:, :1], features[:, :-1]), 1)
+    following = torch.cat((features[:, 1:], features[:, -1:]), 1)
+    return torch.cat((previous, features, following), 2)
+
+
+def _conv(inputs: int, outputs: int, size: int, initial_scale: float = 1.0) -> nn.Conv2d:
+    """Returns a convolution that keeps the frame's size; He et al. 2015 times a factor, no bias at first."""
+    conv = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    conv.weight.data.mul_(initial_scale)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

@@ -57,7 +57,7 @@ _TABLE: dict[str, tuple[str, ModelInfo]] = {
         ),
         (
             "fedvsr.models.fastvsr:FastVSR",
-            ModelInfo("fastvsr", "small sliding-window network that trains on a CPU", "fedvsr", 117_968),
+            ModelInfo("fastvsr", "small sliding-window network that learns fast on a CPU", "fedvsr", 99_472),
         ),
     )
 }
