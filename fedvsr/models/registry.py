@@ -108,7 +108,11 @@ def build_model(name: str, scale: int, options: Mapping[str, object] | None = No
     factory = _load(name)
     options = dict(options or {})
     _check_options(name, factory, options)
-    model = factory(scale=scale, **options)
+    try:
+        model = factory(scale=scale, **options)
+    except (TypeError, ValueError) as error:
+        refused = f"{name} refused them at scale {scale} ({error})"
+        raise ConfigError(_OPTIONS_FIELD, options, refused) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(_NAME_FIELD, name, f"it returned a {type(model).__name__}, not a torch.nn.Module")
     return model

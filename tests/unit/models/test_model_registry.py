@@ -36,6 +36,7 @@ def theirs(monkeypatch):
     module.Nearest, module.anything = Nearest, anything
     module.not_a_model = lambda scale: "text"
     module.a_number = 3
+    module.strict = lambda scale, depth: nn.Conv2d(3, depth, depth - 1)
     monkeypatch.setitem(sys.modules, "their_models", module)
     points = EntryPoints([EntryPoint("nearest", "their_models:Nearest", registry.ENTRY_POINT_GROUP)])
     monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
