@@ -5,6 +5,7 @@ metadata: safetensors writes metadata in random order, and the same weights must
 bytes. What is known of the weights stands in the record that names the file and its SHA-256.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ class TensorSpec:
 
 def serialize(tensors: Tensors) -> bytes:
     """Returns the bytes of a weights file: the same bytes for the same tensors, in any order."""
-    return save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+    # Not np.ascontiguousarray, which turns a tensor without dimensions into one with one.
+    return save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
 
 
 class WeightsFile:
@@ -88,13 +90,14 @@ class WeightsFile:
         """Returns elements ``start`` to ``stop`` of a tensor that is seen as flat."""
         with self._file() as file:
             shape = self.specs[key].shape
-            if len(shape) < 2:
+            if not shape or start >= stop:
                 return np.array(file.get_tensor(key)).reshape(-1)[start:stop]
-            # Whole rows are what a slice can take without reading the tensor.
-            row = int(np.prod(shape[1:]))
-            rows = file.get_slice(key)[start // row : -(-stop // row)]
+            # Whole rows are what a slice can take without reading the tensor. What is returned is a
+            # copy, so that a piece of a long row does not keep the row.
+            row = math.prod(shape[1:])
+            rows = np.asarray(file.get_slice(key)[start // row : -(-stop // row)])
             first = start % row
-            return np.array(rows).reshape(-1)[first : first + stop - start]
+            return rows.reshape(-1)[first : first + stop - start].copy()
 
     def load(self) -> dict[str, Array]:
         """Returns every tensor in memory of its own."""
@@ -105,6 +108,8 @@ class WeightsFile:
             return safe_open(self.path, framework="numpy")
         except FileNotFoundError:
             raise WeightsError(f"{self.name}: no such file") from None
+        except OSError as error:
+            raise WeightsError(f"{self.name}: cannot be read ({error})") from error
         except SafetensorError as error:
             raise WeightsError(
                 f"{self.name}: not a whole safetensors file ({error}); fetch or write it again"
