@@ -5,13 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedvsr.errors import DataError
+from fedvsr.errors import DataError, StoreError
 
 
 class Store(ABC):
     """A flat map from keys to bytes.
 
-    Keys are relative POSIX paths (``runs/demo/config.json``). A write is atomic: a reader sees the
+    Keys are relative POSIX paths (``runs/demo/config.json``) without empty, ``.`` or ``..`` parts, so
+    that a key is one and the same object in a folder and in a bucket. A write is atomic: a reader sees the
     whole object or none, and a writer that dies leaves nothing behind. Every method raises
     `fedvsr.errors.StoreError` when the store fails and `fedvsr.errors.NotFoundError` when there is
     no such object.
@@ -60,6 +61,35 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Deletes an object; one that is not there is no error."""
+
+
+def check_key(key: str) -> str:
+    """Returns a key that is one.
+
+    Raises:
+        fedvsr.errors.StoreError: It is not.
+    """
+    if not _parts_are_names(key.split("/")):
+        raise StoreError(f"{key!r} is not a key: keys are relative paths without empty parts, '.' and '..'")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Returns what keys may start with: the beginning of a key, or nothing.
+
+    Raises:
+        fedvsr.errors.StoreError: No key starts with it.
+    """
+    *folders, start = prefix.split("/")
+    if not _parts_are_names(folders) or start in {".", ".."}:
+        raise StoreError(
+            f"{prefix!r} begins no key: keys are relative paths without empty parts, '.' and '..'"
+        )
+    return prefix
+
+
+def _parts_are_names(parts: list[str]) -> bool:
+    return all(part not in {"", ".", ".."} and "\0" not in part for part in parts)
 
 
 def file_digest(path: Path) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fedvsr.errors import NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest
+from fedvsr.store.base import Store, check_digest, check_key, check_prefix
 
-# A file with this suffix is being written, or its writer died: it is no object.
+# A hidden file with this suffix is being written, or its writer died: it is no object.
 _PART = ".part"
+# What the file system says where no file is, or where a folder is in a file's place or the reverse.
+_NO_OBJECT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class LocalStore(Store):
@@ -32,7 +34,7 @@ class LocalStore(Store):
     def read(self, key: str) -> bytes:
         try:
             return self._path(key).read_bytes()
-        except FileNotFoundError:
+        except _NO_OBJECT:
             raise NotFoundError(key, self.uri) from None
         except OSError as error:
             raise StoreError(f"cannot read {self._path(key)}: {error.strerror or error}") from error
@@ -48,36 +50,37 @@ class LocalStore(Store):
         path = self._path(key)
         if not path.is_file():
             raise NotFoundError(key, self.uri)
-        check_digest(path, digest, str(path))
+        try:
+            check_digest(path, digest, str(path))
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
         return path
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
     def size(self, key: str) -> int:
-        try:
-            return self._path(key).stat().st_size
-        except FileNotFoundError:
-            raise NotFoundError(key, self.uri) from None
+        if not self.exists(key):
+            raise NotFoundError(key, self.uri)
+        return self._path(key).stat().st_size
 
     def keys(self, prefix: str) -> Iterator[str]:
         # Only the folder that the prefix names is walked, not the whole store.
-        start = self.root / prefix.rpartition("/")[0]
-        files = (path for path in start.rglob("*") if path.is_file() and path.suffix != _PART)
+        start = self.root / check_prefix(prefix).rpartition("/")[0]
+        files = (path for path in start.rglob("*") if path.is_file() and not _is_part(path))
         keys = (path.relative_to(self.root).as_posix() for path in files)
         yield from sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         try:
-            self._path(key).unlink(missing_ok=True)
+            self._path(key).unlink()
+        except _NO_OBJECT:
+            return
         except OSError as error:
             raise StoreError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
 
     def _path(self, key: str) -> Path:
-        path = self.root / key
-        if not key or ".." in path.parts or not path.is_relative_to(self.root):
-            raise StoreError(f"{key!r} is not a key: keys are relative paths without '..'")
-        return path
+        return self.root / check_key(key)
 
     def _replace(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
         target = self._path(key)
@@ -97,3 +100,7 @@ class LocalStore(Store):
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def _is_part(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == _PART

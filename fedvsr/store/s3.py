@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import certifi
+import urllib3
 from minio import Minio
 from minio.credentials.providers import (
     AWSConfigProvider,
@@ -17,15 +19,18 @@ from minio.credentials.providers import (
     IamAwsProvider,
 )
 from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from fedvsr.errors import ConfigError, NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest
+from fedvsr.store.base import Store, check_digest, check_key, check_prefix, file_digest
 
 ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
 CACHE_VARIABLE = "FEDVSR_CACHE"
 # Part size of a multipart upload of unknown length; S3 takes 5 MiB to 5 GiB.
 _PART_BYTES = 16 << 20
+# A server that cannot be reached is an error within seconds; the library's own limit is half an hour.
+_CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
+_METADATA_SECONDS = 2.0
 
 
 class S3Store(Store):
@@ -81,7 +86,8 @@ class S3Store(Store):
     def local(self, key: str, digest: str) -> Path:
         cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
         target = cache / digest
-        if target.is_file():
+        # A cached file may have been cut short by a crash: it is looked at again, as a local store does.
+        if target.is_file() and file_digest(target) == digest:
             return target
         part = cache / f"{digest}.{uuid.uuid4().hex}.part"
         try:
@@ -118,7 +124,7 @@ class S3Store(Store):
         start = len(self.prefix) + 1 if self.prefix else 0
         with self._failures("list", prefix):
             for found in self._client.list_objects(
-                bucket_name=self.bucket, prefix=self._name(prefix), recursive=True
+                bucket_name=self.bucket, prefix=self._below(check_prefix(prefix)), recursive=True
             ):
                 yield str(found.object_name)[start:]
 
@@ -127,6 +133,9 @@ class S3Store(Store):
             self._client.remove_object(bucket_name=self.bucket, object_name=self._name(key))
 
     def _name(self, key: str) -> str:
+        return self._below(check_key(key))
+
+    def _below(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
     @contextmanager
@@ -140,6 +149,11 @@ class S3Store(Store):
             if error.code == "NoSuchBucket":
                 raise StoreError(f"no bucket {self.bucket!r} at {self._where()}; make it first") from None
             raise StoreError(f"cannot {verb} {self.uri}/{key}: {error.code}: {error.message}") from error
+        except MaxRetryError as error:
+            raise StoreError(
+                f"cannot {verb} {self.uri}/{key}: {self._where()} does not answer ({error.reason}); "
+                f"look at {ENDPOINT_VARIABLE} and the network"
+            ) from error
         except (MinioException, HTTPError, ValueError) as error:
             raise StoreError(f"cannot {verb} {self.uri}/{key} at {self._where()}: {error}") from error
 
@@ -157,6 +171,27 @@ def _client_from_environment() -> Minio:
         secure=parts.scheme == "https",
         region=os.environ.get("AWS_REGION", "us-east-1"),
         credentials=ChainedProvider(
-            [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), IamAwsProvider()]
+            [
+                EnvAWSProvider(),
+                EnvMinioProvider(),
+                AWSConfigProvider(),
+                IamAwsProvider(http_client=_connections(_METADATA_SECONDS, _METADATA_SECONDS, retries=0)),
+            ]
+        ),
+        http_client=_connections(_CONNECT_SECONDS, _READ_SECONDS, retries=3),
+    )
+
+
+def _connections(connect: float, read: float, retries: int) -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=connect, read=read),
+        maxsize=10,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        retries=urllib3.Retry(
+            total=retries,
+            connect=min(retries, 1),
+            backoff_factor=0.2,
+            status_forcelist=(500, 502, 503, 504),
         ),
     )
