@@ -1,7 +1,8 @@
 """The server's part in a round: from the updates that lie there to new global weights."""
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from fedvsr.federation.records import (
     write_record,
 )
 from fedvsr.store.base import Store, bytes_digest
-from fedvsr.strategies.base import Contribution, RoundContext
+from fedvsr.strategies.base import Contribution, RoundContext, Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates
-from fedvsr.weights import TensorSpec, WeightsFile, check_fit, serialize, specs_of
+from fedvsr.weights import Array, TensorSpec, WeightsFile, check_fit, serialize, specs_of
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,13 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     start = time.perf_counter()
     plan = read_record(store, layout.plan(run, round), PlanRecord)
     config = load_run(store, run).config
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
     base = _open(store, layout.global_weights(run, round - 1), plan.base_digest)
     outcomes, training_seconds = _outcomes(store, plan)
     deliveries: dict[str, _Delivery] = {}
     for client in sorted(plan.clients):
         try:
-            deliveries[client] = check_update(store, plan, client, base.specs)
+            deliveries[client] = check_update(store, plan, client, base.specs, strategy)
             outcomes[client] = ClientOutcome(
                 client=client, outcome=Outcome.OK, seconds=outcomes[client].seconds
             )
@@ -75,7 +77,6 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
             outcomes[client] = ClientOutcome(client=client, outcome=Outcome.REFUSED, reason=error.reason)
     _check_quorum(plan, outcomes, len(deliveries))
 
-    strategy = build_strategy(config.strategy.name, config.strategy.options)
     tensors = base.load()
     contributions = tuple(
         Contribution(client, each.report.loss, each.report.clips, each.report.steps)
@@ -92,9 +93,11 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
         RoundContext(round, plan.rounds, len(config.federation.clients)),
         state,
     )
-    problem = check_fit(specs_of(aggregate.tensors), base.specs)
+    problem = check_fit(specs_of(aggregate.tensors), base.specs) or _first_not_finite_of(
+        itertools.chain(aggregate.tensors.items(), aggregate.state.items())
+    )
     if problem:
-        raise WeightsError(f"strategy {strategy.name!r} returned weights that do not fit: {problem}")
+        raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
     weights = serialize(aggregate.tensors)
     store.write(layout.global_weights(run, round), weights)
     carried = serialize(aggregate.state) if aggregate.state else b""
@@ -131,7 +134,9 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     return record
 
 
-def check_update(store: Store, plan: PlanRecord, client: str, expected: dict[str, TensorSpec]) -> _Delivery:
+def check_update(
+    store: Store, plan: PlanRecord, client: str, expected: dict[str, TensorSpec], strategy: Strategy
+) -> _Delivery:
     """Looks a client's update through, tensor by tensor.
 
     Args:
@@ -139,6 +144,7 @@ def check_update(store: Store, plan: PlanRecord, client: str, expected: dict[str
         plan: The round's plan.
         client: The client.
         expected: Shape and dtype of each tensor of the global weights.
+        strategy: The run's strategy, which knows what else its clients send.
 
     Raises:
         fedvsr.errors.NotFoundError: It has delivered nothing.
@@ -171,9 +177,13 @@ def check_update(store: Store, plan: PlanRecord, client: str, expected: dict[str
         extra = _fetch(store, layout.update_extra(plan.run, plan.round, client), report.extra_digest, refuse)
     try:
         file = WeightsFile(update, "its update")
-        problem = check_fit(file.specs, expected) or _first_not_finite(file)
-        if extra and not problem:
-            problem = _first_not_finite(WeightsFile(extra, "its strategy tensors"))
+        sent = WeightsFile(extra, "its strategy tensors") if extra else None
+        problem = (
+            check_fit(file.specs, expected)
+            or strategy.check_sent(sent.specs if sent else {}, expected)
+            or _first_not_finite(file)
+            or (_first_not_finite(sent) if sent else None)
+        )
     except WeightsError as error:
         raise refuse(str(error)) from None
     if problem:
@@ -189,7 +199,11 @@ def _fetch(store: Store, key: str, digest: str, refuse: Callable[[str], UpdateEr
 
 
 def _first_not_finite(file: WeightsFile) -> str | None:
-    for name, array in file.tensors():
+    return _first_not_finite_of(file.tensors())
+
+
+def _first_not_finite_of(tensors: Iterable[tuple[str, Array]]) -> str | None:
+    for name, array in tensors:
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             count = int(np.count_nonzero(~np.isfinite(array)))
             return f"tensor {name!r}: expected finite values, found {count} that are not"

@@ -5,7 +5,8 @@ neither on the order of arrival nor on how many updates fit in memory.
 
 Parameters and floating-point buffers, the running statistics of batch normalisation among them,
 are averaged. Integer and boolean buffers are counters, tables or masks: the mean is rounded to the
-nearest integer, ties to even, which leaves a table that all clients share as it is.
+nearest integer, ties to even, and kept within the clients' range, which leaves a table that all
+clients share as it is, also where its numbers are too large for float64.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,24 +32,56 @@ def weighted_mean(
 
 
 def weighted_mean_by_tensor(
-    base: Mapping[str, Array], updates: Updates, weight: Callable[[str, str], float]
+    base: Mapping[str, Array],
+    updates: Updates,
+    weight: Callable[[str, str], float],
+    *,
+    server_learning_rate: float = 1.0,
 ) -> dict[str, Array]:
-    """Like `weighted_mean`, with a weight for each client and tensor name."""
+    """Like `weighted_mean`, with a weight for each client and tensor name.
+
+    Args:
+        base: The global weights.
+        updates: The clients' weights.
+        weight: The share of a client in a tensor, of their names.
+        server_learning_rate: How far floating-point tensors go from the base towards the mean.
+    """
     sums: dict[str, NDArray[np.float64]] = {
         name: np.zeros(array.shape, np.float64) for name, array in base.items()
     }
+    ranges: dict[str, tuple[Array, Array]] = {}
     for client in updates.clients:
         for name, array in updates.tensors(client):
             sums[name] += np.multiply(array, weight(client, name), dtype=np.float64)
+            if not np.issubdtype(array.dtype, np.floating):
+                lowest, highest = ranges.get(name, (array, array))
+                ranges[name] = np.minimum(lowest, array), np.maximum(highest, array)
     result: dict[str, Array] = {}
     for name in list(sums):
         # Popping keeps the float64 sums and the result from being in memory together.
-        result[name] = to_dtype_of(base[name], sums.pop(name))
+        mean = sums.pop(name)
+        if server_learning_rate != 1 and name not in ranges:
+            start = base[name].astype(np.float64)
+            mean = start + server_learning_rate * (mean - start)
+        result[name] = to_dtype_of(base[name], mean, ranges.get(name))
     return result
 
 
-def to_dtype_of(base: Array, values: NDArray[np.float64]) -> Array:
-    """Casts to the base tensor's dtype, rounding where it is an integer or boolean."""
-    if np.issubdtype(base.dtype, np.floating):
+def to_dtype_of(base: Array, values: NDArray[np.float64], within: tuple[Array, Array] | None = None) -> Array:
+    """Casts to the base tensor's dtype.
+
+    Args:
+        base: The tensor that has the dtype.
+        values: What is cast.
+        within: The smallest and largest of what ``values`` are the mean or median of, in the base's
+            dtype; needed where that is an integer or boolean, to which ``values`` are rounded.
+    """
+    if within is None:
         return values.astype(base.dtype)
-    return np.rint(values).astype(base.dtype)
+    lowest, highest = within
+    rounded = np.rint(values)
+    # float64 holds integers up to 2⁵³; beyond, and where all agree, the clients' own are taken.
+    result: Array = np.where(rounded <= lowest, lowest, highest)
+    inside = (rounded > lowest) & (rounded < highest)
+    result[inside] = rounded[inside].astype(base.dtype)
+    return result

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.updates import Updates
-from fedvsr.weights import Array
+from fedvsr.weights import Array, TensorSpec
 
 if TYPE_CHECKING:
     # Aggregation runs where PyTorch is not installed.
@@ -117,6 +117,17 @@ class Strategy(ABC):
     ) -> LocalTerm:
         """Returns the strategy's part in one client's training."""
         return self.local_term(model, global_state, client_state)
+
+    def check_sent(self, found: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
+        """Says what is wrong with what a client's local term sent, or None.
+
+        Args:
+            found: The tensors that came beside the client's weights.
+            base: Those of the global weights.
+        """
+        for name in sorted(found):
+            return f"strategy tensor {name!r}: {self.name} sends none"
+        return None
 
     @abstractmethod
     def weigh(

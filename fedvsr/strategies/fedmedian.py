@@ -32,8 +32,13 @@ class FedMedian(FedAvg):
     ) -> Aggregate:
         result: dict[str, Array] = {}
         for name, array in base.items():
-            median = np.empty(array.size, np.float64)
+            median = np.empty(array.size, array.dtype)
             for where, values in updates.pieces(name, array.size):
-                median[where] = np.median(values.astype(np.float64), axis=0)
-            result[name] = to_dtype_of(array, median.reshape(array.shape))
+                integers = not np.issubdtype(array.dtype, np.floating)
+                median[where] = to_dtype_of(
+                    array,
+                    np.median(values.astype(np.float64), axis=0),
+                    (values.min(axis=0), values.max(axis=0)) if integers else None,
+                )
+            result[name] = median.reshape(array.shape)
         return Aggregate(result)

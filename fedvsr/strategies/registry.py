@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Mapping
 
 from fedvsr.errors import ConfigError, UnknownNameError
@@ -17,6 +18,9 @@ _STRATEGIES = {
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",
 }
+
+# The types that a strategy's options have, in words.
+_KINDS = {float: "a number", str: "a string"}
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -54,5 +58,7 @@ def build_strategy(name: str, options: Mapping[str, object] | None = None) -> St
         if expected is float and isinstance(value, int) and not isinstance(value, bool):
             values[option] = float(value)
         elif not isinstance(value, expected) or isinstance(value, bool):
-            raise ConfigError(f"strategy.options.{option}", value, f"it must be a {expected.__name__}")
+            raise ConfigError(f"strategy.options.{option}", value, f"it must be {_KINDS[expected]}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"strategy.options.{option}", value, "it must be finite")
     return cls(**values)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedvsr.errors import ConfigError
-from fedvsr.strategies.averaging import to_dtype_of
+from fedvsr.strategies.averaging import weighted_mean_by_tensor
 from fedvsr.strategies.base import Aggregate, Contribution, LocalResult, LocalTerm, RoundContext
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.updates import Updates
-from fedvsr.weights import Array
+from fedvsr.weights import Array, TensorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,6 +72,18 @@ class Scaffold(FedAvg):
             )
         self.global_learning_rate = global_learning_rate
 
+    def check_sent(self, found: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
+        if not found:
+            return "the change of its control variate is missing"
+        for name, spec in sorted(found.items()):
+            weights = base.get(name)
+            if weights is None or not np.issubdtype(weights.dtype, np.floating):
+                return f"strategy tensor {name!r} belongs to no parameter of the model"
+            expected = TensorSpec(weights.shape, np.dtype(np.float32))
+            if spec != expected:
+                return f"strategy tensor {name!r}: expected {expected}, found {spec}"
+        return None
+
     def aggregate(
         self,
         base: Mapping[str, Array],
@@ -81,33 +93,25 @@ class Scaffold(FedAvg):
         context: RoundContext,
         state: Mapping[str, Array],
     ) -> Aggregate:
-        count = len(contributions)
-        weights = dict.fromkeys(updates.clients, 1 / count)
-        tensors: dict[str, Array] = {}
-        means = _means(base, updates)
-        for name, array in base.items():
-            mean = means.pop(name)
-            if np.issubdtype(array.dtype, np.floating):
-                start = array.astype(np.float64)
-                mean = start + self.global_learning_rate * (mean - start)
-            tensors[name] = to_dtype_of(array, mean)
-        sent = extras.names(extras.clients[0])
-        changes = _means({name: base[name] for name in sorted(sent)}, extras)
-        variates: dict[str, Array] = {}
-        for name, change in changes.items():
-            previous = state.get(name)
-            start = np.zeros(change.shape) if previous is None else previous.astype(np.float64)
-            # c moves by the mean change of all clients; those that did not take part changed nothing.
-            variates[name] = (start + count / context.clients * change).astype(np.float32)
-        return Aggregate(tensors, weights, {}, variates)
-
-
-def _means(like: Mapping[str, Array], updates: Updates) -> dict[str, NDArray[np.float64]]:
-    sums = {name: np.zeros(array.shape, np.float64) for name, array in like.items()}
-    for client in updates.clients:
-        for name, array in updates.tensors(client):
-            sums[name] += array.astype(np.float64)
-    return {name: total / len(updates.clients) for name, total in sums.items()}
+        share = 1 / len(contributions)
+        tensors = weighted_mean_by_tensor(
+            base, updates, lambda client, name: share, server_learning_rate=self.global_learning_rate
+        )
+        # c moves by the mean change of all clients; those that did not take part changed nothing.
+        changes: dict[str, NDArray[np.float64]] = {}
+        for client in extras.clients:
+            for name, change in extras.tensors(client):
+                changes.setdefault(name, np.zeros(change.shape, np.float64))
+                changes[name] += change.astype(np.float64)
+        variates = {name: array.astype(np.float64) for name, array in state.items()}
+        for name, total in changes.items():
+            variates[name] = variates.get(name, 0.0) + total / context.clients
+        return Aggregate(
+            tensors,
+            dict.fromkeys(updates.clients, share),
+            {},
+            {name: array.astype(np.float32) for name, array in variates.items()},
+        )
 
 
 def _like(parameter: "Tensor", value: Array | None) -> "Tensor":
