@@ -2,13 +2,10 @@
 
 import fedvsr
 from fedvsr.config.run import RunConfig
-from fedvsr.device import repeatable
 from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.records import PlanRecord, RoundRecord, RunRecord, read_record, write_record
 from fedvsr.federation.sampling import select_clients
-from fedvsr.models.registry import build_model
-from fedvsr.models.state import state_of
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.video.degradations.registry import get_degradation
@@ -29,6 +26,11 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
         fedvsr.errors.ConfigError: A value is not allowed, or differs from that of the begun run.
         fedvsr.errors.WeightsError: The initial weights do not fit the model.
     """
+    # Imported here because whoever only reads a run, the aggregation among them, needs no PyTorch.
+    from fedvsr.device import repeatable
+    from fedvsr.models.registry import build_model
+    from fedvsr.models.state import state_of
+
     get_degradation(config.data.degradation)
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     if not config.federation.clients:
@@ -157,7 +159,7 @@ def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecor
 
 def _first_difference(was: object, now: object, path: str = "") -> tuple[str, object, object] | None:
     if isinstance(was, dict) and isinstance(now, dict):
-        for key in was.keys() | now.keys():
+        for key in sorted(was.keys() | now.keys()):
             found = _first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else str(key))
             if found:
                 return found
