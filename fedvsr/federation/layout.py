@@ -17,7 +17,7 @@ Federation's store::
 Client's store::
 
     shards/<dataset>/<kind>/manifest.json             its clips' shards
-    runs/<run>/state/<r>.safetensors                  what a stateful strategy keeps at the client
+    runs/<run>/state/<identity>/<r>.safetensors       what a stateful strategy keeps at the client
 
 Within a folder, what is written last is what says that the rest is whole: the report after the
 update, the round's record after the weights, the manifest after the shards.
@@ -87,12 +87,13 @@ def registration(run: str) -> str:
     return f"runs/{run}/registration.json"
 
 
-def client_state_folder(run: str) -> str:
-    return f"runs/{run}/state/"
+def client_state_folder(run: str, identity: str) -> str:
+    """Where a client keeps its state in a run; another run of that name, before it, had another."""
+    return f"runs/{run}/state/{identity}/"
 
 
-def client_state(run: str, round: int) -> str:
-    return f"{client_state_folder(run)}{round:04d}.safetensors"
+def client_state(run: str, identity: str, round: int) -> str:
+    return f"{client_state_folder(run, identity)}{round:04d}.safetensors"
 
 
 def training_clips(dataset: str) -> str:

@@ -74,6 +74,12 @@ class ShardFile(BaseModel):
     clips: tuple[str, ...]
     frames: int
 
+    @property
+    def identity(self) -> str:
+        """A digest of all that the weights depend on except the number of rounds, which may be raised."""
+        settings = self.config.model_dump_json(exclude={"federation": {"rounds"}})
+        return bytes_digest(f"{settings} {self.initial_digest}".encode())
+
 
 class ManifestRecord(Record):
     """manifest.json: the shards of one kind, made from the videos that source_digest names."""
@@ -130,9 +136,9 @@ class ReportRecord(Record):
     downloaded_bytes: int
     dataset_digest: str
     loss: float = Field(description="mean of the training loss over the local steps")
-    clips: int = Field(description="clips in the client's shards")
-    steps: int
-    samples: int = Field(description="patches trained on")
+    clips: int = Field(ge=1, description="clips in the client's shards")
+    steps: int = Field(ge=1)
+    samples: int = Field(ge=1, description="patches trained on")
     seconds: float = Field(description="wall time of the training alone")
     device: str
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from fedvsr.errors import ConfigError, ShardError, VideoError
 from fedvsr.video.frames import Frames
-from fedvsr.video.shards import Shard
 
 # Streams of random numbers that never meet. NumPy takes [seed, step] and [seed, step, 0] for the same
 # entropy, so the last word is never 0.
@@ -56,20 +55,6 @@ class ClipPair:
                 f"degraded {tuple(self.degraded.shape)}, got {tuple(self.ground_truth.shape)}; "
                 "make the shards again from one set of videos"
             )
-
-
-def pair_clips(ground_truth: Shard, degraded: Shard, scale: int) -> list[ClipPair]:
-    """Pairs the clips of two shards by name, in the order of the ground truth.
-
-    Raises:
-        fedvsr.errors.ShardError: The shards hold other clips, or clips that do not fit together.
-    """
-    if list(ground_truth) != list(degraded):
-        raise ShardError(
-            f"{ground_truth.path} and {degraded.path} hold different clips ({len(ground_truth)} and "
-            f"{len(degraded)}); make the shards again from one set of videos"
-        )
-    return [ClipPair(name, ground_truth[name], degraded[name], scale) for name in ground_truth]
 
 
 @dataclass(frozen=True)

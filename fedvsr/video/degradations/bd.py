@@ -1,10 +1,10 @@
 """BD: Gaussian blur, then every s-th pixel.
 
-Published scripts agree on σ = 1.6 and 13×13 taps at ×4 and differ in phase and borders. This is the
-degradation of DUF (Jo et al., CVPR 2018) as the field's libraries evaluate it (BasicSR's
-``duf_downsample``): σ = 0.4·s, so 1.6 at ×4; the low-resolution pixel (i, j) is centred on the
-ground-truth pixel (s·i, s·j), phase 0; beyond the border the image is reflected without repeating the
-border pixel (PyTorch's ``reflect``).
+Published scripts agree on σ = 1.6 and 13×13 taps at ×4 and differ in phase and borders. At ×4 this is
+the degradation of DUF (Jo et al., CVPR 2018) as the field's libraries evaluate it (BasicSR's
+``duf_downsample``): the low-resolution pixel (i, j) is centred on the ground-truth pixel (s·i, s·j),
+phase 0; beyond the border the image is reflected without repeating the border pixel (PyTorch's
+``reflect``). The blur is the same at every scale, where DUF's own script narrows it to σ = 0.4·s.
 """
 
 import cv2
@@ -17,11 +17,11 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.resize import to_uint8
 
 _RADIUS = 6
-_SIGMA_PER_SCALE = 0.4
+_SIGMA = 1.6
 
 
 class BlurDownsampling(Degradation):
-    """Blurs with a 13×13 Gaussian of σ = 0.4·scale and keeps every ``scale``-th pixel from the first."""
+    """Blurs with a 13×13 Gaussian of σ = 1.6 pixels and keeps every ``scale``-th pixel from the first."""
 
     name = "bd"
     scales = (2, 3, 4)
@@ -33,7 +33,7 @@ class BlurDownsampling(Degradation):
                 f"frames of {width}×{height} pixels are too small for the blur of {self.name!r}; "
                 f"it needs more than {_RADIUS} pixels a side, so leave this video out"
             )
-        weights = _gaussian(_SIGMA_PER_SCALE * scale)
+        weights = _gaussian(_SIGMA)
         small = np.empty((len(frames), height // scale, width // scale, 3), np.uint8)
         for source, target in zip(frames, small, strict=True):
             blurred = cv2.sepFilter2D(source, cv2.CV_64F, weights, weights, borderType=cv2.BORDER_REFLECT_101)

@@ -48,9 +48,7 @@ def test_bi_is_matlabs_bicubic(noise):
 def test_bd_is_the_definition_at_every_pixel(random, scale):
     image = random.integers(0, 256, (24, 36, 3), dtype=np.uint8)
     offsets = range(-6, 7)
-    kernel = np.array(
-        [[np.exp(-(y * y + x * x) / (2 * (0.4 * scale) ** 2)) for x in offsets] for y in offsets]
-    )
+    kernel = np.array([[np.exp(-(y * y + x * x) / (2 * 1.6**2)) for x in offsets] for y in offsets])
     kernel /= kernel.sum()
     padded = np.pad(image.astype(float), [(6, 6), (6, 6), (0, 0)], mode="reflect")
     expected = np.empty((24 // scale, 36 // scale, 3))
