@@ -7,11 +7,11 @@ from torch import nn
 
 from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device, repeatable
-from fedvsr.errors import NotFoundError, RecordError
+from fedvsr.errors import DataError, NotFoundError, RecordError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.prepare import load_run
-from fedvsr.federation.records import PlanRecord, ReportRecord, read_record, write_record
+from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
 from fedvsr.federation.sampling import derived_seed
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state, state_of
@@ -53,7 +53,8 @@ def train_client(
     delivered = _delivered(federation, plan, client)
     if delivered:
         return delivered
-    config = load_run(federation, run).config
+    record = load_run(federation, run)
+    config = record.config
     folder = layout.training_clips(config.data.dataset)
     clips = open_clips(own, folder, config.data)
     training = config.training
@@ -75,13 +76,13 @@ def train_client(
         model = build_model(config.model.name, config.data.scale, config.model.options)
         load_state(model, base, f"global weights of round {round - 1}")
         model.to(device)
-        kept = _client_state(own, run, round) if strategy.stateful else {}
+        kept = _client_state(own, record, round) if strategy.stateful else {}
         term: LocalTerm = strategy.make_local_term(model, shared, kept)
         summary = _train(config, sampler, model, term, strategy.high_frequency_loss, device, progress)
         result = term.finish()
         update = serialize(state_of(model))
     if result.kept:
-        own.write(layout.client_state(run, round), serialize(result.kept))
+        own.write(layout.client_state(run, record.identity, round), serialize(result.kept))
     extra = serialize(result.sent) if result.sent else b""
     if extra:
         federation.write(layout.update_extra(run, round, client), extra)
@@ -135,18 +136,27 @@ def _train(
 
 
 def _delivered(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
+    """The client's report, if all that it names is there as it says: what was damaged is made again."""
     try:
         report = read_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
-    except NotFoundError:
+        sent = [(layout.update(plan.run, plan.round, client), report.update_digest, report.update_bytes)]
+        if report.extra_digest:
+            key = layout.update_extra(plan.run, plan.round, client)
+            sent.append((key, report.extra_digest, report.extra_bytes))
+        for key, digest, size in sent:
+            if store.size(key) != size:
+                return None
+            store.local(key, digest)
+    except (DataError, NotFoundError):
         return None
     return report if report.base_digest == plan.base_digest else None
 
 
-def _client_state(own: Store, run: str, round: int) -> dict[str, Array]:
+def _client_state(own: Store, record: RunRecord, round: int) -> dict[str, Array]:
     """What the strategy kept at this client after the last round before this one that it was in."""
-    earlier = [
-        key for key in own.keys(layout.client_state_folder(run)) if key < layout.client_state(run, round)
-    ]
+    run, identity = record.config.name, record.identity
+    this = layout.client_state(run, identity, round)
+    earlier = [key for key in own.keys(layout.client_state_folder(run, identity)) if key < this]
     if not earlier:
         return {}
     data = own.read(earlier[-1])
