@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import RecordError
-from fedvsr.store.base import Store
+from fedvsr.store.base import Store, bytes_digest
 
 
 class Record(BaseModel):
@@ -63,6 +63,12 @@ class RunRecord(Record):
     parameters: int = Field(description="number of trainable parameters")
     fedvsr_version: str
 
+    @property
+    def identity(self) -> str:
+        """A digest of all that the weights depend on except the number of rounds, which may be raised."""
+        settings = self.config.model_dump_json(exclude={"federation": {"rounds"}})
+        return bytes_digest(f"{settings} {self.initial_digest}".encode())
+
 
 class ShardFile(BaseModel):
     """One shard of a manifest."""
@@ -73,12 +79,6 @@ class ShardFile(BaseModel):
     bytes: int
     clips: tuple[str, ...]
     frames: int
-
-    @property
-    def identity(self) -> str:
-        """A digest of all that the weights depend on except the number of rounds, which may be raised."""
-        settings = self.config.model_dump_json(exclude={"federation": {"rounds"}})
-        return bytes_digest(f"{settings} {self.initial_digest}".encode())
 
 
 class ManifestRecord(Record):
