@@ -8,14 +8,14 @@ from fedvsr.models.base import check_count, check_scale
 from fedvsr.models.bicubic import upscale_bicubic
 
 _DETAIL_RADIUS = 2
-_DETAIL_GAIN = 8.0
-"""Brings the detail of natural frames to about the size of 1."""
+_DETAIL_GAIN = 4.0
+"""Brings detail, whose standard deviation is 0.07 in the sample videos, nearer to the size of 1."""
 
 _RESIDUAL_GAIN = 0.03
-"""The size of what bicubic interpolation lacks. Adam's first steps are of one size whatever the gradient:
-with this factor they change a pixel by a few grey levels, not by half the range."""
+"""About the size of what bicubic interpolation lacks. Adam's first steps are of one size whatever the
+gradient: with this factor they change a pixel by a few grey levels, not by half the range."""
 
-_BLOCK_INITIAL_SCALE = 0.3
+_BLOCK_INITIAL_SCALE = 0.1
 
 
 class FastVSR(nn.Module):
