@@ -24,10 +24,12 @@ class LogProgress(Progress):
 
     Args:
         write: Takes one line.
+        depth: How many stages inside each other are told of.
     """
 
-    def __init__(self, write: Callable[[str], None] = print) -> None:
+    def __init__(self, write: Callable[[str], None] = print, depth: int = 8) -> None:
         self._write = write
+        self._depth = depth
         self._labels: list[str] = []
 
     @contextmanager
@@ -37,7 +39,7 @@ class LogProgress(Progress):
         every = max(1, (total or 0) // 10)
 
         def advance(done: int, text: str) -> None:
-            if done % every == 0 or done == total:
+            if len(self._labels) <= self._depth and (done % every == 0 or done == total):
                 self._write(f"{prefix}: {done}{f'/{total}' if total else ''} {text}".rstrip())
 
         try:

@@ -18,6 +18,12 @@ class VideosConfig(Section):
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
 
 
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+
 class SplitConfig(Section):
     """One folder of videos divided among virtual clients."""
 
@@ -34,7 +40,7 @@ class SplitConfig(Section):
 class ClientsConfig(Section):
     """The clients of a federation on this machine: given one by one, or made by dividing a folder."""
 
-    videos: dict[Name, VideosConfig] = Field(default_factory=dict, description="each client's videos")
+    videos: dict[Name, VideosConfig] = Field(default_factory=dict, description="each client's videos: NAME=PATH")
     split: SplitConfig | None = Field(None, description="divide one folder among virtual clients")
 
     @model_validator(mode="after")
@@ -96,17 +102,18 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:
     """Makes the videos' relative paths relative to the working folder."""
+    holders: list[tuple[Any, tuple[str, ...]]] = [(values, ("evaluation_videos",))]
     clients = values.get("clients")
-    sources = [values.get("evaluation_videos")]
     if isinstance(clients, dict):
-        sources.append(clients.get("split"))
+        holders.append((clients.get("split"), ("path", "labels")))
         if isinstance(clients.get("videos"), dict):
-            sources.extend(clients["videos"].values())
-    for source in sources:
-        if isinstance(source, dict):
-            for key in ("path", "labels"):
-                if source.get(key) and isinstance(source[key], str):
-                    source[key] = str(folder / source[key])
+            holders.append((clients["videos"], tuple(clients["videos"])))
+    for holder, keys in holders:
+        for key in keys if isinstance(holder, dict) else ():
+            if isinstance(holder.get(key), dict):
+                holder, key = holder[key], "path"
+            if isinstance(holder.get(key), str) and holder[key]:
+                holder[key] = str(folder / holder[key])
 
 
 def _put(values: dict[str, Any], name: str, value: object) -> None:

@@ -44,6 +44,7 @@ def shard_videos(
         folder: Where the shards go: `layout.training_clips` or `layout.evaluation_clips`.
         videos: Each video's name, unique, and its file or frame folder.
         data: How to cut and degrade.
+        progress: Shows the videos and clips.
 
     Returns:
         The manifests of the ground truth and of the low resolution.
@@ -161,7 +162,8 @@ def _make(
             )
     if not shards:
         raise VideoError(
-            f"no shot has data.minimum_frames = {data.minimum_frames} frames or more; lower it, or give longer videos"
+            f"no shot has data.minimum_frames = {data.minimum_frames} frames or more; "
+            "lower it, or give longer videos"
         )
     manifest = ManifestRecord(
         dataset=data.dataset,

@@ -111,16 +111,10 @@ def evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
     return [each for each in found if each]
 
 
-def best_evaluation(store: Store, config: RunConfig) -> EvaluationRecord:
-    """Returns the evaluation with the highest PSNR (Y), the earliest of equals.
-
-    Raises:
-        fedvsr.errors.NotFoundError: No trained round was evaluated.
-    """
-    found = [each for each in evaluations(store, config) if each.round > layout.INITIAL_ROUND]
-    if not found:
-        raise NotFoundError(layout.evaluation(config.name, 1), store.uri)
-    return max(found, key=lambda each: each.mean("psnr_y"))
+def best_of(found: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
+    """Returns the evaluation of a trained round with the highest PSNR (Y), the earliest of equals."""
+    trained = [each for each in found if each.round > layout.INITIAL_ROUND]
+    return max(trained, key=lambda each: each.mean("psnr_y"), default=None)
 
 
 def score_clips(

@@ -3,6 +3,7 @@
 Federation's store::
 
     evaluation-clips/<dataset>/<kind>/manifest.json   the held-out clips' shards; kind: frames, bi-x4, …
+    runs/<run>/experiment.json                        what `fedvsr run` was given, for `fedvsr resume`
     runs/<run>/config.json                            what the run is
     runs/<run>/rounds/0000/global.safetensors         the initial weights
     runs/<run>/rounds/<r>/plan.json                   who trains on what, until when
@@ -29,6 +30,10 @@ INITIAL_ROUND = 0
 
 def run_folder(run: str) -> str:
     return f"runs/{run}/"
+
+
+def experiment(run: str) -> str:
+    return f"runs/{run}/experiment.json"
 
 
 def config(run: str) -> str:

@@ -28,17 +28,13 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
     """
     # Imported here because whoever only reads a run, the aggregation among them, needs no PyTorch.
     from fedvsr.device import repeatable
-    from fedvsr.models.registry import build_model
+    from fedvsr.models.registry import build_model, model_info
     from fedvsr.models.state import state_of
 
-    get_degradation(config.data.degradation)
-    strategy = build_strategy(config.strategy.name, config.strategy.options)
-    if not config.federation.clients:
-        raise ConfigError("federation.clients", [], "name at least one client")
-    config = type(config).parse(config.model_dump())
-    begun = find_run(store, config.name)
+    begun = check_run(store, config)
     if begun:
         return _continue_run(store, begun, config)
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
     with repeatable(config.seed):
         model = build_model(config.model.name, config.data.scale, config.model.options)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -63,6 +59,27 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
     )
     write_record(store, layout.config(config.name), record)
     return record
+
+
+def check_run(store: Store, config: RunConfig) -> RunRecord | None:
+    """Checks what can be checked of a run before anything is written.
+
+    Returns:
+        The record of the run if it was begun, else None.
+
+    Raises:
+        fedvsr.errors.InputError: A name is unknown, a value is not allowed, or one differs from that
+            of the begun run.
+    """
+    get_degradation(config.data.degradation)
+    build_strategy(config.strategy.name, config.strategy.options)
+    model_info(config.model.name)
+    if not config.federation.clients:
+        raise ConfigError("federation.clients", [], "name at least one client")
+    begun = find_run(store, config.name)
+    if begun:
+        _check_continuation(begun, config)
+    return begun
 
 
 def find_run(store: Store, run: str) -> RunRecord | None:
@@ -135,7 +152,13 @@ def digests_after(store: Store, record: RunRecord, round: int) -> tuple[str, str
 
 
 def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecord:
-    rounds = config.federation.rounds
+    if config.federation.rounds > begun.config.federation.rounds:
+        begun = begun.model_copy(update={"config": config})
+        write_record(store, layout.config(config.name), begun)
+    return begun
+
+
+def _check_continuation(begun: RunRecord, config: RunConfig) -> None:
     difference = _first_difference(
         begun.config.model_dump(exclude={"federation": {"rounds"}}),
         config.model_dump(exclude={"federation": {"rounds"}}),
@@ -145,16 +168,13 @@ def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecor
         raise ConfigError(
             field, now, f"run {config.name!r} was begun with {was!r}; keep that or choose another name"
         )
-    if rounds < begun.config.federation.rounds:
+    rounds = begun.config.federation.rounds
+    if config.federation.rounds < rounds:
         raise ConfigError(
             "federation.rounds",
-            rounds,
-            f"run {config.name!r} was begun with {begun.config.federation.rounds}, which can only be raised",
+            config.federation.rounds,
+            f"run {config.name!r} was begun with {rounds}, which can only be raised",
         )
-    if rounds > begun.config.federation.rounds:
-        begun = begun.model_copy(update={"config": config})
-        write_record(store, layout.config(config.name), begun)
-    return begun
 
 
 def _first_difference(was: object, now: object, path: str = "") -> tuple[str, object, object] | None:

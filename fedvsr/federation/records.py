@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import RecordError
 from fedvsr.store.base import Store, bytes_digest
@@ -51,6 +52,14 @@ def read_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
 def write_record(store: Store, key: str, record: Record) -> None:
     """Writes a record."""
     store.write(key, record.to_bytes())
+
+
+class ExperimentRecord(Record):
+    """experiment.json: what `fedvsr run` was given on this machine, so that it can be resumed."""
+
+    what: ClassVar[str] = "experiment record"
+
+    experiment: Experiment
 
 
 class RunRecord(Record):
@@ -260,3 +269,21 @@ class RegistrationRecord(Record):
     model_version: str
     mlflow_run_id: str
     global_digest: str
+
+
+class ModelRecord(Record):
+    """model.json: which network weights belong to; it lies beside them wherever they go."""
+
+    what: ClassVar[str] = "model record"
+
+    name: str
+    options: dict[str, JsonValue]
+    scale: int
+    degradation: str
+    weights_digest: str
+    run: str
+    round: int
+    strategy: str
+    dataset_digest: str
+    psnr_y: float
+    bicubic_psnr_y: float

@@ -11,6 +11,9 @@ def select_clients(clients: tuple[str, ...], count: int, run: str, seed: int, ro
     Args:
         clients: All clients, in any order.
         count: How many to draw; 0 takes all.
+        run: The run's name.
+        seed: The run's seed.
+        round: The round.
 
     Returns:
         The names, sorted.

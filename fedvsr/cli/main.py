@@ -1,0 +1,96 @@
+"""`fedvsr`: the commands, found by name and imported only when they are used."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+
+from fedvsr import __version__
+from fedvsr.errors import FedVSRError
+
+# Section, command, where it is, and its line in `fedvsr --help`, which must not import PyTorch.
+_COMMANDS = (
+    ("Train", "run", "fedvsr.cli.run:run", "Train a model federatedly, as a YAML file says."),
+    ("Train", "resume", "fedvsr.cli.run:resume", "Continue a run that was stopped."),
+    ("Train", "shard", "fedvsr.cli.shard:shard", "Turn videos into training clips, without training."),
+    ("Judge", "evaluate", "fedvsr.cli.evaluate:evaluate", "Score a round's weights on the held-out clips."),
+    ("Judge", "report", "fedvsr.cli.report:report", "Write a run as one HTML page."),
+    ("Release", "register", "fedvsr.cli.registry:register", "Register a run's best round as the challenger."),
+    ("Release", "promote", "fedvsr.cli.registry:promote", "Make the challenger champion if it is better."),
+    ("Use", "upscale", "fedvsr.cli.upscale:upscale", "Upscale a video of any length with a trained model."),
+    ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
+    ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the federated strategies."),
+)
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for _, name, _, _ in _COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for _, name, reference, _ in _COMMANDS:
+            if name == cmd_name:
+                module, _, attribute = reference.partition(":")
+                command: click.Command = getattr(importlib.import_module(module), attribute)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(section for section, _, _, _ in _COMMANDS):
+            with formatter.section(section):
+                formatter.write_dl(list(_lines(section)))
+
+
+def _lines(section: str) -> Iterator[tuple[str, str]]:
+    for found, name, _, line in _COMMANDS:
+        if found == section:
+            yield name, line
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="fedvsr")
+def cli() -> None:
+    """Train video super-resolution models across organisations whose videos may not leave them.
+
+    Every client trains on its own videos; weights and a loss are all that travels. `fedvsr run`
+    does all of it on this machine, the same steps run on Kubernetes as a Kubeflow pipeline.
+
+    \b
+    First steps:
+      fedvsr run samples/demo.yaml                     train, register and report
+      fedvsr promote                                   challenger → champion
+      fedvsr upscale in.mp4 out.mp4                    use the champion
+    """
+
+
+def main() -> None:
+    """Runs the command line; exit code 2 for a wrong input, 1 for a failure."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        sys.exit(0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except FedVSRError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error:[/] {_escape(str(error))}", highlight=False
+        )
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nstopped; nothing is lost: `fedvsr resume RUN` goes on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

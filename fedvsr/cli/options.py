@@ -1,0 +1,129 @@
+"""Command-line options made from the configuration's fields, so that each can be overridden."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import click
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from fedvsr.config.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A field that holds a value: its dotted name and what pydantic knows of it."""
+
+    path: str
+    field: FieldInfo
+
+    @property
+    def kind(self) -> Any:
+        return _plain(self.field.annotation)
+
+    @property
+    def is_mapping(self) -> bool:
+        return get_origin(self.kind) is dict
+
+
+class ConfiguredCommand(click.Command):
+    """A command whose configuration options are listed by section, apart from its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            name = str(parameter.name)
+            title = "Options" if "." not in name else f"Configuration: {name.split('.')[0]}"
+            sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def configuration_options() -> list[click.Option]:
+    """Returns an option for each field of an experiment.
+
+    A field is ``--section.field``, and ``--field`` as well where only one section has that field;
+    ``--model`` and ``--strategy`` are those sections' names.
+    """
+    leaves = list(_leaves(Experiment, ""))
+    counts = Counter(leaf.path.rpartition(".")[2] for leaf in leaves)
+    return [_option(leaf, counts) for leaf in leaves]
+
+
+def read_overrides(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields that were given on the command line, parsed as YAML would be."""
+    result: dict[str, Any] = {}
+    for leaf in _leaves(Experiment, ""):
+        value = values.get(leaf.path)
+        if value is None or value == ():
+            continue
+        if leaf.is_mapping:
+            for pair in value:
+                key, separator, text = pair.partition("=")
+                if not separator:
+                    raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint=f"--{leaf.path}")
+                result[f"{leaf.path}.{key}"] = yaml.safe_load(text)
+        elif get_origin(leaf.kind) is tuple:
+            result[leaf.path] = [part.strip() for part in value.split(",") if part.strip()]
+        else:
+            result[leaf.path] = value if leaf.kind is str else yaml.safe_load(value)
+    return result
+
+
+def _option(leaf: _Leaf, counts: Counter[str]) -> click.Option:
+    names = [_flag(leaf.path)]
+    section, _, last = leaf.path.rpartition(".")
+    if section and last == "name":
+        names.append(_flag(section))
+    elif section and counts[last] == 1:
+        names.append(_flag(last))
+    text = leaf.field.description or ""
+    default = leaf.field.get_default(call_default_factory=True)
+    if not leaf.field.is_required() and default not in ("", None) and default != {} and default != ():
+        text += f"  [default: {default}]"
+    return click.Option(
+        [leaf.path, *names],
+        help=text,
+        metavar=_metavar(leaf),
+        multiple=leaf.is_mapping,
+        type=str,
+    )
+
+
+def _leaves(section: type[BaseModel], prefix: str) -> Iterator[_Leaf]:
+    for name, field in section.model_fields.items():
+        kind = _plain(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _leaves(kind, f"{prefix}{name}.")
+        else:
+            yield _Leaf(prefix + name, field)
+
+
+def _plain(annotation: Any) -> Any:
+    """Takes away ``| None`` and ``Annotated``."""
+    if get_origin(annotation) in (Union, UnionType):
+        return _plain(next(part for part in get_args(annotation) if part is not type(None)))
+    return annotation
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _metavar(leaf: _Leaf) -> str:
+    choices = get_args(leaf.kind) if "Literal" in str(get_origin(leaf.kind)) else ()
+    if choices:
+        return "|".join(str(choice) for choice in choices)
+    if leaf.is_mapping:
+        return "KEY=VALUE"
+    if get_origin(leaf.kind) is tuple:
+        return "A,B,…"
+    return {int: "INTEGER", float: "NUMBER", bool: "true|false"}.get(leaf.kind, "TEXT")

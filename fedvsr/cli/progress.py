@@ -1,0 +1,57 @@
+"""Progress on a terminal: nested bars; in a file or pipe: lines."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from fedvsr.progress import Advance, LogProgress, Progress
+
+# Rounds and clients; every local step would be hundreds of lines.
+_LOGGED_STAGES = 2
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[Progress]:
+    """Shows progress on a console as it can."""
+    if not console.is_terminal:
+        yield LogProgress(lambda text: console.print(text, highlight=False, soft_wrap=True), _LOGGED_STAGES)
+        return
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[text]}"),
+        console=console,
+        transient=True,
+    ) as bars:
+        yield _BarProgress(bars)
+
+
+class _BarProgress(Progress):
+    """One bar a stage, the inner below the outer."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._depth = 0
+
+    @contextmanager
+    def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        task = self._bars.add_task("  " * self._depth + label, total=total, text="")
+        self._depth += 1
+
+        def advance(done: int, text: str) -> None:
+            self._bars.update(task, completed=done, text=text)
+
+        try:
+            yield advance
+        finally:
+            self._depth -= 1
+            self._bars.remove_task(task)
+
+    def message(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, soft_wrap=True)

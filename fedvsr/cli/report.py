@@ -1,0 +1,26 @@
+"""`fedvsr report`."""
+
+from pathlib import Path
+
+import click
+
+from fedvsr.cli.stores import open_workspace, store_option
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page goes. [default: RUN.html]",
+)
+@store_option
+def report(name: str, output: Path | None, store: str) -> None:
+    """Write RUN as one HTML page that needs nothing else: curves, rounds, clients, crops."""
+    from fedvsr.report.page import render_page
+    from fedvsr.report.summary import summarise_run
+
+    page = render_page(summarise_run(open_workspace(store).federation(), name))
+    target = output or Path(f"{name}.html")
+    target.write_text(page)
+    click.echo(target)

@@ -1,0 +1,59 @@
+"""`fedvsr shard`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
+from fedvsr.cli.progress import show_progress
+from fedvsr.config.experiment import load_experiment
+
+
+@click.command(cls=ConfiguredCommand, params=[*configuration_options()])
+@click.argument("config", type=click.Path(path_type=Path))
+def shard(config: Path, **values: Any) -> None:
+    """Turn the videos that the YAML file CONFIG names into training clips, without training.
+
+    Writes each client's shards into that client's store and the held-out clips into the federation's.
+    What is there already and current is left as it is.
+    """
+    from fedvsr.experiment import find_clients_videos
+    from fedvsr.federation import layout
+    from fedvsr.federation.clips import GROUND_TRUTH, low_resolution_kind, read_manifest
+    from fedvsr.federation.engine import shard_all
+    from fedvsr.store.workspace import Workspace
+
+    experiment = load_experiment(config, read_overrides(values))
+    videos = find_clients_videos(experiment)
+    workspace = Workspace.below(experiment.store)
+    console = Console()
+    with show_progress(console) as progress:
+        shard_all(workspace, videos, experiment.data, progress)
+    table = Table(title=f"shards of {experiment.data.dataset}", title_justify="left")
+    for heading in ("whose", "videos", "clips", "frames", "MB", "digest"):
+        table.add_column(heading, justify="left" if heading in ("whose", "digest") else "right")
+    dataset = experiment.data.dataset
+    owners = [
+        (name, len(found), workspace.client(name), layout.training_clips(dataset))
+        for name, found in videos.clients.items()
+    ]
+    owners.append(
+        ("held-out", len(videos.evaluation), workspace.federation(), layout.evaluation_clips(dataset))
+    )
+    for name, count, store, folder in owners:
+        truth, low = (
+            read_manifest(store, folder, kind)
+            for kind in (GROUND_TRUTH, low_resolution_kind(experiment.data))
+        )
+        table.add_row(
+            name,
+            str(count),
+            str(truth.clips),
+            str(truth.frames),
+            f"{(truth.bytes + low.bytes) / 1e6:.1f}",
+            truth.shards[0].digest[:12],
+        )
+    console.print(table)

@@ -1,0 +1,38 @@
+"""Where a command finds runs, and which MLflow it talks to."""
+
+import os
+
+import click
+
+from fedvsr.config.experiment import TrackingConfig
+from fedvsr.store.workspace import CLIENT_VARIABLE, FEDERATION_VARIABLE, Workspace
+
+store_option = click.option(
+    "--store",
+    default="runs",
+    show_default=True,
+    envvar="FEDVSR_STORE",
+    help="Where runs are: the folder or s3://BUCKET/PREFIX of the experiment. [env: FEDVSR_STORE]",
+)
+
+tracking_option = click.option(
+    "--tracking-uri",
+    default="",
+    help="MLflow; MLFLOW_TRACKING_URI or else SQLite below the store.",
+)
+
+registered_model_option = click.option(
+    "--name", "registered_model", default="fedvsr", show_default=True, help="The registered model."
+)
+
+
+def open_workspace(store: str) -> Workspace:
+    """Returns the stores of a deployment, or those below one root."""
+    if os.environ.get(FEDERATION_VARIABLE) and os.environ.get(CLIENT_VARIABLE):
+        return Workspace.from_environment()
+    return Workspace.below(store)
+
+
+def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> TrackingConfig:
+    """Returns the tracking part of a configuration from a command's options."""
+    return TrackingConfig(uri=tracking_uri, registered_model=registered_model)

@@ -1,0 +1,121 @@
+"""What the commands print as tables."""
+
+from rich.console import Group
+from rich.table import Table
+
+from fedvsr.config.experiment import Experiment
+from fedvsr.federation.records import ClipScores, EvaluationRecord, RoundRecord
+from fedvsr.federation.sampling import select_clients
+from fedvsr.report.page import gain
+from fedvsr.report.summary import RunSummary
+
+
+def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experiment: Experiment) -> str:
+    """One line about a round that has ended."""
+    mean = sum(record.losses) / len(record.losses)
+    line = (
+        f"round {record.round}/{experiment.federation.rounds}  "
+        f"{len(record.participants)}/{len(record.outcomes)} clients  loss {mean:.4f}  "
+        f"{record.seconds['train']:.0f} s"
+    )
+    if evaluation:
+        line += f"  PSNR-Y {evaluation.mean('psnr_y'):.2f} dB ({gain(evaluation):+.2f} over bicubic)"
+    return line
+
+
+def rounds_table(summary: RunSummary) -> Table:
+    """A run's rounds."""
+    config = summary.record.config
+    table = Table(title=f"{config.name}: {config.model.name}, {config.strategy.name}", title_justify="left")
+    for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "over bicubic", "SSIM Y", "MB up", "s"):
+        table.add_column(heading, justify="right")
+    by_round = {each.round: each for each in summary.evaluations}
+    for record in summary.rounds:
+        evaluation = by_round.get(record.round)
+        mixing = record.diagnostics.get("mixing_coefficient")
+        best = summary.best is not None and summary.best.round == record.round
+        table.add_row(
+            str(record.round),
+            f"{len(record.participants)}/{len(record.outcomes)}",
+            f"{sum(record.losses) / len(record.losses):.4f}",
+            "–" if mixing is None else f"{mixing:.3f}",
+            f"{evaluation.mean('psnr_y'):.2f}" if evaluation else "–",
+            f"{gain(evaluation):+.2f}" if evaluation else "–",
+            f"{evaluation.mean('ssim_y'):.4f}" if evaluation else "–",
+            f"{record.bytes_up / 1e6:.1f}",
+            f"{sum(record.seconds.values()):.0f}",
+            style="bold" if best else None,
+        )
+    return table
+
+
+def scores_table(evaluation: EvaluationRecord) -> Table:
+    """An evaluation clip by clip, beside bicubic interpolation."""
+    table = Table(title=f"{evaluation.run}, round {evaluation.round}", title_justify="left")
+    for heading in ("clip", "frames", "PSNR Y", "bicubic", "gain", "PSNR RGB", "SSIM Y", "SSIM RGB", "LPIPS"):
+        table.add_column(heading, justify="left" if heading == "clip" else "right")
+
+    def row(name: str, frames: int, ours: ClipScores, floor: ClipScores, style: str | None = None) -> None:
+        table.add_row(
+            name,
+            str(frames),
+            f"{ours.psnr_y:.2f}",
+            f"{floor.psnr_y:.2f}",
+            f"{ours.psnr_y - floor.psnr_y:+.2f}",
+            f"{ours.psnr_rgb:.2f}",
+            f"{ours.ssim_y:.4f}",
+            f"{ours.ssim_rgb:.4f}",
+            "–" if ours.lpips is None else f"{ours.lpips:.4f}",
+            style=style,
+        )
+
+    for ours, floor in zip(evaluation.scores, evaluation.bicubic, strict=True):
+        row(ours.clip, ours.frames, ours, floor)
+    frames = sum(each.frames for each in evaluation.scores)
+    row("mean", frames, _mean(evaluation, False), _mean(evaluation, True), "bold")
+    return table
+
+
+def plan_table(experiment: Experiment, sources: dict[str, int]) -> Group:
+    """What a run would do: who has how much, who trains when, and every setting."""
+    clients = Table(title=f"{experiment.name}: clients", title_justify="left")
+    clients.add_column("client")
+    clients.add_column("videos", justify="right")
+    for name, count in sources.items():
+        clients.add_row(name, str(count))
+    rounds = Table(title="rounds", title_justify="left")
+    rounds.add_column("round", justify="right")
+    rounds.add_column("clients")
+    rounds.add_column("evaluated")
+    config = experiment.run_config(tuple(name for name in sources if name != "held-out"))
+    federation = config.federation
+    for number in range(1, federation.rounds + 1):
+        chosen = select_clients(
+            federation.clients, federation.clients_per_round, config.name, config.seed, number
+        )
+        evaluated = number % config.evaluation.every == 0 or number == federation.rounds
+        rounds.add_row(str(number), ", ".join(chosen), "yes" if evaluated else "")
+    settings = Table(title="settings", title_justify="left", show_header=False)
+    for section, value in config.model_dump(mode="json").items():
+        entries = value.items() if isinstance(value, dict) else [("", value)]
+        for key, entry in entries:
+            settings.add_row(f"{section}.{key}".rstrip("."), str(entry))
+    settings.add_row("store", experiment.store)
+    settings.add_row("tracking.uri", experiment.tracking.uri or "MLFLOW_TRACKING_URI, or SQLite in the store")
+    return Group(clients, rounds, settings)
+
+
+def _mean(evaluation: EvaluationRecord, of_bicubic: bool) -> ClipScores:
+    def mean(metric: str) -> float:
+        return evaluation.mean(metric, of_bicubic=of_bicubic)
+
+    measured = evaluation.scores[0].lpips is not None
+    return ClipScores(
+        clip="mean",
+        frames=0,
+        psnr_rgb=mean("psnr_rgb"),
+        psnr_y=mean("psnr_y"),
+        ssim_rgb=mean("ssim_rgb"),
+        ssim_y=mean("ssim_y"),
+        lpips=mean("lpips") if measured else None,
+    )

@@ -1,0 +1,76 @@
+"""`fedvsr upscale`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fedvsr.cli.stores import store_option, tracking_config, tracking_option
+
+
+@click.command()
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUTPUT", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    default="models:/fedvsr@champion",
+    show_default=True,
+    help="A registered model, models:/NAME@ALIAS or models:/NAME/VERSION, or a folder with weights.safetensors and model.json.",
+)
+@click.option("--window", default=16, show_default=True, help="Frames upscaled at once; 0: all.")
+@click.option("--tile", default=256, show_default=True, help="Input pixels a side upscaled at once; 0: all.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@store_option
+@tracking_option
+def upscale(
+    source: Path, target: Path, model: str, window: int, tile: int, device: str, store: str, tracking_uri: str
+) -> None:
+    """Upscale the video INPUT, a file or a folder of frames, into OUTPUT.
+
+    OUTPUT is .mp4 (lossy), .avi or .mkv (FFV1, lossless), or a folder of PNG frames. Frames are read,
+    upscaled and written in overlapping windows and tiles, so that memory does not grow with the
+    video. The frame rate is kept; sound is not.
+    """
+    from fedvsr.device import find_device
+    from fedvsr.errors import InputError
+    from fedvsr.inference.windows import WindowSettings, upscale_frames
+    from fedvsr.tracking.connection import connect
+    from fedvsr.tracking.registry import download_model
+    from fedvsr.trained import load_trained
+    from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
+    from fedvsr.video.encode import VideoWriter
+
+    settings = WindowSettings(window, tile)
+    where = find_device(device)
+    if source.resolve() == target.resolve():
+        raise InputError(f"{target} is the input; name another output")
+    with VideoReader(source) as reader:
+        if model.startswith("models:/"):
+            found = download_model(connect(tracking_config(tracking_uri), store), model)
+        else:
+            found = load_trained(Path(model))
+        network = found.network.to(where)
+        console = Console()
+        with (
+            VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND) as writer,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=console,
+            ) as bars,
+        ):
+            task = bars.add_task(target.name, total=reader.frame_count, rate="")
+            for frame in upscale_frames(network, reader, where, settings):
+                writer.write(frame)
+                speed = bars.tasks[0].speed
+                bars.update(task, advance=1, rate=f"{speed:.1f} fps" if speed else "")
+    scale = found.record.scale
+    console.print(
+        f"{target}: {writer.frames_written} frames of {reader.width * scale}×{reader.height * scale}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,247 @@
+"""A whole experiment on this machine: videos in; report, registered model and upscaled clip out."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
+from fedvsr.device import find_device
+from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError
+from fedvsr.federation import layout
+from fedvsr.federation.clips import open_clips
+from fedvsr.federation.engine import NamedVideos, OnRound, Videos, run_rounds, shard_all
+from fedvsr.federation.prepare import check_run, run_names
+from fedvsr.federation.records import (
+    EvaluationRecord,
+    ExperimentRecord,
+    RegistrationRecord,
+    RoundRecord,
+    read_record,
+    write_record,
+)
+from fedvsr.inference.windows import upscale_frames
+from fedvsr.progress import Progress
+from fedvsr.report.page import render_page
+from fedvsr.report.summary import RunSummary, summarise_run
+from fedvsr.store.workspace import Workspace
+from fedvsr.tracking.connection import Connection, connect
+from fedvsr.tracking.registry import download_model, register_run
+from fedvsr.tracking.runs import RunTracker
+from fedvsr.tracking.warm_start import initial_weights
+from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, find_videos
+from fedvsr.video.encode import VideoWriter
+from fedvsr.video.frames import Frames
+from fedvsr.video.partition import partition
+
+_RESULTS = "results"
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What an experiment leaves."""
+
+    summary: RunSummary
+    registration: RegistrationRecord
+    tracking_uri: str
+    report: Path
+    picture: Path
+    upscaled: Path
+
+
+def run_experiment(
+    experiment: Experiment,
+    progress: Progress | None = None,
+    on_round: OnRound = lambda record, evaluation: None,
+) -> ExperimentResult:
+    """Runs an experiment, or what is left of it.
+
+    Args:
+        experiment: The experiment.
+        progress: Shows where it is.
+        on_round: Called with every round's record, also of rounds that had ended before.
+
+    Raises:
+        fedvsr.errors.FedVSRError: It cannot go on; running it again continues.
+    """
+    progress = progress or Progress()
+    workspace = Workspace.below(experiment.store)
+    store = workspace.federation()
+    videos = find_clients_videos(experiment)
+    config = experiment.run_config(tuple(videos.clients))
+    check_run(store, config)
+    connection = connect(experiment.tracking, experiment.store)
+    # From here on `fedvsr resume` finds it.
+    write_record(
+        store, layout.experiment(experiment.name), ExperimentRecord(experiment=_absolute(experiment))
+    )
+    shard_all(workspace, videos, config.data, progress)
+    initial = initial_weights(connection, config, experiment.tracking.registered_model)
+    tracker: RunTracker | None = None
+
+    def record_round(record: RoundRecord, evaluation: EvaluationRecord | None) -> None:
+        nonlocal tracker
+        # Made with the first round: the run's record, which names it in MLflow, is there then.
+        tracker = tracker or RunTracker(connection, summarise_run(store, config.name).record)
+        tracker.log_round(record)
+        if evaluation:
+            tracker.log_evaluation(evaluation)
+        on_round(record, evaluation)
+
+    run_rounds(workspace, config, initial=initial, on_round=record_round, progress=progress)
+    return _conclude(experiment, workspace, connection, progress)
+
+
+def find_experiment(store: str, run: str) -> Experiment:
+    """Returns an experiment that was begun; raises `fedvsr.errors.UnknownNameError` if there is none."""
+    federation = Workspace.below(store).federation()
+    try:
+        return read_record(federation, layout.experiment(run), ExperimentRecord).experiment
+    except NotFoundError:
+        raise UnknownNameError(f"run (in {federation.uri})", run, run_names(federation)) from None
+
+
+def find_clients_videos(experiment: Experiment) -> Videos:
+    """Finds each client's videos and the held-out ones.
+
+    Raises:
+        fedvsr.errors.ConfigError: There are no clients or no held-out videos.
+        fedvsr.errors.VideoError: A folder holds no video.
+    """
+    clients: dict[str, NamedVideos] = {}
+    if experiment.clients.split:
+        clients = _split(experiment.clients.split, experiment.seed)
+    for name, source in experiment.clients.videos.items():
+        clients[name] = _named(source.path, source.pattern)
+    wanted = experiment.federation.clients
+    for name in wanted:
+        if name not in clients:
+            raise ConfigError("federation.clients", name, f"the clients section has {', '.join(clients)}")
+    if wanted:
+        clients = {name: clients[name] for name in wanted}
+    if not clients:
+        raise ConfigError("clients", "nothing", "give clients.videos or clients.split: at least one client")
+    if experiment.evaluation_videos is None:
+        raise ConfigError("evaluation_videos", "nothing", "name the held-out videos")
+    held_out: VideosConfig = experiment.evaluation_videos
+    return Videos(clients, _named(held_out.path, held_out.pattern))
+
+
+def find_sources(experiment: Experiment) -> dict[str, int]:
+    """Returns how many videos each client and the evaluation have."""
+    videos = find_clients_videos(experiment)
+    counts = {name: len(found) for name, found in videos.clients.items()}
+    return {**counts, "held-out": len(videos.evaluation)}
+
+
+def _split(split: SplitConfig, seed: int) -> dict[str, NamedVideos]:
+    found = _named(split.path, split.pattern)
+    paths = dict(found)
+    labels = _read_labels(Path(split.labels)) if split.labels else None
+    parts = partition([name for name, _ in found], split.count, split.scheme, seed, split.alpha, labels)
+    digits = len(str(split.count))
+    return {
+        f"client-{number:0{digits}d}": [(name, paths[name]) for name in part]
+        for number, part in enumerate(parts, start=1)
+    }
+
+
+def _named(path: str, pattern: str) -> list[tuple[str, Path]]:
+    """Names each video by its path below the folder, without the suffix."""
+    root = Path(path)
+    named = []
+    for video in find_videos(root, pattern or None):
+        relative = Path(video.name) if video == root else video.relative_to(root)
+        named.append((relative.as_posix() if video.is_dir() else relative.with_suffix("").as_posix(), video))
+    duplicates = {name for name, _ in named if sum(name == other for other, _ in named) > 1}
+    return [
+        (video.relative_to(root).as_posix() if name in duplicates else name, video) for name, video in named
+    ]
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="") as file:
+            return {row[0].strip(): row[1].strip() for row in csv.reader(file) if len(row) > 1}
+    except OSError as error:
+        raise ConfigError(
+            "clients.split.labels", str(path), f"it must be readable ({error.strerror})"
+        ) from None
+
+
+def _absolute(experiment: Experiment) -> Experiment:
+    """Makes paths independent of the working folder, so that it can be resumed from another."""
+
+    def source(found: VideosConfig) -> VideosConfig:
+        return found.model_copy(update={"path": str(Path(found.path).absolute())})
+
+    split = experiment.clients.split
+    if split:
+        labels = str(Path(split.labels).absolute()) if split.labels else ""
+        split = split.model_copy(update={"path": str(Path(split.path).absolute()), "labels": labels})
+    clients = experiment.clients.model_copy(
+        update={
+            "videos": {name: source(each) for name, each in experiment.clients.videos.items()},
+            "split": split,
+        }
+    )
+    held_out = experiment.evaluation_videos
+    store = experiment.store if "://" in experiment.store else str(Path(experiment.store).absolute())
+    return experiment.model_copy(
+        update={
+            "clients": clients,
+            "evaluation_videos": source(held_out) if held_out else None,
+            "store": store,
+        }
+    )
+
+
+def _conclude(
+    experiment: Experiment, workspace: Workspace, connection: Connection, progress: Progress
+) -> ExperimentResult:
+    store = workspace.federation()
+    name = experiment.name
+    registration = register_run(connection, store, name, experiment.tracking.registered_model)
+    summary = summarise_run(store, name)
+    tracker = RunTracker(connection, summary.record)
+    tracker.log_summary(summary)
+    tracker.finish()
+    folder = results_folder(experiment.store, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    report, picture = folder / "report.html", folder / "before-after.png"
+    report.write_text(render_page(summary))
+    picture.write_bytes(summary.crops or b"")
+    upscaled = _upscale_held_out(summary, workspace, connection, registration, folder, progress)
+    return ExperimentResult(summary, registration, connection.uri, report, picture, upscaled)
+
+
+def results_folder(store: str, run: str) -> Path:
+    """Returns where a run's report and pictures go: below a local store, else the working folder."""
+    root = Path("runs") if "://" in store else Path(store)
+    return root / _RESULTS / run
+
+
+def _upscale_held_out(
+    summary: RunSummary,
+    workspace: Workspace,
+    connection: Connection,
+    registration: RegistrationRecord,
+    folder: Path,
+    progress: Progress,
+) -> Path:
+    """Upscales the first held-out clip with the registered model, as a user of it would."""
+    config = summary.record.config
+    clip = open_clips(workspace.federation(), layout.evaluation_clips(config.data.dataset), config.data)[0]
+    model = download_model(connection, f"models:/{registration.model}/{registration.model_version}")
+    device = find_device(config.training.device)
+    target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
+    frames: Frames = np.asarray(clip.degraded[:])
+    with (
+        progress.stage("upscale", len(frames)) as advance,
+        VideoWriter(target, FOLDER_FRAMES_PER_SECOND) as writer,
+    ):
+        for done, frame in enumerate(upscale_frames(model.network.to(device), frames, device), start=1):
+            writer.write(frame)
+            advance(done, target.name)
+    return target

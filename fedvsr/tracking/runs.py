@@ -1,0 +1,149 @@
+"""A federated run as an MLflow run: a picture of its records, which can be drawn again at any time."""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+
+from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
+from fedvsr.report.figures import psnr_figure, to_png
+from fedvsr.report.page import gain, render_page
+from fedvsr.report.summary import RunSummary
+from fedvsr.tracking.connection import Connection
+
+RUN_TAG = "fedvsr.run"
+# Kubeflow Pipelines makes an MLflow run for a pipeline run and hands its id to the steps.
+RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+# A metric of every round, and one of every evaluated round: their steps say what was sent already.
+_ROUND_METRIC = "participants"
+_EVALUATION_METRIC = "psnr_y"
+_LONGEST_PARAM = 6000
+
+
+class RunTracker:
+    """Sends a federated run's rounds to its MLflow run.
+
+    Sending a round twice changes nothing, so a run that is resumed has each round once.
+
+    Args:
+        connection: The MLflow.
+        record: The run; its MLflow run is found by its name, or made.
+    """
+
+    def __init__(self, connection: Connection, record: RunRecord) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._record = record
+        self.run_id = self._find_or_make()
+
+    def log_round(self, record: RoundRecord) -> None:
+        """Sends a round's metrics, with its number as the step."""
+        losses = record.losses
+        values = {
+            "client_loss_mean": sum(losses) / len(losses),
+            "client_loss_min": min(losses),
+            "client_loss_max": max(losses),
+            _ROUND_METRIC: float(len(losses)),
+            "bytes_up": float(record.bytes_up),
+            "bytes_down": float(record.bytes_down),
+            **record.diagnostics,
+            **{f"seconds_{phase}": seconds for phase, seconds in record.seconds.items()},
+        }
+        self._log(values, record.round, _ROUND_METRIC)
+
+    def log_evaluation(self, evaluation: EvaluationRecord) -> None:
+        """Sends an evaluation's means over the held-out frames, with its round as the step."""
+        values = {name: evaluation.mean(name) for name in ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")}
+        if all(score.lpips is not None for score in evaluation.scores):
+            values["lpips"] = evaluation.mean("lpips")
+        values["psnr_y_over_bicubic"] = gain(evaluation)
+        values["seconds_evaluate"] = evaluation.seconds
+        self._log(values, evaluation.round, _EVALUATION_METRIC)
+
+    def log_summary(self, summary: RunSummary) -> None:
+        """Sends what of the run's records is not there yet, and its configuration, plot, crops and report."""
+        for record in summary.rounds:
+            self.log_round(record)
+        for evaluation in summary.evaluations:
+            self.log_evaluation(evaluation)
+        with tempfile.TemporaryDirectory(prefix="fedvsr-mlflow-") as temporary:
+            folder = Path(temporary)
+            (folder / "config.json").write_bytes(summary.record.to_bytes())
+            (folder / "report.html").write_text(render_page(summary))
+            if summary.evaluations:
+                (folder / "psnr.png").write_bytes(to_png(psnr_figure(summary.evaluations)))
+            if summary.crops:
+                (folder / "crops.png").write_bytes(summary.crops)
+            with self._connection.failures("take the run's artifacts"):
+                self._client.log_artifacts(self.run_id, str(folder))
+
+    def finish(self, *, succeeded: bool = True) -> None:
+        """Says that the run has ended; a run that goes on later is opened again by its tracker."""
+        status = RunStatus.to_string(RunStatus.FINISHED if succeeded else RunStatus.FAILED)
+        with self._connection.failures("close the run"):
+            self._client.set_terminated(self.run_id, status)
+
+    def _find_or_make(self) -> str:
+        name = self._record.config.name
+        with self._connection.failures("open the run"):
+            given = os.environ.get(RUN_ID_VARIABLE)
+            if given:
+                self._client.get_run(given)
+                run_id = given
+            else:
+                run_id = self._find() or str(
+                    self._client.create_run(self._connection.experiment_id(), run_name=name).info.run_id
+                )
+            self._client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+            known = self._client.get_run(run_id).data.params
+            params = _flatten(self._record.config.model_dump(mode="json"))
+            # The number of rounds may be raised later, and a parameter cannot be changed: it is a tag.
+            rounds = params.pop("federation.rounds")
+            new = [Param(key, value[:_LONGEST_PARAM]) for key, value in params.items() if key not in known]
+            tags = {
+                RUN_TAG: name,
+                "fedvsr.identity": self._record.initial_digest,
+                "fedvsr.version": self._record.fedvsr_version,
+                "fedvsr.rounds": rounds,
+                "fedvsr.parameters": str(self._record.parameters),
+            }
+            self._client.log_batch(
+                run_id, params=new, tags=[RunTag(key, value) for key, value in tags.items()]
+            )
+        return run_id
+
+    def _find(self) -> str | None:
+        """The MLflow run of this name and these initial weights; a run made anew has another identity."""
+        found = self._client.search_runs(
+            [self._connection.experiment_id()],
+            filter_string=(
+                f"tags.`{RUN_TAG}` = '{self._record.config.name}' "
+                f"and tags.`fedvsr.identity` = '{self._record.initial_digest}'"
+            ),
+            max_results=1,
+        )
+        return str(found[0].info.run_id) if found else None
+
+    def _log(self, values: Mapping[str, float], step: int, witness: str) -> None:
+        with self._connection.failures(f"take the metrics of round {step}"):
+            history = self._client.get_metric_history(self.run_id, witness)
+            if any(each.step == step for each in history):
+                return
+            now = int(time.time() * 1000)
+            metrics = [Metric(key, value, now, step) for key, value in values.items()]
+            self._client.log_batch(self.run_id, metrics=metrics)
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    result: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result.update(_flatten(value, f"{prefix}{key}."))
+        elif isinstance(value, list):
+            result[prefix + key] = ",".join(str(each) for each in value)
+        else:
+            result[prefix + key] = str(value)
+    return result

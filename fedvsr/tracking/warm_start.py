@@ -1,0 +1,36 @@
+"""Initial weights from elsewhere."""
+
+from pathlib import Path
+
+from fedvsr.config.run import RunConfig
+from fedvsr.errors import InputError
+from fedvsr.models.state import state_of
+from fedvsr.tracking.connection import Connection
+from fedvsr.tracking.registry import CHAMPION, download_model
+from fedvsr.weights import Tensors, WeightsFile
+
+
+def initial_weights(connection: Connection, config: RunConfig, registered_model: str) -> Tensors | None:
+    """Returns the weights that a run's ``warm_start`` names, or None if it names none.
+
+    Args:
+        connection: The MLflow.
+        config: The run.
+        registered_model: Whose champion ``champion`` means.
+
+    Raises:
+        fedvsr.errors.InputError: There is no such model or file, or it is of another scale.
+    """
+    source = config.warm_start
+    if not source:
+        return None
+    if source == CHAMPION:
+        source = f"models:/{registered_model}@{CHAMPION}"
+    if not source.startswith("models:/"):
+        return WeightsFile(Path(source), f"warm_start {source}").load()
+    model = download_model(connection, source)
+    if model.record.scale != config.data.scale:
+        raise InputError(
+            f"warm_start {source!r} upscales by {model.record.scale}, data.scale is {config.data.scale}"
+        )
+    return state_of(model.network)

@@ -1,0 +1,64 @@
+"""A trained model as two files: weights.safetensors, and model.json that says what they belong to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from fedvsr.device import find_device
+from fedvsr.errors import InputError
+from fedvsr.federation.records import ModelRecord
+from fedvsr.inference.windows import upscale_clip
+from fedvsr.models.registry import build_model
+from fedvsr.models.state import load_state
+from fedvsr.store.base import Store, check_digest
+from fedvsr.video.frames import Frames
+from fedvsr.weights import WeightsFile
+
+WEIGHTS = "weights.safetensors"
+RECORD = "model.json"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with its trained weights, and where it comes from."""
+
+    record: ModelRecord
+    network: nn.Module
+
+    def upscale(self, frames: Frames, device: str = "auto") -> Frames:
+        """Upscales a clip (T, h, w, 3), uint8 RGB, to (T, s·h, s·w, 3)."""
+        target = find_device(device)
+        return upscale_clip(self.network.to(target), np.asarray(frames), target)
+
+
+def save_trained(folder: Path, record: ModelRecord, store: Store, key: str) -> None:
+    """Writes a model's two files into a folder, the weights from an object of a store."""
+    source = store.local(key, record.weights_digest)
+    (folder / WEIGHTS).write_bytes(source.read_bytes())
+    (folder / RECORD).write_bytes(record.to_bytes())
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Loads a model from a folder with its two files, or from the weights with the record beside them.
+
+    Nothing but tensors and a validated record is read: no code and no pickle.
+
+    Raises:
+        fedvsr.errors.InputError: A file is missing.
+        fedvsr.errors.DataError: One is not what it should be.
+    """
+    weights = path / WEIGHTS if path.is_dir() else path
+    description = weights.with_name(RECORD)
+    for file in (weights, description):
+        if not file.is_file():
+            raise InputError(
+                f"{file}: no such file; a model is a folder with {WEIGHTS} and {RECORD}, "
+                "as `fedvsr register` makes it, or a registered one (models:/NAME@ALIAS)"
+            )
+    record = ModelRecord.from_bytes(description.read_bytes(), str(description))
+    check_digest(weights, record.weights_digest, str(weights))
+    network = build_model(record.name, record.scale, record.options)
+    load_state(network, WeightsFile(weights).load(), str(weights))
+    return TrainedModel(record, network.eval())
