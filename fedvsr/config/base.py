@@ -1,14 +1,17 @@
 """How every configuration object behaves: frozen, closed, and clear about what is wrong."""
 
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from fedvsr.errors import ConfigError
 
 # pydantic's sentences for these say less than a reader needs.
 _ALLOWED = {
     "missing": "it is required",
+    "model_type": "it must be a mapping of fields",
+    "tuple_type": "it must be a list",
     "string_pattern_mismatch": "lower-case letters, digits and dashes, at most 40, no dash at the ends",
 }
 
@@ -17,6 +20,24 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_none(cls, values: object) -> object:
+        """A section of YAML that holds nothing but comments is read as null."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: value for name, value in values.items() if value is not None or name not in _sections(cls)
+        }
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: object, info: ValidationInfo) -> object:
+        """YAML reads yes and on as true, which would pass for 1."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise PydanticCustomError("truth_as_number", "it must be a number")
+        return value
 
     @classmethod
     def parse(cls, values: object, prefix: str = "") -> Self:
@@ -32,21 +53,27 @@ class Section(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise config_error(cls, error, prefix) from None
+            raise config_error(cls, values, error, prefix) from None
 
 
-def config_error(section: type[BaseModel], error: ValidationError, prefix: str = "") -> ConfigError:
+def config_error(
+    section: type[BaseModel], values: object, error: ValidationError, prefix: str = ""
+) -> ConfigError:
     """Turns the first of pydantic's findings into the one sentence that a person reads."""
-    first: Any = error.errors(include_url=False)[0]
+    found: list[Any] = error.errors(include_url=False)
+    # A misspelt field is missing too: say what was written wrong, not what it leads to.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, FieldError):
         return ConfigError(prefix + inner.field, inner.value, inner.allowed)
-    path = [str(part) for part in first["loc"]]
-    field = prefix + ".".join(path)
+    if first["type"] == "missing":
+        return ConfigError(prefix + ".".join(map(str, first["loc"])), None, _ALLOWED["missing"])
+    path = _path_in(values, first["loc"])
+    field = prefix + ".".join(path) or "CONFIG"
     if first["type"] == "extra_forbidden":
         known = _fields_at(section, path[:-1])
         return ConfigError(field, first["input"], f"no such field; known here: {', '.join(known)}")
-    message = _ALLOWED.get(first["type"]) or first["msg"]
+    message = _ALLOWED.get(first["type"]) or first["msg"].replace("Input should be", "it must be", 1)
     return ConfigError(field, first["input"], message[0].lower() + message[1:])
 
 
@@ -60,11 +87,33 @@ class FieldError(ValueError):
         self.allowed = allowed
 
 
-def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        field = section.model_fields.get(part)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+def _path_in(values: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The part of pydantic's location that a person wrote; it ends in names of types of its own."""
+    path = []
+    for part in location:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
             break
-        section = inner
-    return sorted(section.model_fields)
+        path.append(str(part))
+    return path
+
+
+def _sections(section: type[BaseModel]) -> list[str]:
+    """The fields that are sections themselves and have a default."""
+    return [name for name, field in section.model_fields.items() if _is_model(field.annotation)]
+
+
+def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
+    """The fields that a mapping may have at a path."""
+    annotation: Any = section
+    for part in path:
+        field = annotation.model_fields.get(part) if _is_model(annotation) else None
+        annotation = field.annotation if field else annotation
+        # Optional sections, and mappings from names to sections.
+        annotation = next((each for each in get_args(annotation) if _is_model(each)), annotation)
+    return sorted(annotation.model_fields)
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
