@@ -40,7 +40,9 @@ class SplitConfig(Section):
 class ClientsConfig(Section):
     """The clients of a federation on this machine: given one by one, or made by dividing a folder."""
 
-    videos: dict[Name, VideosConfig] = Field(default_factory=dict, description="each client's videos: NAME=PATH")
+    videos: dict[Name, VideosConfig] = Field(
+        default_factory=dict, description="each client's videos: NAME=PATH"
+    )
     split: SplitConfig | None = Field(None, description="divide one folder among virtual clients")
 
     @model_validator(mode="after")
@@ -87,11 +89,13 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
         fedvsr.errors.ConfigError: The file is missing or no YAML mapping, or a value is not allowed.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError("CONFIG", str(path), f"it must be a readable file ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("CONFIG", str(path), f"it must be a YAML file ({error})") from None
+        # PyYAML's sentence has the lines of the file in it.
+        reason = " ".join(str(error).split())
+        raise ConfigError("CONFIG", str(path), f"it must be a YAML file ({reason})") from None
     if not isinstance(values, dict):
         raise ConfigError("CONFIG", str(path), "it must be a YAML mapping of fields")
     _anchor(values, path.parent)
@@ -119,7 +123,9 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
 def _put(values: dict[str, Any], name: str, value: object) -> None:
     *sections, leaf = name.split(".")
     for section in sections:
-        inner = values.setdefault(section, {})
+        if values.get(section) is None:
+            values[section] = {}
+        inner = values[section]
         if not isinstance(inner, dict):
             raise ConfigError(section, inner, "it must be a mapping of fields")
         values = inner
