@@ -28,7 +28,7 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
     """
     # Imported here because whoever only reads a run, the aggregation among them, needs no PyTorch.
     from fedvsr.device import repeatable
-    from fedvsr.models.registry import build_model, model_info
+    from fedvsr.models.registry import build_model
     from fedvsr.models.state import state_of
 
     begun = check_run(store, config)
@@ -71,6 +71,8 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
         fedvsr.errors.InputError: A name is unknown, a value is not allowed, or one differs from that
             of the begun run.
     """
+    from fedvsr.models.registry import model_info
+
     get_degradation(config.data.degradation)
     build_strategy(config.strategy.name, config.strategy.options)
     model_info(config.model.name)
