@@ -16,10 +16,12 @@ where a long or large video is upscaled in overlapping windows:
 
 from collections.abc import Collection
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from fedvsr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DEFAULT_SPATIAL_CONTEXT = 32
 """The overlap, in input pixels, for a model that does not say how much it needs."""
@@ -38,7 +40,7 @@ class Contexts:
     spatial: int
 
 
-def contexts(model: nn.Module) -> Contexts:
+def contexts(model: "nn.Module") -> Contexts:
     """Returns how far a model looks, by its attributes where it has them.
 
     A module of somebody else's, which says nothing, is taken to be recurrent and to need an overlap

@@ -7,7 +7,8 @@ A name is looked up in three places, in this order:
 3. the name itself, where it is a reference ``package.module:callable``.
 
 What is found is called with the scale and the options as keyword arguments and must return a
-`torch.nn.Module`; `fedvsr.models.base` says what that module does. Only what is asked for is imported.
+`torch.nn.Module`; `fedvsr.models.base` says what that module does. Only what is asked for is imported:
+listing the models needs no PyTorch.
 """
 
 import importlib
@@ -15,11 +16,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from fedvsr.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ENTRY_POINT_GROUP = "fedvsr.models"
 
@@ -87,7 +89,7 @@ def model_info(name: str) -> ModelInfo:
     return ModelInfo(name, description, source)
 
 
-def build_model(name: str, scale: int, options: Mapping[str, object] | None = None) -> nn.Module:
+def build_model(name: str, scale: int, options: Mapping[str, object] | None = None) -> "nn.Module":
     """Builds a model with freshly initialised weights.
 
     The weights come from torch's global random generator: seed it first to get the same ones again.
@@ -105,6 +107,8 @@ def build_model(name: str, scale: int, options: Mapping[str, object] | None = No
         fedvsr.errors.ConfigError: The reference cannot be imported, the model does not upscale by
             that scale, or an option is unknown, missing or out of range.
     """
+    from torch import nn
+
     factory = _load(name)
     options = dict(options or {})
     _check_options(name, factory, options)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fedvsr.errors import InputError, WeightsError
-from fedvsr.metrics import LPIPS
+from fedvsr.metrics.lpips import LPIPS
 
 WEIGHTS = Path(
     os.environ.get(

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from types import ModuleType
@@ -50,6 +51,12 @@ def test_our_models_are_listed_with_their_sizes():
         assert info.description
         assert info.source
         assert info.parameters == sum(p.numel() for p in build_model(name, 4).parameters())
+
+
+def test_listing_the_models_needs_no_pytorch():
+    code = "import sys, fedvsr.models as m, fedvsr.metrics; print(m.model_names(), 'torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['basicvsr', 'bicubic', 'fastvsr'] False"
 
 
 def test_a_model_of_an_entry_point(theirs):
