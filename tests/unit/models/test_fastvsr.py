@@ -79,12 +79,12 @@ def test_a_still_video_gives_a_still_video():
     torch.testing.assert_close(y, y[:, :1].expand_as(y), atol=1e-6, rtol=0)
 
 
-def test_it_learns():
+def test_it_learns_to_sharpen_edges():
     torch.manual_seed(0)
-    high = video(2, 2, 3, 24, 24)
-    low = torch.nn.functional.avg_pool2d(high.flatten(0, 1), 2).unflatten(0, (2, 2))
+    high = video(2, 2, 3, 6, 6).repeat_interleave(4, -1).repeat_interleave(4, -2)
+    low = torch.nn.functional.avg_pool2d(high.flatten(0, 1), 2).reshape(2, 2, 3, 12, 12)
     model = build_model("fastvsr", 2, {"channels": 8, "blocks": 1})
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     losses = []
     for _ in range(30):
         y = model(low)
@@ -93,5 +93,5 @@ def test_it_learns():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.97 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert all(parameter.grad is not None for parameter in model.parameters())
