@@ -114,10 +114,10 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
             holders.append((clients["videos"], tuple(clients["videos"])))
     for holder, keys in holders:
         for key in keys if isinstance(holder, dict) else ():
-            if isinstance(holder.get(key), dict):
-                holder, key = holder[key], "path"
-            if isinstance(holder.get(key), str) and holder[key]:
-                holder[key] = str(folder / holder[key])
+            # A path, or a section with a path in it.
+            inner, field = (holder[key], "path") if isinstance(holder.get(key), dict) else (holder, key)
+            if isinstance(inner.get(field), str) and inner[field]:
+                inner[field] = str(folder / inner[field])
 
 
 def _put(values: dict[str, Any], name: str, value: object) -> None:
