@@ -4,7 +4,7 @@ import io
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -104,9 +104,19 @@ class S3Store(Store):
         except OSError as error:
             raise StoreError(f"cannot write {target}: {error.strerror or error}; make room there") from error
         finally:
-            part.unlink(missing_ok=True)
-            Path(str(part) + ".download.part").unlink(missing_ok=True)
+            for leftover in (part, Path(str(part) + ".download.part")):
+                with suppress(OSError):
+                    leftover.unlink(missing_ok=True)
         return target
+
+    def download(self, key: str, path: Path) -> None:
+        with self._failures("read", key):
+            self._client.fget_object(
+                bucket_name=self.bucket, object_name=self._name(key), file_path=str(path)
+            )
+
+    def fingerprint(self, key: str) -> str:
+        return str(self._stat(key).etag)
 
     def exists(self, key: str) -> bool:
         try:
@@ -116,9 +126,7 @@ class S3Store(Store):
         return True
 
     def size(self, key: str) -> int:
-        with self._failures("read", key):
-            found = self._client.stat_object(bucket_name=self.bucket, object_name=self._name(key))
-        return int(found.size or 0)
+        return int(self._stat(key).size or 0)
 
     def keys(self, prefix: str) -> Iterator[str]:
         start = len(self.prefix) + 1 if self.prefix else 0
@@ -131,6 +139,10 @@ class S3Store(Store):
     def delete(self, key: str) -> None:
         with self._failures("delete", key):
             self._client.remove_object(bucket_name=self.bucket, object_name=self._name(key))
+
+    def _stat(self, key: str) -> Object:
+        with self._failures("read", key):
+            return self._client.stat_object(bucket_name=self.bucket, object_name=self._name(key))
 
     def _name(self, key: str) -> str:
         return self._below(check_key(key))
