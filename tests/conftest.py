@@ -1,0 +1,146 @@
+"""What the tests of several folders share: stores, tiny clips, and tiny runs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedvsr.config.run import DataConfig, RunConfig
+from fedvsr.federation import layout
+from fedvsr.federation.records import ManifestRecord, ShardFile, write_record
+from fedvsr.store.base import Store
+from fedvsr.store.local import LocalStore
+from fedvsr.store.workspace import Workspace
+from fedvsr.strategies.updates import Updates
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, write_shard
+from fedvsr.weights import serialize
+
+SCALE = 2
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """The stores of a federation in an empty folder."""
+    return Workspace.below(str(tmp_path / "stores"))
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def make_clip() -> Callable[..., np.ndarray]:
+    """Makes a moving pattern: uint8 (frames, size, size, 3), a function of its seed."""
+
+    def make(seed: int, frames: int = 6, size: int = 32) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        waves = random.uniform(0.2, 1.2, (3, 2))
+        rows, columns = np.mgrid[:size, :size]
+        clip = [
+            [np.sin(u * (rows + time) + v * (columns - time)) for u, v in waves] for time in range(frames)
+        ]
+        return np.uint8(np.rint(127.5 + 127.5 * np.array(clip))).transpose(0, 2, 3, 1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_clips() -> Callable[..., None]:
+    """Writes clips as shards, degraded by the mean of scale × scale pixels, without any video."""
+
+    def write(store: Store, folder: str, clips: Mapping[str, np.ndarray], work: Path) -> None:
+        def small(frames: np.ndarray) -> np.ndarray:
+            time, height, width, _ = frames.shape
+            blocks = frames.reshape(time, height // SCALE, SCALE, width // SCALE, SCALE, 3)
+            return np.uint8(np.rint(blocks.mean(axis=(2, 4))))
+
+        for kind, convert in ((GROUND_TRUTH, np.asarray), (degraded_kind("bi", SCALE), small)):
+            pixels = {name: convert(frames) for name, frames in clips.items()}
+            path = work / "shard"
+            info = write_shard(path, kind, [(_describe(name, each), each) for name, each in pixels.items()])
+            store.upload(layout.shard(folder, kind, info.digest), path)
+            shard = ShardFile(
+                digest=info.digest,
+                bytes=info.bytes,
+                clips=tuple(pixels),
+                frames=sum(len(each) for each in pixels.values()),
+            )
+            manifest = ManifestRecord(
+                dataset="default", kind=kind, source_digest="", settings_digest="", shards=(shard,)
+            )
+            write_record(store, layout.manifest(folder, kind), manifest)
+
+    return write
+
+
+def _describe(name: str, frames: np.ndarray) -> ClipInfo:
+    time, height, width, _ = frames.shape
+    return ClipInfo(name=name, frames=time, height=height, width=width, fps=25, source=f"{name}.mp4")
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., RunConfig]:
+    """Makes the configuration of a tiny run; keywords are dotted field names with __ for the dot."""
+
+    def make(**overrides: Any) -> RunConfig:
+        values: dict[str, Any] = {
+            "name": "test",
+            "data": {"scale": SCALE, "minimum_frames": 3},
+            "model": {"name": "fastvsr", "options": {"channels": 4, "blocks": 1}},
+            "training": {
+                "local_steps": 2,
+                "batch_size": 2,
+                "frames": 3,
+                "patch_size": 16,
+                "device": "cpu",
+                "threads": 1,
+            },
+            "strategy": {"name": "fedavg"},
+            "federation": {"rounds": 2, "clients": ["ann", "bob"]},
+        }
+        for name, value in overrides.items():
+            *sections, leaf = name.split("__")
+            inner = values
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[leaf] = value
+        return RunConfig.parse(values)
+
+    return make
+
+
+@pytest.fixture
+def give_clips(
+    workspace: Workspace,
+    write_clips: Callable[..., None],
+    make_clip: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> Callable[..., None]:
+    """Gives clients of the workspace some clips each, and the federation one that is held out."""
+
+    def give(clients: Mapping[str, int]) -> None:
+        folder = DataConfig().dataset
+        for number, (client, count) in enumerate(sorted(clients.items()), start=1):
+            clips = {f"{client}-{index}": make_clip(100 * number + index) for index in range(count)}
+            write_clips(workspace.client(client), layout.training_clips(folder), clips, tmp_path)
+        held_out = {"held-out": make_clip(7)}
+        write_clips(workspace.federation(), layout.evaluation_clips(folder), held_out, tmp_path)
+
+    return give
+
+
+@pytest.fixture
+def make_updates(tmp_path: Path) -> Callable[..., Updates]:
+    """Writes tensors by client as weights files and opens them as a round's updates."""
+    numbers: Iterator[int] = iter(range(1_000_000))
+
+    def make(tensors: Mapping[str, Mapping[str, np.ndarray]]) -> Updates:
+        paths = {client: tmp_path / f"update-{next(numbers)}" for client in tensors}
+        for client, path in paths.items():
+            path.write_bytes(serialize(tensors[client]))
+        return Updates(paths)
+
+    return make

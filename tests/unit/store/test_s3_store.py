@@ -1,0 +1,113 @@
+"""What is particular to S3: servers that are not there, and the cache."""
+
+import hashlib
+import socket
+from pathlib import Path
+
+import pytest
+from urllib3.exceptions import HTTPError
+
+from fedvsr.errors import ConfigError, DataError, StoreError
+from fedvsr.store import s3
+from fedvsr.store.location import open_store
+from fedvsr.store.s3 import ENDPOINT_VARIABLE, S3Store
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(s3_environment, closed_port: int, monkeypatch):
+    monkeypatch.setenv(ENDPOINT_VARIABLE, f"http://127.0.0.1:{closed_port}")
+    with pytest.raises(StoreError) as caught:
+        S3Store("bucket").read("key")
+    message = str(caught.value)
+    assert message.startswith(f"cannot read s3://bucket/key: http://127.0.0.1:{closed_port} does not answer")
+    assert ENDPOINT_VARIABLE in message
+    assert "\n" not in message
+
+
+def test_a_server_that_never_answers_is_given_up_within_seconds():
+    # Connections and answers are waited for as long as these say, times the retries.
+    pool = s3._connections(s3._CONNECT_SECONDS, s3._READ_SECONDS, retries=3)
+    retries = pool.connection_pool_kw["retries"]
+    assert pool.connection_pool_kw["timeout"].connect_timeout * (1 + retries.connect) <= 15
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, path: store.read("key"),
+        lambda store, path: store.write("key", b"x"),
+        lambda store, path: store.upload("key", path),
+        lambda store, path: list(store.keys("")),
+    ],
+)
+def test_a_missing_bucket_is_told(s3_environment, tmp_path: Path, call):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    with pytest.raises(StoreError, match=r"no bucket 'fedvsr-no-such-bucket' at http.*; make it first"):
+        call(S3Store("fedvsr-no-such-bucket"), path)
+
+
+def test_a_bucket_name_that_s3_does_not_take_is_a_store_error(s3_environment):
+    with pytest.raises(StoreError, match=r"invalid bucket name"):
+        S3Store("b").read("key")
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://host", "http://", "http://host/path"])
+def test_an_endpoint_that_is_no_address_is_a_configuration_error(monkeypatch, endpoint: str):
+    monkeypatch.setenv(ENDPOINT_VARIABLE, endpoint)
+    with pytest.raises(ConfigError, match=f"^{ENDPOINT_VARIABLE}: '{endpoint}' is not allowed"):
+        S3Store("bucket")
+
+
+def test_a_download_is_kept_and_not_fetched_again(s3_store: S3Store, s3_environment: Path):
+    digest = hashlib.sha256(b"bytes").hexdigest()
+    s3_store.write("key", b"bytes")
+    path = s3_store.local("key", digest)
+    assert path == s3_environment / digest
+    s3_store.delete("key")
+    assert s3_store.local("key", digest).read_bytes() == b"bytes"
+
+
+def test_a_cached_file_that_a_crash_cut_short_is_fetched_again(s3_store: S3Store, s3_environment: Path):
+    digest = hashlib.sha256(b"bytes").hexdigest()
+    s3_store.write("key", b"bytes")
+    s3_environment.mkdir()
+    (s3_environment / digest).write_bytes(b"by")
+    assert s3_store.local("key", digest).read_bytes() == b"bytes"
+
+
+def test_a_refused_download_leaves_nothing_in_the_cache(s3_store: S3Store, s3_environment: Path):
+    s3_store.write("key", b"other bytes")
+    with pytest.raises(DataError):
+        s3_store.local("key", hashlib.sha256(b"bytes").hexdigest())
+    assert list(s3_environment.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_a_store_error(s3_store: S3Store, s3_environment: Path):
+    s3_store.write("key", b"bytes")
+    s3_environment.write_text("a file in the cache's place")
+    with pytest.raises(StoreError, match=r"cannot write .*; make room there"):
+        s3_store.local("key", hashlib.sha256(b"bytes").hexdigest())
+
+
+def test_an_answer_that_breaks_off_is_a_store_error(s3_store: S3Store, monkeypatch):
+    s3_store.write("key", b"bytes")
+
+    def broken(*arguments, **keywords):
+        raise HTTPError("connection broken")
+
+    monkeypatch.setattr(s3_store._client, "get_object", broken)
+    with pytest.raises(StoreError, match=r"cannot read s3://.*: connection broken"):
+        s3_store.read("key")
+
+
+@pytest.mark.parametrize("uri", ["", "http://host/bucket", "s3://", "ftp://host"])
+def test_an_address_of_no_store_is_a_configuration_error(uri: str):
+    with pytest.raises(ConfigError, match=r"it must be a folder or s3://BUCKET/PREFIX"):
+        open_store(uri)

@@ -1,0 +1,119 @@
+"""What every store does, asked of each."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from fedvsr.errors import DataError, NotFoundError, StoreError
+from fedvsr.store.base import Store
+from fedvsr.store.location import open_store
+
+NO_KEYS = ["", "/", "/etc/passwd", "..", "../outside", "a/../b", "a/..", "./a", "a//b", "a/", "a\0b"]
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("data", [b"", b"text", bytes(range(256)) * 1000])
+def test_what_is_written_is_read(store: Store, data: bytes):
+    store.write("runs/demo/object", data)
+    assert store.read("runs/demo/object") == data
+    assert store.size("runs/demo/object") == len(data)
+    assert store.exists("runs/demo/object")
+
+
+def test_a_write_replaces_what_is_there(store: Store):
+    store.write("key", b"a longer first version")
+    store.write("key", b"second")
+    assert store.read("key") == b"second"
+    assert store.size("key") == 6
+
+
+def test_an_uploaded_file_is_an_object(store: Store, tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 3_000_000)
+    store.upload("a/b/c", path)
+    assert store.read("a/b/c") == path.read_bytes()
+
+
+@pytest.mark.parametrize("method", ["read", "size"])
+@pytest.mark.parametrize("key", ["none", "folder", "folder/object/below"])
+def test_where_no_object_is_the_key_is_named(store: Store, method: str, key: str):
+    store.write("folder/object", b"x")
+    with pytest.raises(NotFoundError, match=f"no object '{key}' in "):
+        getattr(store, method)(key)
+    assert not store.exists(key)
+
+
+def test_a_local_copy_has_the_objects_bytes(store: Store):
+    store.write("key", b"bytes")
+    path = store.local("key", digest_of(b"bytes"))
+    assert path.read_bytes() == b"bytes"
+    assert store.local("key", digest_of(b"bytes")) == path
+
+
+def test_a_local_copy_of_nothing_is_not_found(store: Store):
+    with pytest.raises(NotFoundError):
+        store.local("none", digest_of(b"bytes"))
+
+
+def test_a_local_copy_with_another_digest_is_refused(store: Store):
+    store.write("folder/key", b"changed bytes")
+    with pytest.raises(DataError, match=r"folder/key: expected SHA-256 .* changed or cut short"):
+        store.local("folder/key", digest_of(b"bytes"))
+
+
+def test_keys_are_in_order_and_below_the_prefix_alone(store: Store):
+    for key in ("b/2", "b/10", "a", "b.c", "b/1/x", "bb/1", "Z", "b/é"):
+        store.write(key, b"")
+    assert list(store.keys("")) == ["Z", "a", "b.c", "b/1/x", "b/10", "b/2", "b/é", "bb/1"]
+    assert list(store.keys("b/")) == ["b/1/x", "b/10", "b/2", "b/é"]
+    assert list(store.keys("b/1")) == ["b/1/x", "b/10"]
+    assert list(store.keys("none/")) == []
+
+
+def test_keys_of_an_empty_store_are_none(store: Store):
+    assert list(store.keys("")) == []
+
+
+def test_a_deleted_object_is_gone_and_deleting_it_again_is_no_error(store: Store):
+    store.write("a/b", b"x")
+    store.delete("a/b")
+    store.delete("a/b")
+    store.delete("a/b/c")
+    assert not store.exists("a/b")
+    assert list(store.keys("")) == []
+
+
+@pytest.mark.parametrize("key", NO_KEYS)
+def test_what_is_no_key_is_refused_by_every_method(store: Store, key: str, tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    calls = [
+        lambda: store.read(key),
+        lambda: store.write(key, b"x"),
+        lambda: store.upload(key, path),
+        lambda: store.local(key, digest_of(b"x")),
+        lambda: store.exists(key),
+        lambda: store.size(key),
+        lambda: store.delete(key),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError, match=r"is not a key"):
+            call()
+
+
+@pytest.mark.parametrize("prefix", ["/", "/etc/", "..", "../", "a/../b/", "a//", "."])
+def test_what_begins_no_key_is_refused_as_prefix(store: Store, prefix: str):
+    with pytest.raises(StoreError, match=r"begins no key"):
+        list(store.keys(prefix))
+
+
+def test_stores_at_two_addresses_do_not_see_each_other(store: Store):
+    beside = open_store(store.uri + "-beside")
+    store.write("key", b"one")
+    assert not beside.exists("key")
+    assert list(beside.keys("")) == []
+    assert open_store(store.uri).read("key") == b"one"

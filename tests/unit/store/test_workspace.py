@@ -1,0 +1,39 @@
+"""Whose store is where."""
+
+import pytest
+
+from fedvsr.errors import ConfigError
+from fedvsr.store.workspace import CLIENT_VARIABLE, FEDERATION_VARIABLE, Workspace
+
+
+def test_below_one_folder_every_client_has_a_store_of_its_own(workspace: Workspace):
+    workspace.client("ann").write("shard", b"ann's")
+    assert not workspace.client("bob").exists("shard")
+    assert list(workspace.federation().keys("")) == []
+    assert workspace.client("ann").uri == workspace.federation().uri.replace("federation", "clients/ann")
+
+
+def test_the_environment_gives_addresses_as_a_pod_has_them(monkeypatch, tmp_path):
+    monkeypatch.setenv(FEDERATION_VARIABLE, str(tmp_path / "all"))
+    monkeypatch.setenv(CLIENT_VARIABLE, str(tmp_path / "of-{client}"))
+    found = Workspace.from_environment()
+    assert found.federation().uri == str(tmp_path / "all")
+    assert found.client("ann").uri == str(tmp_path / "of-ann")
+
+
+@pytest.mark.parametrize(
+    ("federation", "client", "field"),
+    [
+        ("", "x/{client}", FEDERATION_VARIABLE),
+        ("x", "", CLIENT_VARIABLE),
+        ("x", "same-for-all", CLIENT_VARIABLE),
+    ],
+)
+def test_an_address_that_is_missing_or_common_to_all_clients_is_refused(
+    monkeypatch, federation, client, field
+):
+    monkeypatch.setenv(FEDERATION_VARIABLE, federation)
+    monkeypatch.setenv(CLIENT_VARIABLE, client)
+    with pytest.raises(ConfigError) as caught:
+        Workspace.from_environment()
+    assert caught.value.field == field
