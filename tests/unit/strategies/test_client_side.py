@@ -1,0 +1,219 @@
+"""What each strategy does during local training, against closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedvsr.errors import ConfigError
+from fedvsr.strategies.fedprox import FedProx
+from fedvsr.strategies.fedsr import FedSR
+from fedvsr.strategies.registry import build_strategy, strategy_names
+from fedvsr.strategies.scaffold import Scaffold
+
+
+class Point(nn.Module):
+    """A model that is its parameter, with a part that is not trained."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.tensor(values, dtype=torch.float64))
+        self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+        self.register_buffer("counter", torch.tensor(0))
+
+
+def video(seed: int = 0) -> torch.Tensor:
+    return torch.rand(2, 3, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+class Network(nn.Module):
+    """Two convolutions over the frames of a video."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.shallow = nn.Conv2d(3, 5, 3, padding=1)
+            self.deep = nn.Conv2d(5, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = self.deep(torch.relu(self.shallow(x.flatten(0, 1))))
+        return frames.reshape(x.shape)
+
+
+@pytest.mark.parametrize("mu", [0.0, 1e-3, 2.0])
+def test_fedproxs_penalty_is_half_mu_times_the_squared_distance(mu):
+    model = Point(1.0, 2.0, 3.0)
+    term = FedProx(mu).make_local_term(model, {}, {})
+    assert float(term.penalty(video()).detach()) == 0.0
+    with torch.no_grad():
+        model.x += torch.tensor([3.0, 0.0, -4.0])
+        model.frozen += 100
+    penalty = term.penalty(video())
+    assert float(penalty.detach()) == pytest.approx(mu / 2 * 25)
+    penalty.backward()
+    assert model.x.grad.tolist() == pytest.approx([mu * 3.0, 0.0, mu * -4.0])
+    assert model.frozen.grad is None
+
+
+def descend(model: Point, term, targets: list[torch.Tensor], rate: float) -> None:
+    """Plain gradient descent on ½·‖x − target‖², one target a step."""
+    for target in targets:
+        model.x.grad = None
+        (0.5 * (model.x - target).square().sum()).backward()
+        term.correct_gradients()
+        with torch.no_grad():
+            model.x -= rate * model.x.grad
+
+
+def test_scaffolds_variate_is_the_papers_option_two_for_plain_gradient_descent():
+    start, rate = np.array([1.0, -2.0]), 0.1
+    server, client = np.array([0.5, 0.25]), np.array([-1.0, 2.0])
+    targets = [torch.tensor(each, dtype=torch.float64) for each in ([0.0, 1.0], [3.0, 3.0], [-1.0, 5.0])]
+    model = Point(*start)
+    term = Scaffold().make_local_term(model, {"x": server}, {"x": client})
+    descend(model, term, targets, rate)
+    end = model.x.detach().numpy()
+
+    # y moves by the corrected gradients …
+    expected = start.copy()
+    for target in targets:
+        expected -= rate * (expected - target.numpy() + server - client)
+    np.testing.assert_allclose(end, expected, rtol=1e-12)
+    # … and c_i⁺ = c_i − c + (x − y)/(K·η).
+    variate = client - server + (start - end) / (len(targets) * rate)
+    result = term.finish()
+    np.testing.assert_allclose(result.kept["x"], variate, rtol=1e-6)
+    np.testing.assert_allclose(result.sent["x"], variate - client, rtol=1e-6)
+    assert set(result.kept) == set(result.sent) == {"x"}
+
+
+def test_scaffold_without_history_does_not_touch_the_gradients():
+    plain, corrected = Point(1.0, 2.0), Point(1.0, 2.0)
+    targets = [torch.tensor([5.0, -1.0], dtype=torch.float64)] * 3
+    descend(plain, build_strategy("fedavg").make_local_term(plain, {}, {}), targets, 0.1)
+    descend(corrected, Scaffold().make_local_term(corrected, {}, {}), targets, 0.1)
+    assert torch.equal(plain.x, corrected.x)
+
+
+def test_scaffold_keeps_a_client_from_its_own_optimum_and_leads_it_to_everybodys():
+    # Two clients pull towards 0 and 10. With c_i = own gradient and c = the mean gradient at x = 5,
+    # each client's corrected descent stays where the mean of both is smallest.
+    for target in (0.0, 10.0):
+        model = Point(5.0)
+        term = Scaffold().make_local_term(model, {"x": np.array([0.0])}, {"x": np.array([5.0 - target])})
+        descend(model, term, [torch.tensor([target], dtype=torch.float64)] * 10, 0.1)
+        assert float(model.x.detach()) == pytest.approx(5.0)
+
+
+def fedsr_term(model: Network, kept: dict[str, np.ndarray], layer: str = ""):
+    return FedSR(weight=0.1, temperature=0.07, layer=layer).make_local_term(model, {}, kept)
+
+
+def test_fedsr_has_no_contrast_until_a_client_takes_part_again():
+    model = Network()
+    term = fedsr_term(model, {})
+    model(video())
+    assert term.penalty(video()) is None
+    kept = term.finish().kept
+    assert {name: array.shape for name, array in kept.items()} == {"weight": (5, 3, 3, 3), "bias": (5,)}
+    again = fedsr_term(model, kept)
+    model(video())
+    assert again.penalty(video()) is not None
+
+
+def test_fedsrs_contrast_is_info_nce_of_the_projected_features():
+    model, previous = Network(1), Network(2)
+    term = fedsr_term(
+        model, {name: value.numpy() for name, value in previous.shallow.state_dict().items()}, layer="shallow"
+    )
+    start = {name: value.clone() for name, value in model.shallow.state_dict().items()}
+    with torch.no_grad():
+        model.shallow.weight += 0.3
+    x = video(3)
+    model(x)
+    found = float(term.penalty(x).detach())
+
+    frames = x.flatten(0, 1)
+    layers = [
+        (model.shallow.weight, model.shallow.bias),
+        (start["weight"], start["bias"]),
+        (previous.shallow.weight, previous.shallow.bias),
+    ]
+    first, _, second = term.projection
+    anchor, positive, negative = (
+        (second.weight @ torch.relu(first.weight @ pooled.T + first.bias[:, None]) + second.bias[:, None])
+        .T.detach()
+        .double()
+        .numpy()
+        for pooled in (functional.conv2d(frames, *layer, padding=1).mean((2, 3)) for layer in layers)
+    )
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+    near, far = np.exp(cosine(anchor, positive) / 0.07), np.exp(cosine(anchor, negative) / 0.07)
+    assert found == pytest.approx(0.1 * float(np.mean(-np.log(near / (near + far)))), rel=1e-4)
+
+
+def test_fedsrs_gradient_reaches_its_layer_and_no_copy_of_it():
+    model = Network(1)
+    kept = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
+    term = fedsr_term(model, kept)
+    model(video())
+    term.penalty(video()).backward()
+    assert float(model.shallow.weight.grad.abs().max()) > 0
+    assert model.deep.weight.grad is None
+    assert all(parameter.grad is None for parameter in term.global_layer.parameters())
+
+
+def test_fedsrs_contrast_is_least_where_the_features_are_the_global_ones():
+    kept = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
+    at_global = Network(1)
+    term = fedsr_term(at_global, kept)
+    at_global(video())
+    near = float(term.penalty(video()).detach())
+    at_previous = Network(1)
+    term = fedsr_term(at_previous, kept)
+    at_previous.shallow.load_state_dict(Network(2).shallow.state_dict())
+    at_previous(video())
+    assert near < float(term.penalty(video()).detach())
+
+
+def test_fedsr_draws_the_same_projection_everywhere_and_leaves_the_generator_alone():
+    kept = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
+    projections = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        model = Network(1)
+        term = fedsr_term(model, kept)
+        model(video())
+        term.penalty(video())
+        assert torch.equal(torch.get_rng_state(), before)
+        projections.append(term.projection[0].weight)
+    assert torch.equal(*projections)
+
+
+def test_fedsr_leaves_no_hook_behind():
+    model = Network()
+    fedsr_term(model, {}).finish()
+    assert not model.shallow._forward_hooks
+
+
+def test_fedsr_refuses_a_layer_that_the_model_lacks():
+    with pytest.raises(ConfigError, match=r"^strategy\.options\.layer: 'stem' .* layers: shallow, deep$"):
+        fedsr_term(Network(), {}, layer="stem")
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_every_strategy_trains_a_model_without_history(name):
+    model = Network()
+    term = build_strategy(name).make_local_term(model, {}, {})
+    loss = model(video()).square().mean()
+    penalty = term.penalty(video())
+    (loss if penalty is None else loss + penalty).backward()
+    term.correct_gradients()
+    result = term.finish()
+    assert bool(result.kept) == build_strategy(name).stateful

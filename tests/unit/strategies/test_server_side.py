@@ -1,0 +1,334 @@
+"""What each strategy makes of a round's updates, against NumPy in float64."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from fedvsr.strategies.averaging import weighted_mean
+from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, Strategy
+from fedvsr.strategies.fedavg import FedAvg
+from fedvsr.strategies.fedmedian import FedMedian
+from fedvsr.strategies.fedsr import FedSR, similarity_shares
+from fedvsr.strategies.registry import build_strategy, strategy_names
+from fedvsr.strategies.scaffold import Scaffold
+from fedvsr.weights import TensorSpec, WeightsFile, specs_of
+
+HUGE = 2**53 + 1  # the first integer that float64 does not hold
+
+
+def random_tensors(seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "conv.weight": random.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "conv.bias": random.normal(size=4).astype(np.float32),
+        "gain": np.asarray(random.normal(), np.float32),
+        "half": random.normal(size=5).astype(np.float16),
+        "empty": np.zeros((0, 3), np.float32),
+    }
+
+
+def contributions(clips: Mapping[str, int]) -> tuple[Contribution, ...]:
+    return tuple(
+        Contribution(client, loss=1.0 + index, clips=count, steps=5)
+        for index, (client, count) in enumerate(sorted(clips.items()))
+    )
+
+
+@pytest.fixture
+def aggregate(make_updates):
+    """Aggregates tensors by client with a strategy."""
+
+    def run(
+        strategy: Strategy,
+        base: Mapping[str, np.ndarray],
+        sent: Mapping[str, Mapping[str, np.ndarray]],
+        *,
+        clips: Mapping[str, int] | None = None,
+        extras: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+        state: Mapping[str, np.ndarray] | None = None,
+        context: RoundContext | None = None,
+    ) -> Aggregate:
+        return strategy.aggregate(
+            base,
+            make_updates(sent),
+            make_updates(extras or {}),
+            contributions(clips or dict.fromkeys(sent, 1)),
+            context or RoundContext(1, 10, len(sent)),
+            state or {},
+        )
+
+    return run
+
+
+def test_fedavg_weighs_by_clips(aggregate):
+    sent = {"ann": random_tensors(1), "bob": random_tensors(2), "cleo": random_tensors(3)}
+    found = aggregate(FedAvg(), random_tensors(0), sent, clips={"ann": 1, "bob": 2, "cleo": 5})
+    assert found.weights == {"ann": 0.125, "bob": 0.25, "cleo": 0.625}
+    for name, array in found.tensors.items():
+        a, b, c = (sent[client][name].astype(np.float64) for client in ("ann", "bob", "cleo"))
+        np.testing.assert_array_equal(array, ((a + 2 * b + 5 * c) / 8).astype(array.dtype), err_msg=name)
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_tensors_keep_names_shapes_and_dtypes(aggregate, name):
+    base = random_tensors(0) | {
+        "bn.num_batches_tracked": np.array(3),
+        "bn.running_var": np.array([1.0, 2.0], np.float32),
+        "mask": np.array([[True], [False]]),
+        "index": np.arange(6, dtype=np.int32).reshape(2, 3),
+    }
+    strategy = build_strategy(name)
+    extras = {client: {"conv.bias": np.zeros(4, np.float32)} for client in ("ann", "bob")}
+    found = aggregate(
+        strategy,
+        base,
+        {"ann": base, "bob": base},
+        extras=extras if name == "scaffold" else None,
+        context=RoundContext(2, 10, 2),
+    )
+    assert specs_of(found.tensors) == specs_of(base)
+    for key, array in base.items():
+        np.testing.assert_array_equal(found.tensors[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_integers_that_all_clients_share_stay_exact(aggregate, name, count):
+    tables = {
+        "table": np.array([HUGE, -HUGE, 2**63 - 1, -(2**63), 0, 7]),
+        "bytes": np.array([0, 255], np.uint8),
+        "counter": np.array(2**62 + 3),
+        "mask": np.array([True, False]),
+    }
+    clients = [f"client-{index}" for index in range(count)]
+    found = aggregate(
+        build_strategy(name),
+        {key: np.zeros_like(array) for key, array in tables.items()},
+        dict.fromkeys(clients, tables),
+        clips={client: 3 + index for index, client in enumerate(clients)},
+        context=RoundContext(2, 10, count),
+    )
+    for key, array in tables.items():
+        np.testing.assert_array_equal(found.tensors[key], array, err_msg=key)
+
+
+def test_integers_that_differ_are_rounded_to_the_nearest_and_ties_to_even(aggregate):
+    base = {"counter": np.array([0, 0, 0, 0]), "mask": np.array([False, False, False, False])}
+    found = aggregate(
+        FedAvg(),
+        base,
+        {
+            "ann": {"counter": np.array([1, 2, 10, -1]), "mask": np.array([True, True, False, False])},
+            "bob": {"counter": np.array([2, 3, 11, -2]), "mask": np.array([True, False, True, False])},
+            "cleo": {"counter": np.array([2, 3, 10, -2]), "mask": np.array([True, True, False, False])},
+            "dan": {"counter": np.array([1, 2, 10, -1]), "mask": np.array([True, False, True, False])},
+        },
+    )
+    # Means 1.5, 2.5, 10.25, −1.5; and 1, ½, ½, 0.
+    assert found.tensors["counter"].tolist() == [2, 2, 10, -2]
+    assert found.tensors["mask"].tolist() == [True, False, False, False]
+
+
+@given(
+    values=hnp.arrays(np.int64, st.tuples(st.integers(1, 5), st.just(4))),
+    shares=st.lists(st.integers(1, 9), min_size=5, max_size=5),
+)
+def test_integer_means_lie_within_the_clients_range(make_updates_of_module, values, shares):
+    clients = [f"client-{index}" for index in range(len(values))]
+    weights = {
+        client: share / sum(shares[: len(values)]) for client, share in zip(clients, shares, strict=False)
+    }
+    updates = make_updates_of_module(
+        {client: {"table": row} for client, row in zip(clients, values, strict=True)}
+    )
+    found = weighted_mean({"table": values[0]}, updates, weights)["table"]
+    assert (found >= values.min(axis=0)).all()
+    assert (found <= values.max(axis=0)).all()
+
+
+@pytest.fixture(scope="module")
+def make_updates_of_module(tmp_path_factory):
+    """Like `make_updates`, for Hypothesis, which asks for fixtures that outlive an example."""
+    from fedvsr.strategies.updates import Updates
+    from fedvsr.weights import serialize
+
+    folder = tmp_path_factory.mktemp("updates")
+
+    def make(tensors):
+        for client, found in tensors.items():
+            (folder / client).write_bytes(serialize(found))
+        return Updates({client: folder / client for client in tensors})
+
+    return make
+
+
+@given(
+    values=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.just(5)),
+        elements=st.floats(-(2.0**100), 2.0**100, width=32),
+    ),
+    data=st.data(),
+)
+def test_a_mean_is_that_of_float64_whatever_the_order_of_arrival(make_updates_of_module, values, data):
+    clients = [f"client-{index}" for index in range(len(values))]
+    order = data.draw(st.permutations(clients))
+    clips = {client: data.draw(st.integers(1, 9)) for client in clients}
+    sent = {client: {"w": row} for client, row in zip(clients, values, strict=True)}
+    context = RoundContext(1, 2, len(values))
+    found = []
+    for arrival in (clients, order):
+        updates = make_updates_of_module({client: sent[client] for client in arrival})
+        no_extras = make_updates_of_module({})
+        found.append(
+            FedAvg()
+            .aggregate({"w": values[0]}, updates, no_extras, contributions(clips), context, {})
+            .tensors["w"]
+        )
+    assert found[0].tobytes() == found[1].tobytes()
+    expected = np.average(values.astype(np.float64), axis=0, weights=[clips[client] for client in clients])
+    scale = np.abs(values).max(axis=0)
+    assert (np.abs(found[0] - expected) <= 1e-7 * scale + 1e-40).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_fedmedian_is_numpys_median(aggregate, count):
+    sent = {f"client-{index}": random_tensors(index) for index in range(count)}
+    found = aggregate(FedMedian(), random_tensors(99), sent)
+    for name, array in found.tensors.items():
+        stack = np.stack([tensors[name].astype(np.float64) for tensors in sent.values()])
+        np.testing.assert_array_equal(array, np.median(stack, axis=0).astype(array.dtype), err_msg=name)
+    assert found.weights == {}
+
+
+def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, monkeypatch):
+    from fedvsr.strategies import updates
+
+    # A piece of 3 clients: 7 elements, which divides neither a row of 5 nor the whole of 40.
+    monkeypatch.setattr(updates, "_PIECE_BYTES", 7 * 8 * 3)
+    random = np.random.default_rng(0)
+    sent = {client: {"w": random.normal(size=(8, 5)).astype(np.float32)} for client in ("ann", "bob", "cleo")}
+    found = aggregate(FedMedian(), {"w": np.zeros((8, 5), np.float32)}, sent)
+    np.testing.assert_array_equal(
+        found.tensors["w"], np.median([each["w"] for each in sent.values()], axis=0).astype(np.float32)
+    )
+
+
+def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggregate):
+    random = np.random.default_rng(1)
+    honest = {f"honest-{index}": {"w": random.normal(size=20).astype(np.float32)} for index in range(4)}
+    liars = {f"liar-{index}": {"w": np.full(20, 1e30, np.float32)} for index in range(3)}
+    found = aggregate(FedMedian(), {"w": np.zeros(20, np.float32)}, honest | liars).tensors["w"]
+    values = np.stack([each["w"] for each in honest.values()])
+    assert (found >= values.min(axis=0)).all()
+    assert (found <= values.max(axis=0)).all()
+
+
+def test_fedsr_shares_are_the_softmax_of_the_cosines(make_updates):
+    base = {"w": np.array([[1.0, 0.0]], np.float32), "zero": np.zeros(2, np.float32)}
+    sent = {
+        "ann": {"w": np.array([[5.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 1
+        "bob": {"w": np.array([[0.0, 2.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 0
+        "cleo": {"w": np.array([[-3.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine −1
+    }
+    shares = similarity_shares(base, make_updates(sent))
+    # e, 1 and 1/e, divided by their sum 4.0861612696.
+    assert shares["w"] == pytest.approx({"ann": 0.6652409558, "bob": 0.2447284711, "cleo": 0.0900305732})
+    # Without a direction to compare with, all count the same.
+    assert shares["zero"] == pytest.approx(dict.fromkeys(sent, 1 / 3))
+
+
+def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(aggregate):
+    base, sent = random_tensors(0), {"ann": random_tensors(1), "bob": random_tensors(2)}
+    found = aggregate(FedSR(), base, sent, context=RoundContext(2, 10, 2))
+    for name in ("conv.weight", "conv.bias"):
+        flat = {client: tensors[name].astype(np.float64).ravel() for client, tensors in sent.items()}
+        start = base[name].astype(np.float64).ravel()
+        powers = {
+            client: np.exp(start @ values / np.sqrt((start @ start) * (values @ values)))
+            for client, values in flat.items()
+        }
+        expected = sum(powers[client] * flat[client] for client in flat) / sum(powers.values())
+        np.testing.assert_allclose(found.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
+
+
+def test_fedsr_begins_with_fedavgs_mean(aggregate):
+    sent = {"ann": random_tensors(1), "bob": random_tensors(2)}
+    clips = {"ann": 3, "bob": 1}
+    first = aggregate(FedSR(), random_tensors(0), sent, clips=clips, context=RoundContext(1, 10, 2))
+    average = aggregate(FedAvg(), random_tensors(0), sent, clips=clips)
+    assert first.weights == {"ann": 0.75, "bob": 0.25}
+    for name, array in average.tensors.items():
+        np.testing.assert_array_equal(first.tensors[name], array, err_msg=name)
+
+
+def test_scaffolds_first_round_is_the_plain_mean_however_many_clips(aggregate):
+    sent = {client: random_tensors(index) for index, client in enumerate(("ann", "bob", "cleo"))}
+    extras = {client: {"conv.bias": np.zeros(4, np.float32)} for client in sent}
+    found = aggregate(
+        Scaffold(), random_tensors(9), sent, clips={"ann": 9, "bob": 1, "cleo": 4}, extras=extras
+    )
+    assert found.weights == pytest.approx(dict.fromkeys(sent, 1 / 3))
+    for name in ("conv.weight", "gain"):
+        expected = np.mean([tensors[name].astype(np.float64) for tensors in sent.values()], axis=0)
+        np.testing.assert_allclose(found.tensors[name], expected, rtol=1e-6)
+
+
+def test_scaffolds_server_follows_the_papers_formulas(aggregate):
+    # x ← x + η_g·mean(y_i − x); c ← c + |S|/N·mean(Δc_i), with |S| = 2 of N = 5 and η_g = ½.
+    base = {"w": np.array([1.0, 2.0], np.float32), "counter": np.array(4)}
+    sent = {
+        "ann": {"w": np.array([2.0, 2.0], np.float32), "counter": np.array(8)},
+        "bob": {"w": np.array([4.0, -2.0], np.float32), "counter": np.array(6)},
+    }
+    extras = {"ann": {"w": np.array([1.0, 0.0], np.float32)}, "bob": {"w": np.array([2.0, 10.0], np.float32)}}
+    found = aggregate(
+        Scaffold(global_learning_rate=0.5),
+        base,
+        sent,
+        extras=extras,
+        state={"w": np.array([0.5, -1.0], np.float32)},
+        context=RoundContext(3, 10, 5),
+    )
+    # Means (3, 0) and 7: (1 + ½·2, 2 − ½·2); a counter has no learning rate.
+    assert found.tensors["w"].tolist() == [2.0, 1.0]
+    assert found.tensors["counter"] == 7
+    # Mean change (1.5, 5): (0.5 + 0.4·1.5, −1 + 0.4·5).
+    np.testing.assert_allclose(found.state["w"], [1.1, 1.0], rtol=1e-6)
+    assert found.state["w"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        ({}, "control variate is missing"),
+        ({"w": TensorSpec((3,), np.dtype("float32"))}, "'w': expected float32 [2], found float32 [3]"),
+        ({"w": TensorSpec((2,), np.dtype("float64"))}, "'w': expected float32 [2], found float64 [2]"),
+        ({"x": TensorSpec((2,), np.dtype("float32"))}, "'x' belongs to no parameter"),
+        ({"counter": TensorSpec((), np.dtype("int64"))}, "'counter' belongs to no parameter"),
+        ({"w": TensorSpec((2,), np.dtype("float32"))}, None),
+    ],
+)
+def test_scaffold_looks_through_what_clients_send(found, problem):
+    base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
+    answer = Scaffold().check_sent(found, base)
+    assert answer is None if problem is None else problem in answer
+
+
+@pytest.mark.parametrize("name", sorted(set(strategy_names()) - {"scaffold"}))
+def test_a_strategy_that_sends_nothing_takes_nothing(name):
+    strategy = build_strategy(name)
+    assert strategy.check_sent({}, {}) is None
+    answer = strategy.check_sent({"w": TensorSpec((), np.dtype("float32"))}, {})
+    assert answer == f"strategy tensor 'w': {name} sends none"
+
+
+def test_updates_are_read_in_the_order_of_the_names(make_updates):
+    updates = make_updates({"cleo": random_tensors(3), "ann": random_tensors(1), "bob": random_tensors(2)})
+    assert updates.clients == ("ann", "bob", "cleo")
+    assert [name for name, _ in updates.tensors("ann")] == sorted(random_tensors(1))
+    assert all(isinstance(file, WeightsFile) for file in updates._files.values())

@@ -1,0 +1,85 @@
+"""Strategies by name, and what is said about wrong options."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fedvsr.errors import ConfigError, UnknownNameError
+from fedvsr.strategies.registry import build_strategy, strategy_class, strategy_names
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_a_strategy_has_the_name_it_is_found_by_and_a_description(name):
+    strategy = build_strategy(name)
+    assert strategy.name == name
+    assert strategy_class(name) is type(strategy)
+    assert strategy.description
+
+
+def test_the_papers_strategies_and_the_two_ablations_are_there():
+    assert set(strategy_names()) == {
+        *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
+        *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
+    }
+
+
+def test_only_fedvsr_and_its_loss_ablation_train_with_the_high_frequency_loss():
+    assert {name for name in strategy_names() if build_strategy(name).high_frequency_loss} == {
+        "fedvsr",
+        "fedvsr-hf",
+    }
+
+
+def test_an_unknown_name_is_told_with_the_known_ones():
+    with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: fedavg, fedmedian, "):
+        build_strategy("fedvrs")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "fedprox",
+            {"nu": 1.0},
+            "strategy.options.nu: 1.0 is not allowed; no such option of fedprox; known: mu",
+        ),
+        (
+            "fedavg",
+            {"mu": 1.0},
+            "strategy.options.mu: 1.0 is not allowed; no such option of fedavg; known: none",
+        ),
+        ("fedprox", {"mu": "much"}, "strategy.options.mu: 'much' is not allowed; it must be a number"),
+        ("fedprox", {"mu": True}, "strategy.options.mu: True is not allowed; it must be a number"),
+        ("fedprox", {"mu": None}, "strategy.options.mu: None is not allowed; it must be a number"),
+        ("fedprox", {"mu": -1}, "strategy.options.mu: -1.0 is not allowed; it must be at least 0"),
+        ("fedprox", {"mu": float("inf")}, "strategy.options.mu: inf is not allowed; it must be finite"),
+        ("fedprox", {"mu": float("nan")}, "strategy.options.mu: nan is not allowed; it must be finite"),
+        ("scaffold", {"global_learning_rate": 0}, "it must be greater than 0"),
+        ("fedsr", {"layer": 3}, "strategy.options.layer: 3 is not allowed; it must be a string"),
+        ("fedsr", {"temperature": 0.0}, "strategy.options.temperature: 0.0 is not allowed"),
+        ("fedsr", {"weight": -0.1}, "strategy.options.weight: -0.1 is not allowed; it must be at least 0"),
+        ("fedvsr", {"threshold": 1}, "it must be at least 0 and less than 1"),
+    ],
+)
+def test_a_wrong_option_is_told(name, options, message):
+    with pytest.raises(ConfigError) as caught:
+        build_strategy(name, options)
+    assert message in str(caught.value)
+
+
+def test_a_whole_number_passes_for_a_number():
+    assert build_strategy("fedprox", {"mu": 1}).mu == 1.0
+
+
+def test_aggregation_needs_no_pytorch():
+    # None in sys.modules makes every import of it fail.
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from fedvsr.strategies.registry import build_strategy, strategy_names\n"
+        "import fedvsr.federation.aggregate\n"
+        "print(*[build_strategy(name).name for name in strategy_names()])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert tuple(done.stdout.split()) == strategy_names()
