@@ -1,0 +1,1 @@
+"""The pipeline's steps as KFP components, one folder each."""

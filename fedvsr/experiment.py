@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
+from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device
 from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import open_clips
-from fedvsr.federation.engine import NamedVideos, OnRound, Videos, run_rounds, shard_all
+from fedvsr.federation.engine import OnRound, Videos, run_rounds, shard_all
 from fedvsr.federation.prepare import check_run, run_names
 from fedvsr.federation.records import (
     EvaluationRecord,
@@ -21,6 +22,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.sources import LocalSource, local_sources
 from fedvsr.inference.windows import upscale_frames
 from fedvsr.progress import Progress
 from fedvsr.report.page import render_page
@@ -30,7 +32,7 @@ from fedvsr.tracking.connection import Connection, connect
 from fedvsr.tracking.registry import download_model, register_run
 from fedvsr.tracking.runs import RunTracker
 from fedvsr.tracking.warm_start import initial_weights
-from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, find_videos
+from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
 from fedvsr.video.partition import partition
@@ -109,11 +111,11 @@ def find_clients_videos(experiment: Experiment) -> Videos:
         fedvsr.errors.ConfigError: There are no clients or no held-out videos.
         fedvsr.errors.VideoError: A folder holds no video.
     """
-    clients: dict[str, NamedVideos] = {}
+    clients: dict[str, list[LocalSource]] = {}
     if experiment.clients.split:
         clients = _split(experiment.clients.split, experiment.seed)
     for name, source in experiment.clients.videos.items():
-        clients[name] = _named(source.path, source.pattern)
+        clients[name] = local_sources(Path(source.path), source.pattern)
     wanted = experiment.federation.clients
     for name in wanted:
         if name not in clients:
@@ -125,39 +127,35 @@ def find_clients_videos(experiment: Experiment) -> Videos:
     if experiment.evaluation_videos is None:
         raise ConfigError("evaluation_videos", "nothing", "name the held-out videos")
     held_out: VideosConfig = experiment.evaluation_videos
-    return Videos(clients, _named(held_out.path, held_out.pattern))
+    return Videos(clients, local_sources(Path(held_out.path), held_out.pattern))
 
 
-def find_sources(experiment: Experiment) -> dict[str, int]:
-    """Returns how many videos each client and the evaluation have."""
+def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict[str, int]]:
+    """Resolves an experiment without writing anything.
+
+    Returns:
+        The experiment, its run with the clients' names filled in, and how many videos each client
+        has, and the evaluation as ``held-out``.
+
+    Raises:
+        fedvsr.errors.InputError: Running it would be refused.
+    """
     videos = find_clients_videos(experiment)
+    config = experiment.run_config(tuple(videos.clients))
+    check_run(Workspace.below(experiment.store).federation(), config)
     counts = {name: len(found) for name, found in videos.clients.items()}
-    return {**counts, "held-out": len(videos.evaluation)}
+    return experiment, config, {**counts, "held-out": len(videos.evaluation)}
 
 
-def _split(split: SplitConfig, seed: int) -> dict[str, NamedVideos]:
-    found = _named(split.path, split.pattern)
-    paths = dict(found)
+def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
+    found = {each.name: each for each in local_sources(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
-    parts = partition([name for name, _ in found], split.count, split.scheme, seed, split.alpha, labels)
+    parts = partition(list(found), split.count, split.scheme, seed, split.alpha, labels)
     digits = len(str(split.count))
     return {
-        f"client-{number:0{digits}d}": [(name, paths[name]) for name in part]
+        f"client-{number:0{digits}d}": [found[name] for name in part]
         for number, part in enumerate(parts, start=1)
     }
-
-
-def _named(path: str, pattern: str) -> list[tuple[str, Path]]:
-    """Names each video by its path below the folder, without the suffix."""
-    root = Path(path)
-    named = []
-    for video in find_videos(root, pattern or None):
-        relative = Path(video.name) if video == root else video.relative_to(root)
-        named.append((relative.as_posix() if video.is_dir() else relative.with_suffix("").as_posix(), video))
-    duplicates = {name for name, _ in named if sum(name == other for other, _ in named) > 1}
-    return [
-        (video.relative_to(root).as_posix() if name in duplicates else name, video) for name, video in named
-    ]
 
 
 def _read_labels(path: Path) -> dict[str, str]:

@@ -20,14 +20,14 @@ class Progress:
 
 
 class LogProgress(Progress):
-    """Progress as lines, for a log: a stage's steps in about ten lines, prefixed by its label.
+    """Progress as lines, for a log: ten or so from the outer stages, the last from those inside.
 
     Args:
         write: Takes one line.
-        depth: How many stages inside each other are told of.
+        depth: How many stages inside each other are told of step by step; one more tells its end.
     """
 
-    def __init__(self, write: Callable[[str], None] = print, depth: int = 8) -> None:
+    def __init__(self, write: Callable[[str], None] = print, depth: int = 2) -> None:
         self._write = write
         self._depth = depth
         self._labels: list[str] = []
@@ -36,10 +36,12 @@ class LogProgress(Progress):
     def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
         self._labels.append(label)
         prefix = " › ".join(self._labels)
+        level = len(self._labels)
         every = max(1, (total or 0) // 10)
 
         def advance(done: int, text: str) -> None:
-            if len(self._labels) <= self._depth and (done % every == 0 or done == total):
+            steps = level <= self._depth and done % every == 0
+            if steps or (level <= self._depth + 1 and done == total):
                 self._write(f"{prefix}: {done}{f'/{total}' if total else ''} {text}".rstrip())
 
         try:

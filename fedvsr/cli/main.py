@@ -55,16 +55,16 @@ def _lines(section: str) -> Iterator[tuple[str, str]]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="fedvsr")
 def cli() -> None:
-    """Train video super-resolution models across organisations whose videos may not leave them.
+    r"""Train video super-resolution models across organisations whose videos may not leave them.
 
     Every client trains on its own videos; weights and a loss are all that travels. `fedvsr run`
     does all of it on this machine, the same steps run on Kubernetes as a Kubeflow pipeline.
 
     \b
     First steps:
-      fedvsr run samples/demo.yaml                     train, register and report
-      fedvsr promote                                   challenger → champion
-      fedvsr upscale in.mp4 out.mp4                    use the champion
+      fedvsr run samples/demo.yaml    train, register and report
+      fedvsr promote                  challenger → champion
+      fedvsr upscale in.mp4 out.mp4   use the champion
     """
 
 

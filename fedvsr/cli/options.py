@@ -13,6 +13,9 @@ from pydantic.fields import FieldInfo
 
 from fedvsr.config.experiment import Experiment
 
+# What stands for a dot in the name of an option's parameter, which must be an identifier.
+_DOT = "__"
+
 
 @dataclass(frozen=True)
 class _Leaf:
@@ -37,10 +40,10 @@ class ConfiguredCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is None:
+            if record is None or isinstance(parameter, click.Argument):
                 continue
             name = str(parameter.name)
-            title = "Options" if "." not in name else f"Configuration: {name.split('.')[0]}"
+            title = f"Configuration: {name.split(_DOT)[0]}" if _DOT in name else "Options"
             sections.setdefault(title, []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
@@ -62,7 +65,7 @@ def read_overrides(values: dict[str, Any]) -> dict[str, Any]:
     """Returns the fields that were given on the command line, parsed as YAML would be."""
     result: dict[str, Any] = {}
     for leaf in _leaves(Experiment, ""):
-        value = values.get(leaf.path)
+        value = values.get(leaf.path.replace(".", _DOT))
         if value is None or value == ():
             continue
         if leaf.is_mapping:
@@ -90,7 +93,7 @@ def _option(leaf: _Leaf, counts: Counter[str]) -> click.Option:
     if not leaf.field.is_required() and default not in ("", None) and default != {} and default != ():
         text += f"  [default: {default}]"
     return click.Option(
-        [leaf.path, *names],
+        [leaf.path.replace(".", _DOT), *names],
         help=text,
         metavar=_metavar(leaf),
         multiple=leaf.is_mapping,

@@ -9,8 +9,8 @@ from rich.progress import Progress as Bars
 
 from fedvsr.progress import Advance, LogProgress, Progress
 
-# Rounds and clients; every local step would be hundreds of lines.
-_LOGGED_STAGES = 2
+# Rounds, and the end of each round's clients; every local step would be hundreds of lines.
+_LOGGED_STAGES = 1
 
 
 @contextmanager

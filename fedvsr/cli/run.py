@@ -25,9 +25,9 @@ def run(config: Path, dry_run: bool, **values: Any) -> None:
     """
     experiment = load_experiment(config, read_overrides(values))
     if dry_run:
-        from fedvsr.experiment import find_sources
+        from fedvsr.experiment import plan_experiment
 
-        Console().print(plan_table(experiment, find_sources(experiment)))
+        Console().print(plan_table(*plan_experiment(experiment)))
         return
     _run(experiment)
 

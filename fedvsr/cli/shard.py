@@ -22,9 +22,10 @@ def shard(config: Path, **values: Any) -> None:
     """
     from fedvsr.experiment import find_clients_videos
     from fedvsr.federation import layout
-    from fedvsr.federation.clips import GROUND_TRUTH, low_resolution_kind, read_manifest
+    from fedvsr.federation.clips import low_resolution_kind, read_manifest
     from fedvsr.federation.engine import shard_all
     from fedvsr.store.workspace import Workspace
+    from fedvsr.video.shards import GROUND_TRUTH
 
     experiment = load_experiment(config, read_overrides(values))
     videos = find_clients_videos(experiment)

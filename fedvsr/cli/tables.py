@@ -4,6 +4,8 @@ from rich.console import Group
 from rich.table import Table
 
 from fedvsr.config.experiment import Experiment
+from fedvsr.config.run import RunConfig
+from fedvsr.federation.evaluate import is_evaluated
 from fedvsr.federation.records import ClipScores, EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
 from fedvsr.report.page import gain
@@ -76,7 +78,7 @@ def scores_table(evaluation: EvaluationRecord) -> Table:
     return table
 
 
-def plan_table(experiment: Experiment, sources: dict[str, int]) -> Group:
+def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int]) -> Group:
     """What a run would do: who has how much, who trains when, and every setting."""
     clients = Table(title=f"{experiment.name}: clients", title_justify="left")
     clients.add_column("client")
@@ -87,14 +89,12 @@ def plan_table(experiment: Experiment, sources: dict[str, int]) -> Group:
     rounds.add_column("round", justify="right")
     rounds.add_column("clients")
     rounds.add_column("evaluated")
-    config = experiment.run_config(tuple(name for name in sources if name != "held-out"))
     federation = config.federation
     for number in range(1, federation.rounds + 1):
         chosen = select_clients(
             federation.clients, federation.clients_per_round, config.name, config.seed, number
         )
-        evaluated = number % config.evaluation.every == 0 or number == federation.rounds
-        rounds.add_row(str(number), ", ".join(chosen), "yes" if evaluated else "")
+        rounds.add_row(str(number), ", ".join(chosen), "yes" if is_evaluated(config, number) else "")
     settings = Table(title="settings", title_justify="left", show_header=False)
     for section, value in config.model_dump(mode="json").items():
         entries = value.items() if isinstance(value, dict) else [("", value)]

@@ -16,7 +16,7 @@ from fedvsr.cli.stores import store_option, tracking_config, tracking_option
     "--model",
     default="models:/fedvsr@champion",
     show_default=True,
-    help="A registered model, models:/NAME@ALIAS or models:/NAME/VERSION, or a folder with weights.safetensors and model.json.",
+    help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder with weights.safetensors and model.json.",
 )
 @click.option("--window", default=16, show_default=True, help="Frames upscaled at once; 0: all.")
 @click.option("--tile", default=256, show_default=True, help="Input pixels a side upscaled at once; 0: all.")

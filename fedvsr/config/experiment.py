@@ -17,7 +17,6 @@ class VideosConfig(Section):
     path: str = Field(description="a video, or a folder of videos or of frame folders")
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
 
-
     @model_validator(mode="before")
     @classmethod
     def _path_alone(cls, value: object) -> object:

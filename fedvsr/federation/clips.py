@@ -8,8 +8,9 @@ from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, ShardError, VideoError
 from fedvsr.federation import layout
 from fedvsr.federation.records import ManifestRecord, ShardFile, read_record, write_record
+from fedvsr.federation.sources import Source
 from fedvsr.progress import Progress
-from fedvsr.store.base import Store, bytes_digest, file_digest
+from fedvsr.store.base import Store, bytes_digest
 from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.frames import Frames, crop_to_multiple
@@ -31,7 +32,7 @@ def low_resolution_kind(data: DataConfig) -> str:
 def shard_videos(
     store: Store,
     folder: str,
-    videos: Sequence[tuple[str, Path]],
+    videos: Sequence[Source],
     data: DataConfig,
     progress: Progress | None = None,
 ) -> tuple[ManifestRecord, ManifestRecord]:
@@ -42,7 +43,7 @@ def shard_videos(
     Args:
         store: The store of whoever owns the videos.
         folder: Where the shards go: `layout.training_clips` or `layout.evaluation_clips`.
-        videos: Each video's name, unique, and its file or frame folder.
+        videos: The videos, in the order of the clips; their names are unique.
         data: How to cut and degrade.
         progress: Shows the videos and clips.
 
@@ -89,9 +90,9 @@ def read_manifest(store: Store, folder: str, kind: str) -> ManifestRecord:
 
 
 def _shard_ground_truth(
-    store: Store, folder: str, videos: Sequence[tuple[str, Path]], data: DataConfig, progress: Progress
+    store: Store, folder: str, videos: Sequence[Source], data: DataConfig, progress: Progress
 ) -> ManifestRecord:
-    source = bytes_digest("\n".join(f"{name} {_path_digest(path)}" for name, path in videos).encode())
+    source = bytes_digest("\n".join(f"{each.name} {each.fingerprint()}" for each in videos).encode())
     settings = data.model_dump_json(include={"split_shots", "minimum_frames", "maximum_frames"})
     return _make(
         store,
@@ -176,10 +177,10 @@ def _make(
     return manifest
 
 
-def _cut(videos: Sequence[tuple[str, Path]], data: DataConfig, progress: Progress) -> Iterator[NamedClip]:
+def _cut(videos: Sequence[Source], data: DataConfig, progress: Progress) -> Iterator[NamedClip]:
     with progress.stage("decode", len(videos)) as advance:
-        for done, (name, path) in enumerate(videos, start=1):
-            with VideoReader(path) as reader:
+        for done, video in enumerate(videos, start=1):
+            with video.open() as path, VideoReader(path) as reader:
                 found = 0
                 fps = reader.fps or FOLDER_FRAMES_PER_SECOND
                 for first, frames in split_shots(
@@ -192,22 +193,22 @@ def _cut(videos: Sequence[tuple[str, Path]], data: DataConfig, progress: Progres
                     found += 1
                     yield (
                         ClipInfo(
-                            name=name if first == 0 else f"{name}@{first}",
+                            name=video.name if first == 0 else f"{video.name}@{first}",
                             frames=len(frames),
                             height=frames.shape[1],
                             width=frames.shape[2],
                             fps=fps,
-                            source=path.name,
+                            source=video.name,
                             first_frame=first,
                         ),
                         frames,
                     )
             if not found:
                 raise VideoError(
-                    f"{path} has no shot of data.minimum_frames = {data.minimum_frames} frames; "
+                    f"{video.name} has no shot of data.minimum_frames = {data.minimum_frames} frames; "
                     "lower it, or leave this video out"
                 )
-            advance(done, name)
+            advance(done, video.name)
 
 
 def _groups(clips: Iterable[NamedClip]) -> Iterator[list[NamedClip]]:
@@ -230,10 +231,3 @@ def _open_all(store: Store, folder: str, kind: str) -> list[tuple[str, Frames]]:
         shard = open_shard(store.local(key, shard_file.digest))
         found.extend((name, shard[name]) for name in shard)
     return found
-
-
-def _path_digest(path: Path) -> str:
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(each for each in path.iterdir() if each.is_file())
-    return bytes_digest("\n".join(f"{each.name} {file_digest(each)}" for each in files).encode())

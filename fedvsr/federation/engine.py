@@ -8,16 +8,17 @@ from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.errors import ConfigError
 from fedvsr.federation import layout
 from fedvsr.federation.aggregate import aggregate_round
+from fedvsr.federation.clients import add_client
 from fedvsr.federation.clips import shard_videos
 from fedvsr.federation.evaluate import evaluate_round, find_evaluation, is_evaluated
 from fedvsr.federation.prepare import prepare_run
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord, read_record
+from fedvsr.federation.sources import LocalSource
 from fedvsr.federation.training_round import ClientRunner, train_round
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 from fedvsr.weights import Tensors
 
-NamedVideos = Sequence[tuple[str, Path]]
 OnRound = Callable[[RoundRecord, EvaluationRecord | None], None]
 
 
@@ -30,8 +31,8 @@ class Videos:
         evaluation: The held-out videos.
     """
 
-    clients: Mapping[str, NamedVideos]
-    evaluation: NamedVideos
+    clients: Mapping[str, Sequence[LocalSource]]
+    evaluation: Sequence[LocalSource]
 
 
 def shard_all(
@@ -47,13 +48,16 @@ def shard_all(
     owners: dict[Path, str] = {}
     everybody = [*videos.clients.items(), ("evaluation_videos", videos.evaluation)]
     for owner, named in everybody:
-        for _, path in named:
-            other = owners.setdefault(path.resolve(), owner)
+        for video in named:
+            other = owners.setdefault(video.path.resolve(), owner)
             if other != owner:
-                raise ConfigError("clients", str(path), f"{other} and {owner} may not have the same video")
+                raise ConfigError(
+                    "clients", str(video.path), f"{other} and {owner} may not have the same video"
+                )
     with progress.stage("shard", len(everybody)) as advance:
-        for done, (client, named) in enumerate(videos.clients.items(), start=1):
-            shard_videos(workspace.client(client), layout.training_clips(data.dataset), named, data, progress)
+        for done, (client, found) in enumerate(videos.clients.items(), start=1):
+            shard_videos(workspace.client(client), layout.training_clips(data.dataset), found, data, progress)
+            add_client(workspace.federation(), client)
             advance(done, client)
         shard_videos(
             workspace.federation(),

@@ -2,6 +2,8 @@
 
 Federation's store::
 
+    clients/<client>.json                             a client that takes part
+    evaluation-videos/…                               the held-out videos
     evaluation-clips/<dataset>/<kind>/manifest.json   the held-out clips' shards; kind: frames, bi-x4, …
     runs/<run>/experiment.json                        what `fedvsr run` was given, for `fedvsr resume`
     runs/<run>/config.json                            what the run is
@@ -17,6 +19,7 @@ Federation's store::
 
 Client's store::
 
+    raw/…                                             its videos
     shards/<dataset>/<kind>/manifest.json             its clips' shards
     runs/<run>/state/<identity>/<r>.safetensors       what a stateful strategy keeps at the client
 
@@ -28,8 +31,13 @@ update, the round's record after the weights, the manifest after the shards.
 INITIAL_ROUND = 0
 
 
-def run_folder(run: str) -> str:
-    return f"runs/{run}/"
+RAW_VIDEOS = "raw/"
+EVALUATION_VIDEOS = "evaluation-videos/"
+CLIENTS = "clients/"
+
+
+def client(name: str) -> str:
+    return f"{CLIENTS}{name}.json"
 
 
 def experiment(run: str) -> str:

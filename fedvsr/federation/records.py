@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from fedvsr.config.experiment import Experiment
-from fedvsr.config.run import RunConfig
+from fedvsr.config.run import Name, RunConfig
 from fedvsr.errors import RecordError
 from fedvsr.store.base import Store, bytes_digest
 
@@ -52,6 +52,14 @@ def read_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
 def write_record(store: Store, key: str, record: Record) -> None:
     """Writes a record."""
     store.write(key, record.to_bytes())
+
+
+class ClientRecord(Record):
+    """clients/<name>.json: a client that takes part in the federation."""
+
+    what: ClassVar[str] = "client record"
+
+    name: Name
 
 
 class ExperimentRecord(Record):

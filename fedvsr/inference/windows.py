@@ -73,9 +73,7 @@ def upscale_clip(model: nn.Module, frames: Frames, device: torch.device) -> Fram
     return np.stack(list(upscale_frames(model, frames, device, WindowSettings(frames=0))))
 
 
-def _windows(
-    frames: Iterable[Frames], length: int, overlap: int
-) -> Iterator[tuple[list[Frames], int, int]]:
+def _windows(frames: Iterable[Frames], length: int, overlap: int) -> Iterator[tuple[list[Frames], int, int]]:
     """Yields windows of frames, and which of a window's outputs count: from where, how many."""
     stream = iter(frames)
     if not length:

@@ -47,6 +47,17 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def download(self, key: str, path: Path) -> None:
+        """Copies the object's bytes to a new file without holding them in memory."""
+
+    @abstractmethod
+    def fingerprint(self, key: str) -> str:
+        """Returns what changes when the object's bytes change, at the price of a look, not of a download.
+
+        An S3 server's ETag, a local file's SHA-256.
+        """
+
+    @abstractmethod
     def exists(self, key: str) -> bool:
         """Says whether an object has that key."""
 

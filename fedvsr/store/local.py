@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fedvsr.errors import NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, check_key, check_prefix
+from fedvsr.store.base import Store, check_digest, check_key, check_prefix, file_digest
 
 # A hidden file with this suffix is being written, or its writer died: it is no object.
 _PART = ".part"
@@ -55,6 +55,19 @@ class LocalStore(Store):
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
         return path
+
+    def download(self, key: str, path: Path) -> None:
+        if not self.exists(key):
+            raise NotFoundError(key, self.uri)
+        try:
+            shutil.copyfile(self._path(key), path)
+        except OSError as error:
+            raise StoreError(f"cannot copy {self._path(key)} to {path}: {error.strerror or error}") from error
+
+    def fingerprint(self, key: str) -> str:
+        if not self.exists(key):
+            raise NotFoundError(key, self.uri)
+        return file_digest(self._path(key))
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()

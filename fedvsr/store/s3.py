@@ -18,6 +18,7 @@ from minio.credentials.providers import (
     EnvMinioProvider,
     IamAwsProvider,
 )
+from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 
 from fedvsr.config.experiment import TrackingConfig
@@ -32,6 +33,8 @@ class Connection:
         # MLflow tells every migration of a new database and every version it makes.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # Its progress bars would cut through ours.
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         self.client = MlflowClient(uri)

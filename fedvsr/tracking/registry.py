@@ -34,7 +34,9 @@ from fedvsr.trained import TrainedModel, load_trained, save_trained
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 
-_MODEL_URI = re.compile(r"^models:/[^/@]+(@[A-Za-z0-9_.-]+|/[0-9]+)$")
+_MODEL_URI = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[A-Za-z0-9_.-]+)|/(?P<version>[0-9]+))$")
+# Where a version's artifacts hold the two files of a trained model.
+_MODEL_PATH = "artifacts/model"
 _DIGEST_TAG = "fedvsr.weights_digest"
 
 
@@ -88,20 +90,24 @@ def download_model(connection: Connection, uri: str) -> TrainedModel:
     Raises:
         fedvsr.errors.InputError: There is no such model, alias or version.
     """
-    if not _MODEL_URI.match(uri):
+    match = _MODEL_URI.match(uri)
+    if not match:
         raise InputError(f"{uri!r} is no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, version = match.group("name"), match.group("alias"), match.group("version")
     with tempfile.TemporaryDirectory(prefix="fedvsr-model-") as temporary:
         try:
-            # A progress bar of MLflow's would cut through ours.
+            if alias:
+                version = connection.client.get_model_version_by_alias(name, alias).version
+            source = connection.client.get_model_version_download_uri(name, version)
             folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=uri, dst_path=temporary, tracking_uri=connection.uri
+                artifact_uri=f"{source}/{_MODEL_PATH}", dst_path=temporary, tracking_uri=connection.uri
             )
         except MlflowException as error:
             raise InputError(
                 f"{uri} cannot be had from MLflow at {connection.uri}: {error}; "
                 "`fedvsr register RUN` makes a challenger, `fedvsr promote` a champion"
             ) from error
-        return load_trained(Path(folder) / "artifacts" / "model")
+        return load_trained(Path(folder))
 
 
 def find_alias(connection: Connection, registered_model: str, alias: str) -> str | None:
@@ -160,7 +166,8 @@ def _create_version(
     clip = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)[0]
     example = np.ascontiguousarray(clip.degraded[:2, :32, :32])
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
-        folder = Path(temporary)
+        folder = Path(temporary) / Path(_MODEL_PATH).name
+        folder.mkdir()
         save_trained(folder, description, store, layout.global_weights(config.name, best.round))
         with connection.failures("take the model"), warnings.catch_warnings():
             # MLflow warns that uint8 has no missing value, which a picture does not need.

@@ -89,9 +89,7 @@ def train_locally(
             raise TrainingError(
                 f"tensor {name!r} is not finite after step {len(losses)}; lower training.learning_rate"
             )
-    return TrainingSummary(
-        math.fsum(losses) / len(losses), len(losses), samples, time.perf_counter() - start
-    )
+    return TrainingSummary(math.fsum(losses) / len(losses), len(losses), samples, time.perf_counter() - start)
 
 
 def _tensor(array: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", device: torch.device) -> Tensor:

@@ -1,0 +1,18 @@
+"""The step that turns a round's updates into new global weights."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def aggregate(
+    run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], participants: dsl.Output[dsl.Markdown]
+):
+    """Aggregates the updates that were delivered, if they are as many as the quorum."""
+    from pathlib import Path
+
+    from fedvsr import steps
+
+    for name, value in steps.aggregate(run_name, round, Path(participants.path)).items():
+        metrics.log_metric(name, value)

@@ -1,0 +1,16 @@
+"""The step that judges a round's global weights on the held-out clips."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], report: dsl.Output[dsl.HTML]):
+    """Scores the weights where that is due, and shows the run so far."""
+    from pathlib import Path
+
+    from fedvsr import steps
+
+    for name, value in steps.evaluate(run_name, round, Path(report.path)).items():
+        metrics.log_metric(name, value)

@@ -1,0 +1,15 @@
+"""The step that turns each client's videos into training clips, in that client's own store."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def shard(run_name: str, clips: dsl.Output[dsl.Markdown]):
+    """Makes the shards of a run's clients and of the held-out clips, or finds them current."""
+    from pathlib import Path
+
+    from fedvsr import steps
+
+    steps.shard(run_name, Path(clips.path))

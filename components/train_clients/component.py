@@ -1,0 +1,15 @@
+"""The step in which a round's clients train."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train_clients(run_name: str, round: int, outcomes: dsl.Output[dsl.Markdown]):
+    """Has the round's clients train; ends well whatever becomes of a client."""
+    from pathlib import Path
+
+    from fedvsr import steps
+
+    steps.train_clients(run_name, round, Path(outcomes.path))

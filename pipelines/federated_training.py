@@ -1,0 +1,105 @@
+"""The federated run as a Kubeflow pipeline.
+
+    prepare → shard → for each round, in order: train_clients → aggregate
+                                                evaluate (the round before, beside the training)
+            → evaluate (the last round) → register
+
+Every step reads and writes the object stores by key, so none is cached, and a run name that is
+submitted again goes on where it ended.
+"""
+
+from pathlib import Path
+
+from kfp import compiler, dsl
+
+from components.aggregate.component import aggregate
+from components.evaluate.component import evaluate
+from components.prepare.component import prepare
+from components.register.component import register
+from components.shard.component import shard
+from components.train_clients.component import train_clients
+
+COMPILED = Path(__file__).with_suffix(".yaml")
+
+
+@dsl.pipeline(
+    name="federated-training",
+    description="Trains a video super-resolution model on the videos of clients, which stay where they are.",
+)
+def federated_training(
+    run_name: str,
+    model: str = "fastvsr",
+    strategy: str = "fedvsr",
+    rounds: int = 10,
+    clients: list = [],  # noqa: B006  KFP copies it
+    clients_per_round: int = 0,
+    quorum: int = 1,
+    deadline_seconds: int = 3600,
+    local_steps: int = 0,
+    scale: int = 4,
+    degradation: str = "bi",
+    learning_rate: float = 4e-4,
+    seed: int = 0,
+    evaluate_every: int = 1,
+    lambda_hf: float = 1.0,
+    warm_start: str = "",
+    registered_model: str = "fedvsr",
+    settings: dict = {},  # noqa: B006  KFP copies it
+):
+    """Federated training of a video super-resolution model.
+
+    Args:
+        run_name: Lower case, digits and dashes. Submitting a name again continues that run.
+        model: The network: fastvsr, basicvsr, or another registered one.
+        strategy: fedvsr, fedavg, fedprox, scaffold, fedmedian, fedsr, fedvsr-hf or fedvsr-ala.
+        rounds: Rounds of training and aggregation; may be raised when a run is continued.
+        clients: Names of the clients, as a JSON list; empty takes all of the federation.
+        clients_per_round: Clients drawn for each round; 0 takes all.
+        quorum: Clients that must deliver for a round to count.
+        deadline_seconds: How long a round waits for its clients.
+        local_steps: Optimiser steps of a client in a round; 0 trains one pass over its clips.
+        scale: Enlargement of height and width: 2, 3 or 4.
+        degradation: How low resolution is made: bi (bicubic) or bd (Gaussian blur, then subsampling).
+        learning_rate: Adam's learning rate.
+        seed: Seed of the weights, the sampling and the batches.
+        evaluate_every: Evaluate every so many rounds, and the last.
+        lambda_hf: Weight of the high-frequency loss, for strategies that use it.
+        warm_start: Initial weights: empty for random ones, champion, or models:/NAME@ALIAS.
+        registered_model: The registered model that the best round becomes a version of.
+        settings: Other fields of the configuration, such as {"training.batch_size": 4}.
+    """
+    prepared = prepare(
+        run_name=run_name,
+        model=model,
+        strategy=strategy,
+        rounds=rounds,
+        clients=clients,
+        clients_per_round=clients_per_round,
+        quorum=quorum,
+        deadline_seconds=deadline_seconds,
+        local_steps=local_steps,
+        scale=scale,
+        degradation=degradation,
+        learning_rate=learning_rate,
+        seed=seed,
+        evaluate_every=evaluate_every,
+        lambda_hf=lambda_hf,
+        warm_start=warm_start,
+        settings=settings,
+    ).set_caching_options(False)
+    sharded = shard(run_name=run_name).set_caching_options(False).after(prepared)
+    with dsl.ParallelFor(prepared.output, parallelism=1, name="rounds") as item:
+        trained = train_clients(run_name=run_name, round=item.round).set_caching_options(False).after(sharded)
+        evaluate(run_name=run_name, round=item.previous).set_caching_options(False).after(sharded)
+        aggregated = aggregate(run_name=run_name, round=item.round).set_caching_options(False).after(trained)
+    evaluated = evaluate(run_name=run_name, round=rounds).set_caching_options(False).after(aggregated)
+    register(run_name=run_name, registered_model=registered_model).set_caching_options(False).after(evaluated)
+
+
+def compile_pipeline(path: Path = COMPILED) -> None:
+    """Writes the pipeline's IR, the file that is uploaded to Kubeflow Pipelines."""
+    compiler.Compiler().compile(federated_training, str(path))
+
+
+if __name__ == "__main__":
+    compile_pipeline()
