@@ -1,5 +1,6 @@
 """What the tests of several folders share: stores, tiny clips, and tiny runs."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, write_sha
 from fedvsr.weights import serialize
 
 SCALE = 2
+
+# One thread for each worker of pytest-xdist: what is computed here is tiny, and threads that wait for
+# one another on a busy machine make it many times slower. PyTorch reads this when it is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

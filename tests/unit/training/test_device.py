@@ -1,0 +1,48 @@
+"""Where training computes, and that it computes the same twice."""
+
+import pytest
+import torch
+
+from fedvsr.device import find_device, repeatable
+from fedvsr.errors import ConfigError
+
+
+def test_the_same_seed_draws_the_same_numbers_and_another_seed_others():
+    def draw(seed: int) -> torch.Tensor:
+        with repeatable(seed):
+            return torch.rand(5)
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_generator_and_the_threads_are_as_they_were(fails: bool):
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    try:
+        with repeatable(7, threads=threads + 1):
+            assert torch.get_num_threads() == threads + 1
+            torch.rand(3)
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        assert fails
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_no_number_of_threads_leaves_them_as_they_are():
+    threads = torch.get_num_threads()
+    with repeatable(7):
+        assert torch.get_num_threads() == threads
+
+
+def test_the_processor_is_always_there():
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type in {"cpu", "cuda"}
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:-1", "cuda:99", "cpu cuda"])
+def test_a_device_that_is_not_there_is_told(name: str):
+    with pytest.raises(ConfigError, match=r"^training\.device: .* is not allowed; "):
+        find_device(name)
