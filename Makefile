@@ -39,7 +39,7 @@ endif
 	@touch $@
 
 run: $(STAMP)  ## train on the sample videos on this machine, register the model, upscale a clip
-	$(BIN)/fedvsr demo $(CONFIG) --name $(NAME) $(ARGS)
+	$(BIN)/fedvsr run $(CONFIG) --name $(NAME) $(ARGS)
 
 test: $(STAMP)  ## run the unit and pipeline tests
 	$(BIN)/pytest -n 2 $(ARGS)
