@@ -85,14 +85,16 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     state = {}
     if plan.strategy_digest:
         state = _open(store, layout.strategy_state(run, round - 1), plan.strategy_digest).load()
-    aggregate = strategy.aggregate(
-        tensors,
-        Updates({client: each.update for client, each in deliveries.items()}),
-        Updates({client: each.extra for client, each in deliveries.items() if each.extra}),
-        contributions,
-        RoundContext(round, plan.rounds, len(config.federation.clients)),
-        state,
-    )
+    # What overflows becomes infinite here and is refused below.
+    with np.errstate(over="ignore"):
+        aggregate = strategy.aggregate(
+            tensors,
+            Updates({client: each.update for client, each in deliveries.items()}),
+            Updates({client: each.extra for client, each in deliveries.items() if each.extra}),
+            contributions,
+            RoundContext(round, plan.rounds, len(config.federation.clients)),
+            state,
+        )
     problem = check_fit(specs_of(aggregate.tensors), base.specs) or _first_not_finite_of(
         itertools.chain(aggregate.tensors.items(), aggregate.state.items())
     )
