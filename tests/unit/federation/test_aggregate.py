@@ -1,0 +1,352 @@
+"""The server's part in a round: what it takes, what it refuses, and that order does not matter."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fedvsr.errors import DataError, NotFoundError, QuorumError, UpdateError, WeightsError
+from fedvsr.federation import layout
+from fedvsr.federation.aggregate import aggregate_round, check_update
+from fedvsr.federation.records import (
+    Outcome,
+    OutcomesRecord,
+    PlanRecord,
+    RoundRecord,
+    read_record,
+    write_record,
+)
+from fedvsr.store.base import bytes_digest
+from fedvsr.strategies.base import Aggregate
+from fedvsr.strategies.fedavg import FedAvg
+from fedvsr.strategies.registry import strategy_names
+from fedvsr.strategies.scaffold import Scaffold
+from fedvsr.weights import WeightsFile
+
+RUN = "test"
+WEIGHT = "features.weight"
+UPDATE = layout.update(RUN, 1, "bob")
+
+
+def with_weight(trained, change) -> None:
+    """Sends bob's update again with one tensor changed."""
+    tensors = trained.tensors("bob")
+    trained.rewrite_update("bob", tensors | {WEIGHT: change(tensors[WEIGHT])})
+
+
+def without_weight(trained) -> None:
+    tensors = trained.tensors("bob")
+    del tensors[WEIGHT]
+    trained.rewrite_update("bob", tensors)
+
+
+def with_another_tensor(trained) -> None:
+    trained.rewrite_update("bob", trained.tensors("bob") | {"other.weight": np.zeros(3, np.float32)})
+
+
+def truncate(trained) -> None:
+    path = trained.file(UPDATE)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(trained) -> None:
+    path = trained.file(UPDATE)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def send_text(trained) -> None:
+    trained.store.write(UPDATE, b"no weights")
+    trained.rewrite_report("bob", update_digest=bytes_digest(b"no weights"))
+
+
+# What is done to bob's delivery, and what the refusal says of it.
+SPOILT = {
+    "missing tensor": (without_weight, f"tensor '{WEIGHT}' is missing"),
+    "unknown tensor": (with_another_tensor, "tensor 'other.weight' is not in the model"),
+    "shape": (
+        lambda t: with_weight(t, lambda array: array.T),
+        f"tensor '{WEIGHT}': expected float32 [4, 3, 5, 5], found float32 [5, 5, 3, 4]",
+    ),
+    "dtype": (
+        lambda t: with_weight(t, np.float64),
+        f"tensor '{WEIGHT}': expected float32 [4, 3, 5, 5], found float64 [4, 3, 5, 5]",
+    ),
+    "all NaN": (
+        lambda t: with_weight(t, lambda array: array * np.float32(np.nan)),
+        f"tensor '{WEIGHT}': expected finite values, found 300 that are not",
+    ),
+    "one infinity": (
+        lambda t: with_weight(t, lambda array: np.where(array == array.max(), np.float32(-np.inf), array)),
+        f"tensor '{WEIGHT}': expected finite values, found 1 that are not",
+    ),
+    "base": (
+        lambda t: t.rewrite_report("bob", base_digest="0" * 64),
+        f"its report names base_digest {'0' * 64}, this round's is ",
+    ),
+    "run": (lambda t: t.rewrite_report("bob", run="other"), "names run other, this round's is test"),
+    "round": (lambda t: t.rewrite_report("bob", round=2), "names round 2, this round's is 1"),
+    "client": (lambda t: t.rewrite_report("bob", client="ann"), "names client ann, this round's is bob"),
+    "truncated": (truncate, "the object was changed or cut short"),
+    "one bit": (flip_a_bit, "the object was changed or cut short"),
+    "text": (send_text, "its update: not a whole safetensors file"),
+    "no update": (lambda t: t.store.delete(UPDATE), f"no object '{UPDATE}'"),
+    "empty report": (
+        lambda t: t.store.write(layout.report(RUN, 1, "bob"), b"{}"),
+        "is no client report of version 1: run: Field required",
+    ),
+    "no clips": (lambda t: t.rewrite_report("bob", clips=0), "clips: Input should be greater than"),
+    "NaN loss": (
+        lambda t: t.rewrite_report("bob", loss=float("nan")),
+        "is no client report of version 1: loss",
+    ),
+    "strategy tensors": (
+        lambda t: t.rewrite_extra("bob", {WEIGHT: np.zeros(3, np.float32)}),
+        f"strategy tensor '{WEIGHT}': fedavg sends none",
+    ),
+}
+
+
+def check_bob(trained) -> None:
+    base = WeightsFile(trained.file(layout.global_weights(RUN, 0)))
+    check_update(trained.store, trained.plan, "bob", base.specs, trained.strategy)
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_spoilt_update_is_refused_with_its_client_and_reason(trained_round, what):
+    spoil, reason = SPOILT[what]
+    trained = trained_round()
+    check_bob(trained)
+    spoil(trained)
+    with pytest.raises(UpdateError) as caught:
+        check_bob(trained)
+    assert (caught.value.client, caught.value.round) == ("bob", 1)
+    assert reason in caught.value.reason
+    assert str(caught.value) == f"round 1: the update of client 'bob' is refused: {caught.value.reason}"
+
+
+@pytest.mark.parametrize("what", ["missing tensor", "all NaN", "truncated"])
+def test_a_refused_client_does_not_count_and_the_others_do(trained_round, what):
+    spoil, reason = SPOILT[what]
+    trained = trained_round()
+    spoil(trained)
+    record = aggregate_round(trained.store, RUN, 1)
+    assert [each.client for each in record.participants] == ["ann", "cleo"]
+    outcomes = {each.client: each for each in record.outcomes}
+    assert outcomes["bob"].outcome is Outcome.REFUSED
+    assert reason in outcomes["bob"].reason
+    assert outcomes["ann"].outcome is Outcome.OK
+    # Ann has 1 clip and cleo 3.
+    assert {each.client: each.weight for each in record.participants} == {"ann": 0.25, "cleo": 0.75}
+
+
+def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_round):
+    trained = trained_round()
+    trained.store.delete(layout.report(RUN, 1, "bob"))
+    key = layout.outcomes(RUN, 1)
+    seen = read_record(trained.store, key, OutcomesRecord)
+    told = [
+        each.model_copy(update={"outcome": Outcome.TIMED_OUT, "reason": "too slow"})
+        if each.client == "bob"
+        else each
+        for each in seen.outcomes
+    ]
+    write_record(trained.store, key, seen.model_copy(update={"outcomes": tuple(told)}))
+    record = aggregate_round(trained.store, RUN, 1)
+    outcomes = {each.client: each for each in record.outcomes}
+    assert (outcomes["bob"].outcome, outcomes["bob"].reason) == (Outcome.TIMED_OUT, "too slow")
+    assert len(record.participants) == 2
+
+
+def test_updates_count_that_came_although_no_outcome_was_recorded(trained_round):
+    trained = trained_round()
+    trained.store.delete(layout.outcomes(RUN, 1))
+    assert len(aggregate_round(trained.store, RUN, 1).participants) == 3
+
+
+def test_below_the_quorum_the_table_of_clients_is_told_and_nothing_is_written(trained_round):
+    trained = trained_round()
+    trained.store.delete(layout.report(RUN, 1, "ann"))
+    trained.store.delete(layout.outcomes(RUN, 1))
+    truncate(trained)
+    before = list(trained.store.keys(""))
+    with pytest.raises(QuorumError) as caught:
+        aggregate_round(trained.store, RUN, 1)
+    message, *table = str(caught.value).splitlines()
+    assert message == (
+        "round 1 of 'test': 1 of 3 clients delivered, the quorum is 2; mend the clients and continue the run:"
+    )
+    assert table[0] == "  ann: failed (it delivered nothing)"
+    assert table[1].startswith("  bob: refused (")
+    assert table[2] == "  cleo: ok"
+    assert list(trained.store.keys("")) == before
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian", "fedvsr", "scaffold"])
+def test_weights_are_those_of_the_strategy_and_the_record_says_how(trained_round, strategy):
+    trained = trained_round(strategy)
+    sent = {client: trained.tensors(client) for client in ("ann", "bob", "cleo")}
+    record = aggregate_round(trained.store, RUN, 1)
+    data = trained.store.read(layout.global_weights(RUN, 1))
+    assert record.global_digest == bytes_digest(data)
+    assert record.base_digest == trained.plan.base_digest
+    found = WeightsFile(trained.file(layout.global_weights(RUN, 1))).load()
+    stack = np.stack([tensors[WEIGHT].astype(np.float64) for tensors in sent.values()])
+    if strategy == "fedmedian":
+        expected = np.median(stack, axis=0)
+        assert [each.weight for each in record.participants] == [None] * 3
+    else:
+        shares = [each.weight for each in record.participants]
+        assert sum(shares) == pytest.approx(1)
+        expected = np.average(stack, axis=0, weights=shares)
+    np.testing.assert_allclose(found[WEIGHT], expected, rtol=1e-6, atol=1e-9)
+    assert (record.strategy_digest is not None) == (strategy == "scaffold")
+    assert record.losses == tuple(trained.report(client).loss for client in sent)
+    assert record.bytes_up == sum(
+        trained.report(client).update_bytes + trained.report(client).extra_bytes for client in sent
+    )
+    assert record.bytes_down > 0
+
+
+@pytest.mark.parametrize("strategy", strategy_names())
+def test_a_second_call_gives_the_same_record_and_writes_nothing(trained_round, strategy, monkeypatch):
+    trained = trained_round(strategy)
+    first = aggregate_round(trained.store, RUN, 1)
+    monkeypatch.setattr(type(trained.store), "write", lambda *arguments: pytest.fail("wrote"))
+    assert aggregate_round(trained.store, RUN, 1) == first
+
+
+@pytest.mark.parametrize("strategy", strategy_names())
+def test_an_aggregation_that_died_before_its_record_gives_the_same_bytes_again(trained_round, strategy):
+    trained = trained_round(strategy)
+
+    def written():
+        folder = layout.round_folder(RUN, 1)
+        return {key: trained.store.read(key) for key in trained.store.keys(folder) if "round.json" not in key}
+
+    first = aggregate_round(trained.store, RUN, 1)
+    before = written()
+    trained.store.delete(layout.round_record(RUN, 1))
+    again = aggregate_round(trained.store, RUN, 1)
+    assert written() == before
+    assert again.model_copy(update={"seconds": first.seconds}) == first
+
+
+@pytest.mark.parametrize("strategy", strategy_names())
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(["ann", "bob", "cleo"]), arrival=st.permutations(["ann", "bob", "cleo"]))
+def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
+    trained_at_once, strategy, order, arrival
+):
+    trained = trained_at_once(strategy)
+    keys = [layout.global_weights(RUN, 1), layout.strategy_state(RUN, 1), layout.round_record(RUN, 1)]
+    for key in keys:
+        trained.store.delete(key)
+    whole = aggregate_round(trained.store, RUN, 1).global_digest
+    for key in keys:
+        trained.store.delete(key)
+    write_record(
+        trained.store, layout.plan(RUN, 1), trained.plan.model_copy(update={"clients": tuple(order)})
+    )
+    for client in arrival:
+        for key in list(trained.store.keys(f"{layout.updates_folder(RUN, 1)}{client}/")):
+            data = trained.store.read(key)
+            trained.store.delete(key)
+            trained.store.write(key, data)
+    assert aggregate_round(trained.store, RUN, 1).global_digest == whole
+
+
+@pytest.fixture
+def trained_at_once(trained_round):
+    """One copy for all of Hypothesis's examples."""
+    copies = {}
+
+    def find(strategy: str):
+        if strategy not in copies:
+            copies[strategy] = trained_round(strategy)
+        return copies[strategy]
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda t: t.rewrite_report("bob", extra_digest=None, extra_bytes=0), "control variate is missing"),
+        (
+            lambda t: t.rewrite_extra("bob", {"residual.bias": np.zeros(3, np.float32)}),
+            "strategy tensor 'residual.bias': expected float32 [12], found float32 [3]",
+        ),
+        (
+            lambda t: t.rewrite_extra("bob", {"nothing": np.zeros(3, np.float32)}),
+            "strategy tensor 'nothing' belongs to no parameter",
+        ),
+        (
+            lambda t: t.rewrite_extra("bob", {"residual.bias": np.full(12, np.nan, np.float32)}),
+            "tensor 'residual.bias': expected finite values, found 12",
+        ),
+        (
+            lambda t: t.store.delete(layout.update_extra(RUN, 1, "bob")),
+            "no object 'runs/test/rounds/0001/updates/bob/strategy.safetensors'",
+        ),
+    ],
+)
+def test_scaffolds_control_variates_are_looked_through_like_weights(trained_round, spoil, reason):
+    trained = trained_round("scaffold")
+    spoil(trained)
+    record = aggregate_round(trained.store, RUN, 1)
+    outcome = next(each for each in record.outcomes if each.client == "bob")
+    assert outcome.outcome is Outcome.REFUSED
+    assert reason in outcome.reason
+
+
+def test_damaged_global_weights_stop_the_round(trained_round):
+    trained = trained_round()
+    path = trained.file(layout.global_weights(RUN, 0))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"global\.safetensors: expected SHA-256"):
+        aggregate_round(trained.store, RUN, 1)
+    assert not trained.store.exists(layout.global_weights(RUN, 1))
+
+
+def test_a_round_without_a_plan_is_told(trained_round):
+    with pytest.raises(NotFoundError, match=r"rounds/0002/plan\.json"):
+        aggregate_round(trained_round().store, RUN, 2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda tensors: {WEIGHT: tensors[WEIGHT]}, "is missing"),
+        (lambda tensors: tensors | {WEIGHT: tensors[WEIGHT].astype(np.float64)}, "found float64"),
+        (lambda tensors: tensors | {WEIGHT: tensors[WEIGHT] * np.float32(np.nan)}, "expected finite values"),
+    ],
+)
+def test_what_a_faulty_strategy_returns_is_not_written(trained_round, monkeypatch, spoil, problem):
+    real = FedAvg.aggregate
+
+    def faulty(self, *arguments) -> Aggregate:
+        return Aggregate(spoil(real(self, *arguments).tensors))
+
+    monkeypatch.setattr(FedAvg, "aggregate", faulty)
+    trained = trained_round()
+    with pytest.raises(
+        WeightsError, match=rf"strategy 'fedavg' returned weights that cannot be used: .*{problem}"
+    ):
+        aggregate_round(trained.store, RUN, 1)
+    assert not trained.store.exists(layout.global_weights(RUN, 1))
+
+
+def test_weights_that_overflow_at_the_server_are_not_written(trained_round, monkeypatch):
+    monkeypatch.setattr(Scaffold, "__init__", lambda self: setattr(self, "global_learning_rate", 1e60))
+    trained = trained_round("scaffold")
+    with pytest.raises(WeightsError, match=r"expected finite values"):
+        aggregate_round(trained.store, RUN, 1)
+    assert not trained.store.exists(layout.round_record(RUN, 1))
+
+
+def test_the_plan_and_the_round_read_back_as_they_were_written(trained_round):
+    trained = trained_round()
+    record = aggregate_round(trained.store, RUN, 1)
+    assert read_record(trained.store, layout.round_record(RUN, 1), RoundRecord) == record
+    assert read_record(trained.store, layout.plan(RUN, 1), PlanRecord).clients == ("ann", "bob", "cleo")
