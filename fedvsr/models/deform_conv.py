@@ -1,0 +1,98 @@
+"""Deformable convolution: a convolution that chooses, pixel by pixel, where its kernel reads.
+
+Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019. Written in plain PyTorch:
+it runs on any device and nothing is compiled. Where torchvision is installed its operator does the
+same in one kernel, several times faster and in a ninth of the memory.
+"""
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_Operator = Callable[..., Tensor]
+
+
+def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolves at displaced positions, every tap weighted; stride 1, the output as large as the input.
+
+    torchvision's operator and the plain one round differently, by about 1e-6 of the values.
+
+    Args:
+        x: (N, C, H, W).
+        offset: (N, 2·G·K, H, W) for K = kh·kw taps and G groups of C/G neighbouring channels that move
+            together: for each group, for each tap by rows, how many pixels further down and
+            further right than its place in the kernel it reads.
+        mask: (N, G·K, H, W): the factor of every tap, usually in [0, 1].
+        weight: (O, C, kh, kw) with kh and kw odd.
+        bias: (O,), or None for none.
+
+    Returns:
+        (N, O, H, W). Beyond the border ``x`` counts as zero.
+    """
+    if _OPERATOR is None:
+        return deform_conv2d_plain(x, offset, mask, weight, bias)
+    padding = (weight.shape[-2] // 2, weight.shape[-1] // 2)
+    return _OPERATOR(x, offset, weight, bias, padding=padding, mask=mask)
+
+
+def deform_conv2d_plain(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Does what `deform_conv2d` does, without torchvision."""
+    N, C, H, W = x.shape
+    kernel = (weight.shape[-2], weight.shape[-1])
+    K = kernel[0] * kernel[1]
+    G = mask.shape[1] // K
+    taps = sample_taps(x, offset, kernel).view(N, G, C // G, K, H, W)
+    columns = (taps * mask.view(N, G, 1, K, H, W)).view(N, C * K, H * W)
+    y = (weight.flatten(1) @ columns).view(N, -1, H, W)
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def sample_taps(x: Tensor, offset: Tensor, kernel: tuple[int, int]) -> Tensor:
+    """Reads what a kernel's taps see at displaced positions, bilinearly.
+
+    Args:
+        x: (N, C, H, W).
+        offset: (N, 2·G·K, H, W), as for `deform_conv2d`.
+        kernel: Its height and width, both odd; K is their product.
+
+    Returns:
+        (N, C, K, H, W), in ``x``'s dtype. Beyond the border ``x`` counts as zero.
+    """
+    N, C, H, W = x.shape
+    K = kernel[0] * kernel[1]
+    G = offset.shape[1] // (2 * K)
+    offset = offset.view(N * G, kernel[0], kernel[1], 2, H, W)
+    rows = offset[:, :, :, 0] + _axis(kernel[0], 1, offset) + _axis(H, 3, offset)
+    columns = offset[:, :, :, 1] + _axis(kernel[1], 2, offset) + _axis(W, 4, offset)
+    # grid_sample counts from −1 at the first pixel's left edge to 1 at the last one's right edge; unlike the
+    # count from centre to centre, that is no division by zero for one pixel.
+    rows = (rows - kernel[0] // 2) * (2 / H) + (1 / H - 1)
+    columns = (columns - kernel[1] // 2) * (2 / W) + (1 / W - 1)
+    grid = torch.stack((columns, rows), -1).view(N * G, K * H, W, 2)
+    # Positions need the offsets' precision, which under autocast is higher than the features'.
+    groups = x.reshape(N * G, C // G, H, W).to(grid.dtype)
+    taps = functional.grid_sample(groups, grid, "bilinear", "zeros", align_corners=False)
+    return taps.view(N, C, K, H, W).to(x.dtype)
+
+
+def _axis(length: int, dimension: int, like: Tensor) -> Tensor:
+    """Returns 0, 1, …, length − 1 along one of five dimensions."""
+    shape = [1] * 5
+    shape[dimension] = length
+    return torch.arange(length, device=like.device, dtype=like.dtype).view(shape)
+
+
+def _torchvision_operator() -> _Operator | None:
+    try:
+        operator: _Operator = importlib.import_module("torchvision.ops").deform_conv2d
+    except (ImportError, RuntimeError):  # a RuntimeError: it was built for another PyTorch
+        return None
+    return operator
+
+
+_OPERATOR = _torchvision_operator()
