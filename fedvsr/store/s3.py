@@ -93,28 +93,31 @@ class S3Store(Store):
         part = cache / f"{digest}.{uuid.uuid4().hex}.part"
         try:
             cache.mkdir(parents=True, exist_ok=True)
+            self.download(key, part)
+            check_digest(part, digest, f"{self.uri}/{key}")
+            part.replace(target)
+        except OSError as error:
+            raise StoreError(_not_written(target, error)) from error
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        return target
+
+    def download(self, key: str, path: Path) -> None:
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
             with self._failures("read", key):
                 self._client.fget_object(
                     bucket_name=self.bucket,
                     object_name=self._name(key),
-                    file_path=str(part),
-                    tmp_file_path=str(part) + ".download.part",
+                    file_path=str(path),
+                    tmp_file_path=str(part),
                 )
-            check_digest(part, digest, f"{self.uri}/{key}")
-            part.replace(target)
         except OSError as error:
-            raise StoreError(f"cannot write {target}: {error.strerror or error}; make room there") from error
+            raise StoreError(_not_written(path, error)) from error
         finally:
-            for leftover in (part, Path(str(part) + ".download.part")):
-                with suppress(OSError):
-                    leftover.unlink(missing_ok=True)
-        return target
-
-    def download(self, key: str, path: Path) -> None:
-        with self._failures("read", key):
-            self._client.fget_object(
-                bucket_name=self.bucket, object_name=self._name(key), file_path=str(path)
-            )
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def fingerprint(self, key: str) -> str:
         return str(self._stat(key).etag)
@@ -172,6 +175,10 @@ class S3Store(Store):
 
     def _where(self) -> str:
         return os.environ.get(ENDPOINT_VARIABLE) or "Amazon S3"
+
+
+def _not_written(path: Path, error: OSError) -> str:
+    return f"cannot write {path}: {error.strerror or error}; make room there"
 
 
 def _client_from_environment() -> Minio:
