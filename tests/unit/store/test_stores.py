@@ -38,7 +38,7 @@ def test_an_uploaded_file_is_an_object(store: Store, tmp_path: Path):
     assert store.read("a/b/c") == path.read_bytes()
 
 
-@pytest.mark.parametrize("method", ["read", "size"])
+@pytest.mark.parametrize("method", ["read", "size", "fingerprint"])
 @pytest.mark.parametrize("key", ["none", "folder", "folder/object/below"])
 def test_where_no_object_is_the_key_is_named(store: Store, method: str, key: str):
     store.write("folder/object", b"x")
@@ -63,6 +63,40 @@ def test_a_local_copy_with_another_digest_is_refused(store: Store):
     store.write("folder/key", b"changed bytes")
     with pytest.raises(DataError, match=r"folder/key: expected SHA-256 .* changed or cut short"):
         store.local("folder/key", digest_of(b"bytes"))
+
+
+def test_a_download_is_a_file_of_the_callers_own(store: Store, tmp_path: Path):
+    store.write("folder/key", b"bytes" * 1000)
+    path = tmp_path / "here"
+    store.download("folder/key", path)
+    path.write_bytes(path.read_bytes() + b"more")
+    assert store.read("folder/key") == b"bytes" * 1000
+
+
+def test_a_download_of_nothing_is_not_found_and_leaves_nothing(store: Store, tmp_path: Path):
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    with pytest.raises(NotFoundError):
+        store.download("none", folder / "here")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_download_to_where_nothing_can_be_written_is_a_store_error(store: Store, tmp_path: Path):
+    store.write("key", b"bytes")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"/file"):
+        store.download("key", tmp_path / "file" / "below")
+
+
+def test_a_fingerprint_changes_with_the_bytes_and_only_with_them(store: Store):
+    store.write("first", b"bytes")
+    store.write("second", b"bytes")
+    before = store.fingerprint("first")
+    assert store.fingerprint("second") == before
+    store.write("first", b"bytes")
+    assert store.fingerprint("first") == before
+    store.write("first", b"other")
+    assert store.fingerprint("first") != before
 
 
 def test_keys_are_in_order_and_below_the_prefix_alone(store: Store):
@@ -96,6 +130,8 @@ def test_what_is_no_key_is_refused_by_every_method(store: Store, key: str, tmp_p
         lambda: store.write(key, b"x"),
         lambda: store.upload(key, path),
         lambda: store.local(key, digest_of(b"x")),
+        lambda: store.download(key, path),
+        lambda: store.fingerprint(key),
         lambda: store.exists(key),
         lambda: store.size(key),
         lambda: store.delete(key),
