@@ -23,7 +23,7 @@ from fedvsr.federation.records import (
     write_record,
 )
 from fedvsr.store.base import Store, bytes_digest
-from fedvsr.strategies.base import Contribution, RoundContext, Strategy
+from fedvsr.strategies.base import Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array, TensorSpec, WeightsFile, check_fit, serialize, specs_of
@@ -77,7 +77,6 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
             outcomes[client] = ClientOutcome(client=client, outcome=Outcome.REFUSED, reason=error.reason)
     _check_quorum(plan, outcomes, len(deliveries))
 
-    tensors = base.load()
     contributions = tuple(
         Contribution(client, each.report.loss, each.report.clips, each.report.steps)
         for client, each in deliveries.items()
@@ -88,12 +87,14 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     # What overflows becomes infinite here and is refused below.
     with np.errstate(over="ignore"):
         aggregate = strategy.aggregate(
-            tensors,
-            Updates({client: each.update for client, each in deliveries.items()}),
-            Updates({client: each.extra for client, each in deliveries.items() if each.extra}),
-            contributions,
-            RoundContext(round, plan.rounds, len(config.federation.clients)),
-            state,
+            RoundUpdates(
+                base=base.load(),
+                updates=Updates({client: each.update for client, each in deliveries.items()}),
+                extras=Updates({client: each.extra for client, each in deliveries.items() if each.extra}),
+                contributions=contributions,
+                context=RoundContext(round, plan.rounds, len(config.federation.clients)),
+                state=state,
+            )
         )
     problem = check_fit(specs_of(aggregate.tensors), base.specs) or _first_not_finite_of(
         itertools.chain(aggregate.tensors.items(), aggregate.state.items())

@@ -1,5 +1,7 @@
 """The first step of a run: its record, its initial weights, and the rounds that are left."""
 
+from typing import TYPE_CHECKING
+
 import fedvsr
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError, WeightsError
@@ -10,6 +12,9 @@ from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.weights import Tensors, check_fit, serialize, specs_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None) -> RunRecord:
@@ -27,19 +32,14 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
         fedvsr.errors.WeightsError: The initial weights do not fit the model.
     """
     # Imported here because whoever only reads a run, the aggregation among them, needs no PyTorch.
-    from fedvsr.device import repeatable
-    from fedvsr.models.registry import build_model
     from fedvsr.models.state import state_of
 
     begun = check_run(store, config)
     if begun:
         return _continue_run(store, begun, config)
     strategy = build_strategy(config.strategy.name, config.strategy.options)
-    with repeatable(config.seed):
-        model = build_model(config.model.name, config.data.scale, config.model.options)
+    model = new_model(config)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
-        raise ConfigError("model.name", config.model.name, "it must have parameters to train")
     strategy.make_local_term(model, {}, {}).finish()
     tensors: Tensors = state_of(model)
     if initial is not None:
@@ -59,6 +59,22 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
     )
     write_record(store, layout.config(config.name), record)
     return record
+
+
+def new_model(config: RunConfig) -> "nn.Module":
+    """Builds a run's model with the random weights of its seed.
+
+    Raises:
+        fedvsr.errors.ConfigError: The model refuses its options or has nothing to train.
+    """
+    from fedvsr.device import repeatable
+    from fedvsr.models.registry import build_model
+
+    with repeatable(config.seed):
+        model = build_model(config.model.name, config.data.scale, config.model.options)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("model.name", config.model.name, "it must have parameters to train")
+    return model
 
 
 def check_run(store: Store, config: RunConfig) -> RunRecord | None:

@@ -46,6 +46,27 @@ class RoundContext:
 
 
 @dataclass(frozen=True)
+class RoundUpdates:
+    """All that an aggregation is a function of.
+
+    Attributes:
+        base: The global weights that the clients started from.
+        updates: The clients' weights, validated, in the order of the clients' names.
+        extras: What their local terms sent.
+        contributions: What else is known of each update, in the same order.
+        context: The round.
+        state: The strategy's state after the previous round.
+    """
+
+    base: Mapping[str, Array]
+    updates: Updates
+    extras: Updates
+    contributions: tuple[Contribution, ...]
+    context: RoundContext
+    state: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """The outcome of an aggregation.
 
@@ -135,24 +156,7 @@ class Strategy(ABC):
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Returns each client's share of the aggregate (sum 1) and diagnostics."""
 
-    def aggregate(
-        self,
-        base: Mapping[str, Array],
-        updates: Updates,
-        extras: Updates,
-        contributions: tuple[Contribution, ...],
-        context: RoundContext,
-        state: Mapping[str, Array],
-    ) -> Aggregate:
-        """Aggregates validated updates into new global weights.
-
-        Args:
-            base: The global weights that the clients started from.
-            updates: The clients' weights, in the order of their names.
-            extras: What their local terms sent.
-            contributions: What is known of each update, in the same order.
-            context: The round.
-            state: The strategy's state after the previous round.
-        """
-        weights, diagnostics = self.weigh(contributions, context)
-        return Aggregate(weighted_mean(base, updates, weights), weights, diagnostics)
+    def aggregate(self, given: RoundUpdates) -> Aggregate:
+        """Aggregates validated updates into new global weights."""
+        weights, diagnostics = self.weigh(given.contributions, given.context)
+        return Aggregate(weighted_mean(given.base, given.updates, weights), weights, diagnostics)

@@ -1,13 +1,10 @@
 """FedMedian (Yin et al., 2018): the median of the clients' weights, coordinate by coordinate."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from fedvsr.strategies.averaging import to_dtype_of
-from fedvsr.strategies.base import Aggregate, Contribution, RoundContext
+from fedvsr.strategies.base import Aggregate, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
-from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array
 
 
@@ -21,19 +18,11 @@ class FedMedian(FedAvg):
     name = "fedmedian"
     description = "coordinate-wise median of the clients' weights"
 
-    def aggregate(
-        self,
-        base: Mapping[str, Array],
-        updates: Updates,
-        extras: Updates,
-        contributions: tuple[Contribution, ...],
-        context: RoundContext,
-        state: Mapping[str, Array],
-    ) -> Aggregate:
+    def aggregate(self, given: RoundUpdates) -> Aggregate:
         result: dict[str, Array] = {}
-        for name, array in base.items():
+        for name, array in given.base.items():
             median = np.empty(array.size, array.dtype)
-            for where, values in updates.pieces(name, array.size):
+            for where, values in given.updates.pieces(name, array.size):
                 integers = not np.issubdtype(array.dtype, np.floating)
                 median[where] = to_dtype_of(
                     array,

@@ -15,7 +15,7 @@ import numpy as np
 
 from fedvsr.errors import ConfigError
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
-from fedvsr.strategies.base import Aggregate, Contribution, LocalResult, LocalTerm, RoundContext
+from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array
@@ -139,19 +139,13 @@ class FedSR(FedAvg):
     ) -> LocalTerm:
         return ContrastiveTerm(model, client_state, self.layer, self.weight, self.temperature)
 
-    def aggregate(
-        self,
-        base: Mapping[str, Array],
-        updates: Updates,
-        extras: Updates,
-        contributions: tuple[Contribution, ...],
-        context: RoundContext,
-        state: Mapping[str, Array],
-    ) -> Aggregate:
-        if context.round <= 1:
-            return super().aggregate(base, updates, extras, contributions, context, state)
-        shares = similarity_shares(base, updates)
-        return Aggregate(weighted_mean_by_tensor(base, updates, lambda client, name: shares[name][client]))
+    def aggregate(self, given: RoundUpdates) -> Aggregate:
+        if given.context.round <= 1:
+            return super().aggregate(given)
+        shares = similarity_shares(given.base, given.updates)
+        return Aggregate(
+            weighted_mean_by_tensor(given.base, given.updates, lambda client, name: shares[name][client])
+        )
 
 
 def similarity_shares(base: Mapping[str, Array], updates: Updates) -> dict[str, dict[str, float]]:

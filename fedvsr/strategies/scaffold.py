@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from fedvsr.errors import ConfigError
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
-from fedvsr.strategies.base import Aggregate, Contribution, LocalResult, LocalTerm, RoundContext
+from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
-from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array, TensorSpec
 
 if TYPE_CHECKING:
@@ -84,31 +83,26 @@ class Scaffold(FedAvg):
                 return f"strategy tensor {name!r}: expected {expected}, found {spec}"
         return None
 
-    def aggregate(
-        self,
-        base: Mapping[str, Array],
-        updates: Updates,
-        extras: Updates,
-        contributions: tuple[Contribution, ...],
-        context: RoundContext,
-        state: Mapping[str, Array],
-    ) -> Aggregate:
-        share = 1 / len(contributions)
+    def aggregate(self, given: RoundUpdates) -> Aggregate:
+        share = 1 / len(given.contributions)
         tensors = weighted_mean_by_tensor(
-            base, updates, lambda client, name: share, server_learning_rate=self.global_learning_rate
+            given.base,
+            given.updates,
+            lambda client, name: share,
+            server_learning_rate=self.global_learning_rate,
         )
         # c moves by the mean change of all clients; those that did not take part changed nothing.
         changes: dict[str, NDArray[np.float64]] = {}
-        for client in extras.clients:
-            for name, change in extras.tensors(client):
+        for client in given.extras.clients:
+            for name, change in given.extras.tensors(client):
                 changes.setdefault(name, np.zeros(change.shape, np.float64))
                 changes[name] += change.astype(np.float64)
-        variates = {name: array.astype(np.float64) for name, array in state.items()}
+        variates = {name: array.astype(np.float64) for name, array in given.state.items()}
         for name, total in changes.items():
-            variates[name] = variates.get(name, 0.0) + total / context.clients
+            variates[name] = variates.get(name, 0.0) + total / given.context.clients
         return Aggregate(
             tensors,
-            dict.fromkeys(updates.clients, share),
+            dict.fromkeys(given.updates.clients, share),
             {},
             {name: array.astype(np.float32) for name, array in variates.items()},
         )

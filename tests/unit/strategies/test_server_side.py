@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedvsr.strategies.averaging import weighted_mean
-from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, Strategy
+from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.fedmedian import FedMedian
 from fedvsr.strategies.fedsr import FedSR, similarity_shares
@@ -53,12 +53,14 @@ def aggregate(make_updates):
         context: RoundContext | None = None,
     ) -> Aggregate:
         return strategy.aggregate(
-            base,
-            make_updates(sent),
-            make_updates(extras or {}),
-            contributions(clips or dict.fromkeys(sent, 1)),
-            context or RoundContext(1, 10, len(sent)),
-            state or {},
+            RoundUpdates(
+                base,
+                make_updates(sent),
+                make_updates(extras or {}),
+                contributions(clips or dict.fromkeys(sent, 1)),
+                context or RoundContext(1, 10, len(sent)),
+                state or {},
+            )
         )
 
     return run
@@ -184,11 +186,8 @@ def test_a_mean_is_that_of_float64_whatever_the_order_of_arrival(make_updates_of
     for arrival in (clients, order):
         updates = make_updates_of_module({client: sent[client] for client in arrival})
         no_extras = make_updates_of_module({})
-        found.append(
-            FedAvg()
-            .aggregate({"w": values[0]}, updates, no_extras, contributions(clips), context, {})
-            .tensors["w"]
-        )
+        given = RoundUpdates({"w": values[0]}, updates, no_extras, contributions(clips), context, {})
+        found.append(FedAvg().aggregate(given).tensors["w"])
     assert found[0].tobytes() == found[1].tobytes()
     expected = np.average(values.astype(np.float64), axis=0, weights=[clips[client] for client in clients])
     scale = np.abs(values).max(axis=0)
