@@ -11,14 +11,15 @@ from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device
 from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError
 from fedvsr.federation import layout
-from fedvsr.federation.clips import open_clips
+from fedvsr.federation.clips import low_resolution_kind, open_clips, read_manifest
 from fedvsr.federation.engine import OnRound, Videos, run_rounds, shard_all
-from fedvsr.federation.prepare import check_run, run_names
+from fedvsr.federation.prepare import check_run, new_model, run_names
 from fedvsr.federation.records import (
     EvaluationRecord,
     ExperimentRecord,
     RegistrationRecord,
     RoundRecord,
+    RunRecord,
     read_record,
     write_record,
 )
@@ -27,15 +28,18 @@ from fedvsr.inference.windows import upscale_frames
 from fedvsr.progress import Progress
 from fedvsr.report.page import render_page
 from fedvsr.report.summary import RunSummary, summarise_run
+from fedvsr.store.base import Store
+from fedvsr.store.local import LocalStore
 from fedvsr.store.workspace import Workspace
 from fedvsr.tracking.connection import Connection, connect
 from fedvsr.tracking.registry import download_model, register_run
 from fedvsr.tracking.runs import RunTracker
 from fedvsr.tracking.warm_start import initial_weights
-from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
 from fedvsr.video.partition import partition
+from fedvsr.video.patches import PatchSampler
+from fedvsr.video.shards import open_shard
 
 _RESULTS = "results"
 
@@ -72,14 +76,19 @@ def run_experiment(
     store = workspace.federation()
     videos = find_clients_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
-    check_run(store, config)
+    begun = _check(store, config)
     connection = connect(experiment.tracking, experiment.store)
+    # An MLflow that cannot be reached is told of now, not after the first round.
+    connection.experiment_id()
+    # What a begun run started from is in its store; the champion of today may be another.
+    initial = None if begun else initial_weights(connection, config, experiment.tracking.registered_model)
     # From here on `fedvsr resume` finds it.
     write_record(
         store, layout.experiment(experiment.name), ExperimentRecord(experiment=_absolute(experiment))
     )
     shard_all(workspace, videos, config.data, progress)
-    initial = initial_weights(connection, config, experiment.tracking.registered_model)
+    if not begun:
+        _check_clips(workspace, config)
     tracker: RunTracker | None = None
 
     def record_round(record: RoundRecord, evaluation: EvaluationRecord | None) -> None:
@@ -99,9 +108,11 @@ def find_experiment(store: str, run: str) -> Experiment:
     """Returns an experiment that was begun; raises `fedvsr.errors.UnknownNameError` if there is none."""
     federation = Workspace.below(store).federation()
     try:
-        return read_record(federation, layout.experiment(run), ExperimentRecord).experiment
+        found = read_record(federation, layout.experiment(run), ExperimentRecord).experiment
     except NotFoundError:
         raise UnknownNameError(f"run (in {federation.uri})", run, run_names(federation)) from None
+    # The folder may have been moved since.
+    return found.model_copy(update={"store": store})
 
 
 def find_clients_videos(experiment: Experiment) -> Videos:
@@ -142,15 +153,41 @@ def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict
     """
     videos = find_clients_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
-    check_run(Workspace.below(experiment.store).federation(), config)
+    _check(Workspace.below(experiment.store).federation(), config)
     counts = {name: len(found) for name, found in videos.clients.items()}
     return experiment, config, {**counts, "held-out": len(videos.evaluation)}
+
+
+def _check(store: Store, config: RunConfig) -> RunRecord | None:
+    """Checks a run as far as that goes without its clips; returns its record if it was begun."""
+    begun = check_run(store, config)
+    if not begun:
+        new_model(config)
+        find_device(config.training.device)
+    return begun
+
+
+def _check_clips(workspace: Workspace, config: RunConfig) -> None:
+    """Refuses clips that no patch fits into, before the run is begun with these settings."""
+    training, folder = config.training, layout.training_clips(config.data.dataset)
+    for client in config.federation.clients:
+        PatchSampler(
+            open_clips(workspace.client(client), folder, config.data),
+            frames=training.frames,
+            patch_size=training.patch_size,
+            batch_size=training.batch_size,
+            seed=0,
+        )
 
 
 def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
     found = {each.name: each for each in local_sources(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
-    parts = partition(list(found), split.count, split.scheme, seed, split.alpha, labels)
+    try:
+        parts = partition(list(found), split.count, split.scheme, seed, split.alpha, labels)
+    except ConfigError as error:
+        field = error.field.replace("clients.", "clients.split.")
+        raise ConfigError(field, error.value, error.allowed) from None
     digits = len(str(split.count))
     return {
         f"client-{number:0{digits}d}": [found[name] for name in part]
@@ -160,7 +197,7 @@ def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
 
 def _read_labels(path: Path) -> dict[str, str]:
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             return {row[0].strip(): row[1].strip() for row in csv.reader(file) if len(row) > 1}
     except OSError as error:
         raise ConfigError(
@@ -206,10 +243,10 @@ def _conclude(
     tracker.log_summary(summary)
     tracker.finish()
     folder = results_folder(experiment.store, name)
-    folder.mkdir(parents=True, exist_ok=True)
+    results = LocalStore(folder)
     report, picture = folder / "report.html", folder / "before-after.png"
-    report.write_text(render_page(summary))
-    picture.write_bytes(summary.crops or b"")
+    results.write(report.name, render_page(summary).encode())
+    results.write(picture.name, summary.crops or b"")
     upscaled = _upscale_held_out(summary, workspace, connection, registration, folder, progress)
     return ExperimentResult(summary, registration, connection.uri, report, picture, upscaled)
 
@@ -230,16 +267,22 @@ def _upscale_held_out(
 ) -> Path:
     """Upscales the first held-out clip with the registered model, as a user of it would."""
     config = summary.record.config
-    clip = open_clips(workspace.federation(), layout.evaluation_clips(config.data.dataset), config.data)[0]
+    store, held_out = workspace.federation(), layout.evaluation_clips(config.data.dataset)
+    kind = low_resolution_kind(config.data)
+    digest = read_manifest(store, held_out, kind).shards[0].digest
+    shard = open_shard(store.local(layout.shard(held_out, kind, digest), digest))
+    clip = next(iter(shard.clips.values()))
     model = download_model(connection, f"models:/{registration.model}/{registration.model_version}")
     device = find_device(config.training.device)
     target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
-    frames: Frames = np.asarray(clip.degraded[:])
+    frames: Frames = np.asarray(shard[clip.name])
+    # The file cannot hold an odd height or width, which ×3 may give.
+    height, width = (side * config.data.scale // 2 * 2 for side in frames.shape[1:3])
     with (
         progress.stage("upscale", len(frames)) as advance,
-        VideoWriter(target, FOLDER_FRAMES_PER_SECOND) as writer,
+        VideoWriter(target, clip.fps) as writer,
     ):
         for done, frame in enumerate(upscale_frames(model.network.to(device), frames, device), start=1):
-            writer.write(frame)
+            writer.write(frame[:height, :width])
             advance(done, target.name)
     return target

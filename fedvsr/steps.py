@@ -16,7 +16,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.aggregate import aggregate_round
 from fedvsr.federation.clients import client_names
 from fedvsr.federation.evaluate import evaluate_round, find_evaluation, is_evaluated
-from fedvsr.federation.prepare import load_run, prepare_run, rounds_left
+from fedvsr.federation.prepare import find_run, load_run, prepare_run, rounds_left
 from fedvsr.federation.records import EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
 from fedvsr.federation.sharding import shard_client, shard_evaluation
@@ -53,7 +53,8 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     config = RunConfig.parse(values)
     tracking = TrackingConfig()
     initial = None
-    if config.warm_start:
+    # What a begun run started from is in its store; the champion of today may be another.
+    if config.warm_start and not find_run(store, config.name):
         initial = initial_weights(_connection(), config, tracking.registered_model)
     record = prepare_run(store, config, initial)
     RunTracker(_connection(), record)

@@ -4,9 +4,11 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from fedvsr import __version__
 from fedvsr.errors import FedVSRError
@@ -55,7 +57,7 @@ def _lines(section: str) -> Iterator[tuple[str, str]]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="fedvsr")
 def cli() -> None:
-    r"""Train video super-resolution models across organisations whose videos may not leave them.
+    """Train video super-resolution models across organisations whose videos may not leave them.
 
     Every client trains on its own videos; weights and a loss are all that travels. `fedvsr run`
     does all of it on this machine, the same steps run on Kubernetes as a Kubeflow pipeline.
@@ -65,7 +67,7 @@ def cli() -> None:
       fedvsr run samples/demo.yaml    train, register and report
       fedvsr promote                  challenger → champion
       fedvsr upscale in.mp4 out.mp4   use the champion
-    """
+    """  # noqa: D301 -- click wants the character backspace, which keeps the lines as they are
 
 
 def main() -> None:
@@ -76,21 +78,27 @@ def main() -> None:
         click.echo(error.ctx.get_help() if error.ctx else "")
         sys.exit(0)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        _fail(error.format_message() + _where_help_is(error), 2)
     except FedVSRError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"[bold red]error:[/] {_escape(str(error))}", highlight=False
-        )
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nstopped; nothing is lost: `fedvsr resume RUN` goes on", err=True)
+        click.echo("\nstopped; nothing is lost: `fedvsr resume RUN` continues a run", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # A full disk or a folder without permission, where no layer below says it better.
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _fail(message: str, exit_code: int) -> NoReturn:
+    text = Text.assemble(("error:", "bold red"), f" {message}")
+    Console(stderr=True, soft_wrap=True).print(text)
+    sys.exit(exit_code)
+
+
+def _where_help_is(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" See `{context.command_path} --help`." if context else ""

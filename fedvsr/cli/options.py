@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fedvsr.config.experiment import Experiment
+from fedvsr.config.experiment import Experiment, VideosConfig
+from fedvsr.errors import ConfigError
 
 # What stands for a dot in the name of an option's parameter, which must be an identifier.
 _DOT = "__"
@@ -31,6 +32,11 @@ class _Leaf:
     @property
     def is_mapping(self) -> bool:
         return get_origin(self.kind) is dict
+
+    @property
+    def holds_paths(self) -> bool:
+        """Whether it maps names to videos, whose path may look like a number."""
+        return self.is_mapping and get_args(self.kind)[1] is VideosConfig
 
 
 class ConfiguredCommand(click.Command):
@@ -73,12 +79,20 @@ def read_overrides(values: dict[str, Any]) -> dict[str, Any]:
                 key, separator, text = pair.partition("=")
                 if not separator:
                     raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint=f"--{leaf.path}")
-                result[f"{leaf.path}.{key}"] = yaml.safe_load(text)
+                result[f"{leaf.path}.{key}"] = text if leaf.holds_paths else _parse(leaf.path, text)
         elif get_origin(leaf.kind) is tuple:
             result[leaf.path] = [part.strip() for part in value.split(",") if part.strip()]
         else:
-            result[leaf.path] = value if leaf.kind is str else yaml.safe_load(value)
+            result[leaf.path] = value if leaf.kind is str else _parse(leaf.path, value)
     return result
+
+
+def _parse(field: str, text: str) -> object:
+    """A value as YAML would have it: a number, a truth value, a list."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(field, text, "it must be a YAML value") from None
 
 
 def _option(leaf: _Leaf, counts: Counter[str]) -> click.Option:

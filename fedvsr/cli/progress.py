@@ -17,15 +17,15 @@ _LOGGED_STAGES = 1
 def show_progress(console: Console) -> Iterator[Progress]:
     """Shows progress on a console as it can."""
     if not console.is_terminal:
-        yield LogProgress(lambda text: console.print(text, highlight=False, soft_wrap=True), _LOGGED_STAGES)
+        yield LogProgress(lambda text: print_line(console, text), _LOGGED_STAGES)
         return
     with Bars(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", style="dim", markup=False),
         console=console,
         transient=True,
     ) as bars:
@@ -54,4 +54,9 @@ class _BarProgress(Progress):
             self._bars.remove_task(task)
 
     def message(self, text: str) -> None:
-        self._bars.console.print(text, highlight=False, soft_wrap=True)
+        print_line(self._bars.console, text)
+
+
+def print_line(console: Console, text: str) -> None:
+    """Prints a line as it is: a path or a reason in it may have brackets, which are no markup."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)

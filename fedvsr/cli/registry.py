@@ -22,11 +22,14 @@ from fedvsr.cli.stores import (
 @registered_model_option
 def register(run: str, store: str, tracking_uri: str, registered_model: str) -> None:
     """Register the best round of RUN in MLflow as a new version with the alias challenger."""
+    from fedvsr.federation.prepare import load_run
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import register_run
 
+    federation = open_workspace(store).federation()
+    load_run(federation, run)  # before a database is made for a run that does not exist
     connection = connect(tracking_config(tracking_uri, registered_model), store)
-    made = register_run(connection, open_workspace(store).federation(), run, registered_model)
+    made = register_run(connection, federation, run, registered_model)
     click.echo(f"{made.model} version {made.model_version} is round {made.round} of {run}: challenger")
 
 
@@ -51,7 +54,7 @@ def promote(store: str, tracking_uri: str, registered_model: str, threshold: flo
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.promotion import promote as decide
 
-    connection = connect(tracking_config(tracking_uri, registered_model), store)
+    connection = connect(tracking_config(tracking_uri, registered_model), store, make=False)
     console = Console()
     with show_progress(console) as progress:
         found = decide(

@@ -22,5 +22,5 @@ def report(name: str, output: Path | None, store: str) -> None:
 
     page = render_page(summarise_run(open_workspace(store).federation(), name))
     target = output or Path(f"{name}.html")
-    target.write_text(page)
+    target.write_text(page, encoding="utf-8")
     click.echo(target)

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
-from fedvsr.cli.progress import show_progress
+from fedvsr.cli.progress import print_line, show_progress
 from fedvsr.cli.stores import store_option
 from fedvsr.cli.tables import plan_table, round_line, rounds_table
 from fedvsr.config.experiment import Experiment, load_experiment
@@ -58,14 +58,14 @@ def _run(experiment: Experiment) -> None:
         )
     console.print(rounds_table(result.summary))
     registration = result.registration
-    console.print(
+    print_line(
+        console,
         f"Registered round {registration.round} as {registration.model} version "
         f"{registration.model_version}, alias challenger. MLflow: {result.tracking_uri}",
-        soft_wrap=True,
     )
     for label, path in (
         ("Report", result.report),
         ("Picture", result.picture),
         ("Upscaled clip", result.upscaled),
     ):
-        console.print(f"{label + ':':<14} {path}", soft_wrap=True, highlight=False)
+        print_line(console, f"{label + ':':<14} {path}")

@@ -1,6 +1,7 @@
 """What the commands print as tables."""
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from fedvsr.config.experiment import Experiment
@@ -59,7 +60,7 @@ def scores_table(evaluation: EvaluationRecord) -> Table:
 
     def row(name: str, frames: int, ours: ClipScores, floor: ClipScores, style: str | None = None) -> None:
         table.add_row(
-            name,
+            escape(name),
             str(frames),
             f"{ours.psnr_y:.2f}",
             f"{floor.psnr_y:.2f}",
@@ -99,8 +100,8 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     for section, value in config.model_dump(mode="json").items():
         entries = value.items() if isinstance(value, dict) else [("", value)]
         for key, entry in entries:
-            settings.add_row(f"{section}.{key}".rstrip("."), str(entry))
-    settings.add_row("store", experiment.store)
+            settings.add_row(f"{section}.{key}".rstrip("."), escape(str(entry)))
+    settings.add_row("store", escape(experiment.store))
     settings.add_row("tracking.uri", experiment.tracking.uri or "MLFLOW_TRACKING_URI, or SQLite in the store")
     return Group(clients, rounds, settings)
 

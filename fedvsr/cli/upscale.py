@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fedvsr.cli.progress import print_line
 from fedvsr.cli.stores import store_option, tracking_config, tracking_option
 
 
@@ -47,7 +48,7 @@ def upscale(
         raise InputError(f"{target} is the input; name another output")
     with VideoReader(source) as reader:
         if model.startswith("models:/"):
-            found = download_model(connect(tracking_config(tracking_uri), store), model)
+            found = download_model(connect(tracking_config(tracking_uri), store, make=False), model)
         else:
             found = load_trained(Path(model))
         network = found.network.to(where)
@@ -55,7 +56,7 @@ def upscale(
         with (
             VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND) as writer,
             Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -69,8 +70,7 @@ def upscale(
                 speed = bars.tasks[0].speed
                 bars.update(task, advance=1, rate=f"{speed:.1f} fps" if speed else "")
     scale = found.record.scale
-    console.print(
+    print_line(
+        console,
         f"{target}: {writer.frames_written} frames of {reader.width * scale}×{reader.height * scale}",
-        highlight=False,
-        soft_wrap=True,
     )

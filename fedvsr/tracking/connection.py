@@ -8,13 +8,20 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+)
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from fedvsr.config.experiment import TrackingConfig
-from fedvsr.errors import ConfigError, TrackingError
+from fedvsr.errors import ConfigError, InputError, TrackingError
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+# MLflow's own 7 tries wait for minutes where no server is; these, about a quarter of one.
+_RETRIES = 3
 
 
 class Connection:
@@ -35,18 +42,33 @@ class Connection:
             logging.getLogger(name).setLevel(logging.WARNING)
         # Its progress bars would cut through ours.
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        self.client = MlflowClient(uri)
+        if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
+        with self.failures("be opened"):
+            self.activate()
+            self.client = MlflowClient(uri)
+
+    def activate(self) -> None:
+        """Makes this the MLflow of the functions that take none, until another connection does."""
+        given = os.environ.get(URI_VARIABLE)
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        # MLflow has set the variable too, which would name this MLflow to the next connection.
+        if given is None:
+            os.environ.pop(URI_VARIABLE, None)
+        else:
+            os.environ[URI_VARIABLE] = given
 
     @contextmanager
     def failures(self, verb: str) -> Iterator[None]:
         """Turns MLflow's exceptions into `fedvsr.errors.TrackingError`."""
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            # The database's messages go on with the statement and a link.
+            reason = str(error).partition("\n")[0]
             raise TrackingError(
-                f"MLflow at {self.uri} could not {verb}: {error}; nothing is lost: the run's records are "
+                f"MLflow at {self.uri} could not {verb}: {reason}; nothing is lost: the run's records are "
                 "in its store, and `fedvsr register` or resuming the run sends them again"
             ) from error
 
@@ -60,16 +82,19 @@ class Connection:
             return str(self.client.create_experiment(self.experiment, artifact_location=location))
 
 
-def connect(tracking: TrackingConfig, store: str) -> Connection:
+def connect(tracking: TrackingConfig, store: str, *, make: bool = True) -> Connection:
     """Connects to the MLflow of a configuration.
 
     Args:
         tracking: Names the URI; where it does not, MLFLOW_TRACKING_URI does, and else SQLite and a
             folder below the store are used.
         store: The root of the stores, as in the experiment's configuration.
+        make: Whether to make the SQLite database where there is none, or to refuse.
 
     Raises:
         fedvsr.errors.ConfigError: No URI is named and the store is not a local folder.
+        fedvsr.errors.InputError: There is no database and none is to be made.
+        fedvsr.errors.TrackingError: MLflow does not take the URI.
     """
     uri = tracking.uri or os.environ.get(URI_VARIABLE, "")
     if uri:
@@ -77,5 +102,11 @@ def connect(tracking: TrackingConfig, store: str) -> Connection:
     if "://" in store:
         raise ConfigError("tracking.uri", "", f"a store at {store} needs it, or {URI_VARIABLE}, to be set")
     folder = Path(store).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return Connection(f"sqlite:///{folder / 'mlflow.db'}", tracking.experiment, folder / "mlartifacts")
+    database = folder / "mlflow.db"
+    if not make and not database.is_file():
+        raise InputError(f"{database}: no such MLflow database; name another --store or a --tracking-uri")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("store", store, f"it must be a folder to write to ({error.strerror})") from None
+    return Connection(f"sqlite:///{database}", tracking.experiment, folder / "mlartifacts")

@@ -172,6 +172,7 @@ def _create_version(
         with connection.failures("take the model"), warnings.catch_warnings():
             # MLflow warns that uint8 has no missing value, which a picture does not need.
             warnings.simplefilter("ignore", UserWarning)
+            connection.activate()
             with mlflow.start_run(run_id=run_id):
                 info = mlflow.pyfunc.log_model(
                     name="model",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedvsr.config.run import RunConfig
-from fedvsr.errors import InputError
+from fedvsr.errors import ConfigError, InputError
 from fedvsr.models.state import state_of
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.registry import CHAMPION, download_model
@@ -27,6 +27,9 @@ def initial_weights(connection: Connection, config: RunConfig, registered_model:
     if source == CHAMPION:
         source = f"models:/{registered_model}@{CHAMPION}"
     if not source.startswith("models:/"):
+        if not Path(source).is_file():
+            allowed = "it must be champion, models:/NAME@ALIAS, or a safetensors file that exists"
+            raise ConfigError("warm_start", source, allowed)
         return WeightsFile(Path(source), f"warm_start {source}").load()
     model = download_model(connection, source)
     if model.record.scale != config.data.scale:
