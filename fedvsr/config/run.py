@@ -38,6 +38,13 @@ class ModelConfig(Section):
     options: dict[str, JsonValue] = Field(default_factory=dict, description="the model's own options")
 
 
+class ParameterRule(Section):
+    """How parameters are trained whose names fit a pattern."""
+
+    learning_rate_multiplier: float = Field(1.0, gt=0, description="factor of their learning rate")
+    frozen_steps: int = Field(0, ge=0, description="steps of the run before they are trained")
+
+
 class TrainingConfig(Section):
     """How a client trains in one round."""
 
@@ -63,6 +70,14 @@ class TrainingConfig(Section):
     threads: int = Field(
         0, ge=0, description="CPU threads; 0: PyTorch's choice. Part of what makes weights repeatable"
     )
+    parameters: dict[str, ParameterRule] = Field(
+        default_factory=dict,
+        description="learning_rate_multiplier and frozen_steps by regular expression of parameter names",
+    )
+    accumulation: int = Field(1, ge=1, description="parts a batch is computed in, to save memory")
+    activation_checkpointing: bool = Field(False, description="compute activations again, to save memory")
+    activations_on_cpu: bool = Field(False, description="keep activations in the CPU's memory")
+    compile: bool = Field(False, description="compile the model with torch.compile")
 
 
 class StrategyConfig(Section):

@@ -78,7 +78,9 @@ def train_client(
         model.to(device)
         kept = _client_state(own, record, round) if strategy.stateful else {}
         term: LocalTerm = strategy.make_local_term(model, shared, kept)
-        summary = _train(config, sampler, model, term, strategy.high_frequency_loss, device, progress)
+        summary = _train(
+            config, sampler, model, term, strategy.high_frequency_loss, device, round - 1, progress
+        )
         result = term.finish()
         update = serialize(state_of(model))
     if result.kept:
@@ -116,6 +118,7 @@ def _train(
     term: LocalTerm,
     high_frequency: bool,
     device: torch.device,
+    earlier_rounds: int,
     progress: Progress | None,
 ) -> TrainingSummary:
     training = config.training
@@ -132,6 +135,7 @@ def _train(
             training,
             device,
             lambda step, loss: advance(step, f"loss {loss:.4f}"),
+            first_step=earlier_rounds * count,
         )
 
 

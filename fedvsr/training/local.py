@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from fedvsr.config.run import TrainingConfig
 from fedvsr.errors import NonFiniteLossError, TrainingError
 from fedvsr.strategies.base import LocalTerm
+from fedvsr.training.memory import activation_checkpointing, saved_on_cpu, split_batch
 from fedvsr.training.objective import Objective
+from fedvsr.training.parameter_groups import ParameterGroups
 from fedvsr.video.patches import PatchBatch
 
 
@@ -41,6 +43,7 @@ def train_locally(
     training: TrainingConfig,
     device: torch.device,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    first_step: int = 0,
 ) -> TrainingSummary:
     """Trains a model in place with Adam, one step a batch.
 
@@ -49,9 +52,10 @@ def train_locally(
         batches: Degraded and ground-truth patches.
         objective: The loss.
         term: The strategy's part.
-        training: Learning rate, decay rates and precision.
+        training: Learning rate, decay rates, precision, and what saves memory.
         device: Where to compute.
         on_step: Called after each step with its number, from 1, and its loss.
+        first_step: How many steps the run had before, for parameters that are frozen at first.
 
     Raises:
         fedvsr.errors.NonFiniteLossError: The loss became NaN or infinite.
@@ -59,29 +63,24 @@ def train_locally(
     """
     start = time.perf_counter()
     model.train()
-    optimizer = torch.optim.Adam(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=training.learning_rate,
-        betas=(training.beta1, training.beta2),
-    )
+    groups = ParameterGroups(model, training, first_step)
+    optimizer = torch.optim.Adam(groups.optimizer_groups, betas=(training.beta1, training.beta2))
+    forward = torch.compile(model) if training.compile else model
     losses: list[float] = []
     samples = 0
-    for step, batch in enumerate(batches, start=1):
-        degraded = _tensor(batch.degraded, device)
-        target = _tensor(batch.ground_truth, device)
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            loss = objective(model(degraded), target)
-            penalty = term.penalty(degraded)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise NonFiniteLossError(step, value, batch.clips)
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
-        term.correct_gradients()
-        optimizer.step()
-        losses.append(value)
-        samples += len(batch.clips)
-        on_step(step, value)
+    with activation_checkpointing(model, enabled=training.activation_checkpointing):
+        for step, batch in enumerate(batches, start=1):
+            groups.freeze(step)
+            optimizer.zero_grad(set_to_none=True)
+            value = _backward(forward, batch, objective, term, training, device)
+            if not math.isfinite(value):
+                raise NonFiniteLossError(step, value, batch.clips)
+            term.correct_gradients()
+            optimizer.step()
+            losses.append(value)
+            samples += len(batch.clips)
+            on_step(step, value)
+    groups.release()
     if not losses:
         raise TrainingError("there was no batch to train on; look at the client's shards")
     for name, tensor in model.state_dict().items():
@@ -90,6 +89,33 @@ def train_locally(
                 f"tensor {name!r} is not finite after step {len(losses)}; lower training.learning_rate"
             )
     return TrainingSummary(math.fsum(losses) / len(losses), len(losses), samples, time.perf_counter() - start)
+
+
+def _backward(
+    forward: Callable[[Tensor], Tensor],
+    batch: PatchBatch,
+    objective: Objective,
+    term: LocalTerm,
+    training: TrainingConfig,
+    device: torch.device,
+) -> float:
+    """Adds a batch's gradients up, part by part; returns its loss without the strategy's own term."""
+    value = 0.0
+    for part in split_batch(batch, training.accumulation):
+        share = len(part.clips) / len(batch.clips)
+        degraded = _tensor(part.degraded, device)
+        target = _tensor(part.ground_truth, device)
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"),
+            saved_on_cpu(device, enabled=training.activations_on_cpu),
+        ):
+            loss = share * objective(forward(degraded), target)
+            penalty = term.penalty(degraded)
+        value += float(loss.detach())
+        if not math.isfinite(value):
+            break
+        (loss if penalty is None else loss + share * penalty).backward()  # type: ignore[no-untyped-call]
+    return value
 
 
 def _tensor(array: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", device: torch.device) -> Tensor:
