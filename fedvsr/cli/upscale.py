@@ -1,10 +1,12 @@
 """`fedvsr upscale`."""
 
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fedvsr.cli.progress import print_line
 from fedvsr.cli.stores import store_option, tracking_config, tracking_option
@@ -21,11 +23,22 @@ from fedvsr.cli.stores import store_option, tracking_config, tracking_option
 )
 @click.option("--window", default=16, show_default=True, help="Frames upscaled at once; 0: all.")
 @click.option("--tile", default=256, show_default=True, help="Input pixels a side upscaled at once; 0: all.")
+@click.option(
+    "--self-ensemble", is_flag=True, help="Average over flips and transpositions: 8 times the work."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @store_option
 @tracking_option
 def upscale(
-    source: Path, target: Path, model: str, window: int, tile: int, device: str, store: str, tracking_uri: str
+    source: Path,
+    target: Path,
+    model: str,
+    window: int,
+    tile: int,
+    self_ensemble: bool,
+    device: str,
+    store: str,
+    tracking_uri: str,
 ) -> None:
     """Upscale the video INPUT, a file or a folder of frames, into OUTPUT.
 
@@ -35,6 +48,7 @@ def upscale(
     """
     from fedvsr.device import find_device
     from fedvsr.errors import InputError
+    from fedvsr.inference.ensemble import SelfEnsemble
     from fedvsr.inference.windows import WindowSettings, upscale_frames
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import download_model
@@ -52,6 +66,8 @@ def upscale(
         else:
             found = load_trained(Path(model))
         network = found.network.to(where)
+        if self_ensemble:
+            network = SelfEnsemble(network)
         console = Console()
         with (
             VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND) as writer,
@@ -60,17 +76,29 @@ def upscale(
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
                 console=console,
             ) as bars,
         ):
             task = bars.add_task(target.name, total=reader.frame_count, rate="")
+            start = time.monotonic()
             for frame in upscale_frames(network, reader, where, settings):
                 writer.write(frame)
-                speed = bars.tasks[0].speed
-                bars.update(task, advance=1, rate=f"{speed:.1f} fps" if speed else "")
+                rate = _rate(writer.frames_written, reader.frame_count, time.monotonic() - start)
+                bars.update(task, advance=1, rate=rate)
     scale = found.record.scale
     print_line(
         console,
         f"{target}: {writer.frames_written} frames of {reader.width * scale}×{reader.height * scale}",
     )
+
+
+def _rate(done: int, total: int | None, seconds: float) -> str:
+    """Frames a second since the start, and how long the rest takes.
+
+    A window's frames come all at once, so that the time between two of them says nothing.
+    """
+    text = f"{done / max(seconds, 1e-9):.1f} fps"
+    if total:
+        left = timedelta(seconds=round(seconds / done * max(0, total - done)))
+        text += f"  {left} left"
+    return text

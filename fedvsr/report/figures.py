@@ -76,4 +76,6 @@ def _axes(title: str) -> tuple[Figure, Axes]:
     axes.set_title(title, loc="left")
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # Whole numbers at the ticks, not what is to be added to them.
+    axes.ticklabel_format(useOffset=False)
     return figure, axes
