@@ -19,8 +19,8 @@ def parse(**sections) -> RunConfig:
     ("sections", "field", "value", "allowed"),
     [
         # A field that does not exist, at the top and in a section.
-        ({"round": 3}, "round", 3, "known here: data, evaluation, federation"),
-        ({"training": {"lr": 0.1}}, "training.lr", 0.1, "known here: batch_size, beta1"),
+        ({"round": 3}, "round", 3, "no such field; known here: data, evaluation, "),
+        ({"training": {"lr": 0.1}}, "training.lr", 0.1, "local_steps, "),
         # A value of the wrong type.
         ({"federation": {"rounds": "two"}}, "federation.rounds", "two", "valid integer"),
         ({"federation": {"rounds": 2.5}}, "federation.rounds", 2.5, "valid integer"),

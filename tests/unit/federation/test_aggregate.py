@@ -253,7 +253,9 @@ def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
             data = trained.store.read(key)
             trained.store.delete(key)
             trained.store.write(key, data)
-    assert aggregate_round(trained.store, RUN, 1).global_digest == whole
+    record = aggregate_round(trained.store, RUN, 1)
+    assert record.global_digest == whole
+    assert [each.client for each in record.participants] == ["ann", "bob", "cleo"]
 
 
 @pytest.fixture

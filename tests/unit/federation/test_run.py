@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +178,14 @@ def test_a_round_is_planned_only_after_the_one_before(clips_of_two, make_config)
     assert plan_round(store, record, 1).base_digest == record.initial_digest
     with pytest.raises(NotFoundError, match=r"rounds/0001/round\.json"):
         plan_round(store, record, 2)
+
+
+def test_planning_again_writes_nothing(clips_of_two, make_config, monkeypatch):
+    store = clips_of_two.federation()
+    record = prepare_run(store, make_config())
+    plan = plan_round(store, record, 1)
+    monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
+    assert plan_round(store, record, 1) == plan
 
 
 # A client.
@@ -491,6 +500,39 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
         assert [weights(workspace, round) for round in (0, 1, 2)] == expected, f"killed at write {kill}"
         assert len(round_record(workspace, 2).participants) == 2
         shutil.rmtree(tmp_path / "killed")
+
+
+@pytest.fixture
+def clips_in_buckets(clips_of_two, bucket, s3_environment) -> Workspace:
+    """The same shards in an S3 bucket."""
+    buckets = Workspace.below(f"s3://{bucket}/{uuid.uuid4().hex[:12]}")
+    for source, target in (
+        (clips_of_two.federation(), buckets.federation()),
+        *((clips_of_two.client(name), buckets.client(name)) for name in ("ann", "bob")),
+    ):
+        for key in source.keys(""):
+            target.write(key, source.read(key))
+    return buckets
+
+
+def test_a_run_in_buckets_gives_the_bytes_of_one_in_folders(clips_of_two, clips_in_buckets, make_config):
+    config = make_config(strategy__name="scaffold")
+    run_rounds(clips_of_two, config)
+    run_rounds(clips_in_buckets, config)
+    assert weights(clips_in_buckets, 2) == weights(clips_of_two, 2)
+
+
+def test_an_update_cut_short_in_a_bucket_is_made_again_although_a_whole_one_is_cached(
+    clips_in_buckets, make_config
+):
+    store = clips_in_buckets.federation()
+    plan_round(store, prepare_run(store, make_config()), 1)
+    report = train_client(clips_in_buckets, RUN, 1, "bob")
+    key = layout.update(RUN, 1, "bob")
+    store.local(key, report.update_digest)
+    store.write(key, store.read(key)[:-1])
+    train_client(clips_in_buckets, RUN, 1, "bob")
+    assert bytes_digest(store.read(key)) == report.update_digest
 
 
 def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(fresh, make_config, monkeypatch):
