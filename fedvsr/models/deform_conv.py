@@ -30,12 +30,16 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
         bias: (O,), or None for none.
 
     Returns:
-        (N, O, H, W). Beyond the border ``x`` counts as zero.
+        (N, O, H, W), in ``x``'s dtype. Beyond the border ``x`` counts as zero.
     """
     if _OPERATOR is None:
         return deform_conv2d_plain(x, offset, mask, weight, bias)
+    # The operator wants one dtype, and on a CPU none of less than 32 bits.
+    dtype = _position_dtype(offset)
     padding = (weight.shape[-2] // 2, weight.shape[-1] // 2)
-    return _OPERATOR(x, offset, weight, bias, padding=padding, mask=mask)
+    bias = None if bias is None else bias.to(dtype)
+    y = _OPERATOR(x.to(dtype), offset.to(dtype), weight.to(dtype), bias, padding=padding, mask=mask.to(dtype))
+    return y.to(x.dtype)
 
 
 def deform_conv2d_plain(
@@ -49,7 +53,7 @@ def deform_conv2d_plain(
     taps = sample_taps(x, offset, kernel).view(N, G, C // G, K, H, W)
     columns = (taps * mask.view(N, G, 1, K, H, W)).view(N, C * K, H * W)
     y = (weight.flatten(1) @ columns).view(N, -1, H, W)
-    return y if bias is None else y + bias.view(-1, 1, 1)
+    return (y if bias is None else y + bias.view(-1, 1, 1)).to(x.dtype)
 
 
 def sample_taps(x: Tensor, offset: Tensor, kernel: tuple[int, int]) -> Tensor:
@@ -66,7 +70,7 @@ def sample_taps(x: Tensor, offset: Tensor, kernel: tuple[int, int]) -> Tensor:
     N, C, H, W = x.shape
     K = kernel[0] * kernel[1]
     G = offset.shape[1] // (2 * K)
-    offset = offset.view(N * G, kernel[0], kernel[1], 2, H, W)
+    offset = offset.view(N * G, kernel[0], kernel[1], 2, H, W).to(_position_dtype(offset))
     rows = offset[:, :, :, 0] + _axis(kernel[0], 1, offset) + _axis(H, 3, offset)
     columns = offset[:, :, :, 1] + _axis(kernel[1], 2, offset) + _axis(W, 4, offset)
     # grid_sample counts from −1 at the first pixel's left edge to 1 at the last one's right edge; unlike the
@@ -74,10 +78,14 @@ def sample_taps(x: Tensor, offset: Tensor, kernel: tuple[int, int]) -> Tensor:
     rows = (rows - kernel[0] // 2) * (2 / H) + (1 / H - 1)
     columns = (columns - kernel[1] // 2) * (2 / W) + (1 / W - 1)
     grid = torch.stack((columns, rows), -1).view(N * G, K * H, W, 2)
-    # Positions need the offsets' precision, which under autocast is higher than the features'.
     groups = x.reshape(N * G, C // G, H, W).to(grid.dtype)
     taps = functional.grid_sample(groups, grid, "bilinear", "zeros", align_corners=False)
     return taps.view(N, C, K, H, W).to(x.dtype)
+
+
+def _position_dtype(offset: Tensor) -> torch.dtype:
+    """Returns what positions are counted in: under autocast, more precisely than features."""
+    return torch.promote_types(offset.dtype, torch.float32)
 
 
 def _axis(length: int, dimension: int, like: Tensor) -> Tensor:

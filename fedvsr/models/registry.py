@@ -54,6 +54,12 @@ _TABLE: dict[str, tuple[str, ModelInfo]] = {
             ModelInfo("basicvsr", "bidirectional recurrent network", "Chan et al., CVPR 2021", 6_291_311),
         ),
         (
+            "fedvsr.models.basicvsr_plus_plus:BasicVSRPlusPlus",
+            ModelInfo(
+                "basicvsr++", "four passes with deformable alignment", "Chan et al., CVPR 2022", 7_322_927
+            ),
+        ),
+        (
             "fedvsr.models.bicubic:Bicubic",
             ModelInfo("bicubic", "bicubic interpolation, the floor every model must beat", "Keys 1981", 0),
         ),

@@ -103,6 +103,15 @@ def test_no_bias(function):
     torch.testing.assert_close(without + bias.view(-1, 1, 1), with_bias, atol=1e-5, rtol=1e-5)
 
 
+def test_bfloat16_features_and_exact_offsets(function):
+    x, offset, mask, weight, bias = arguments()
+    exact = function(x, offset, mask, weight, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = function(x.bfloat16(), offset, mask.bfloat16(), weight, bias)
+    assert rough.dtype == torch.bfloat16
+    assert (rough - exact).abs().mean() < 0.02 * exact.std()
+
+
 def test_taps_are_read_by_rows():
     x = torch.arange(12.0).view(1, 1, 3, 4)
     taps = sample_taps(x, torch.zeros(1, 18, 3, 4), (3, 3))

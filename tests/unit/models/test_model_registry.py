@@ -56,7 +56,8 @@ def test_our_models_are_listed_with_their_sizes():
 def test_listing_the_models_needs_no_pytorch():
     code = "import sys, fedvsr.models as m, fedvsr.metrics; print(m.model_names(), 'torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "['basicvsr', 'bicubic', 'fastvsr'] False"
+    assert found.stdout.startswith("['basicvsr', ")
+    assert found.stdout.endswith("] False\n")
 
 
 def test_a_model_of_an_entry_point(theirs):
@@ -79,7 +80,7 @@ def test_a_constructor_that_takes_any_option_gets_them_all(theirs):
 def test_an_unknown_name_lists_the_known_ones():
     for function in (model_info, lambda name: build_model(name, 4)):
         with pytest.raises(
-            UnknownNameError, match="unknown model 'fastvrs'; known: basicvsr, bicubic, fastvsr"
+            UnknownNameError, match="unknown model 'fastvrs'; known: basicvsr, .*bicubic, fastvsr"
         ):
             function("fastvrs")
 

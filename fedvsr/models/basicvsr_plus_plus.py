@@ -1,0 +1,185 @@
+"""BasicVSR++: four passes over the video, aligned to the second order by deformable convolutions.
+
+Chan et al., "BasicVSR++: Improving Video Super-Resolution with Enhanced Propagation and Alignment",
+CVPR 2022. Modules are named so that the published weights load.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedvsr.errors import ConfigError
+from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.deform_conv import deform_conv2d
+from fedvsr.models.neighbour_flows import neighbour_flows
+from fedvsr.models.residual import ResidualTrunk
+from fedvsr.models.spynet import SPyNet
+from fedvsr.models.warp import warp
+
+_OUTPUT_CHANNELS = 64
+_SLOPE = 0.1
+_OUTER_BLOCKS = 5
+"""Residual blocks before the four passes, and after them."""
+
+_TAPS = 9
+_OFFSET_GROUPS = 16
+_PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
+
+
+class BasicVSRPlusPlus(nn.Module):
+    """Carries features backward, forward, backward and forward again through the video.
+
+    Every pass sees what those before it found. A frame's features meet those of the two frames
+    that the pass saw last, which a deformable convolution moves: along the optical flow, and up to a few
+    pixels further where it finds a better match. Every output frame depends on all input frames.
+    The passes build on each other, so reversing the video does not just reverse the output.
+
+    Frames may have any size, and a video any length: with one frame, nothing is aligned. A
+    video continued by its own mirror image, as the published code sometimes trains on, is a video like any
+    other here. Upscales by 4 only: the architecture ends in two upscalings by 2.
+
+    Args:
+        scale: 4.
+        channels: Feature channels, a multiple of 8.
+        blocks: Residual blocks a pass.
+        maximum_residue: How many pixels an offset may differ from the optical flow.
+
+    Raises:
+        fedvsr.errors.ConfigError: The scale or an option is out of range.
+    """
+
+    temporal_context = None
+    spatial_context = 32
+
+    def __init__(self, scale: int, channels: int = 64, blocks: int = 7, maximum_residue: int = 10) -> None:
+        super().__init__()
+        check_scale(scale, (4,), "basicvsr++")
+        check_count("channels", channels, 8, 512)
+        if channels % (_OFFSET_GROUPS // 2):
+            raise ConfigError("model.options.channels", channels, f"{_OFFSET_GROUPS // 2} divides it")
+        check_count("blocks", blocks, 1, 100)
+        check_count("maximum_residue", maximum_residue, 1, 100)
+        self.channels = channels
+        self.spynet = SPyNet()
+        self.feat_extract = ResidualTrunk(3, channels, _OUTER_BLOCKS)
+        self.deform_align = nn.ModuleDict()
+        self.backbone = nn.ModuleDict()
+        for number, name in enumerate(_PASSES):
+            self.deform_align[name] = _SecondOrderAlignment(channels, maximum_residue)
+            self.backbone[name] = ResidualTrunk((2 + number) * channels, channels, blocks)
+        self.reconstruction = ResidualTrunk(5 * channels, channels, _OUTER_BLOCKS)
+        self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+        self.upconv2 = nn.Conv2d(channels, 4 * _OUTPUT_CHANNELS, 3, padding=1)
+        self.conv_hr = nn.Conv2d(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3, padding=1)
+        self.conv_last = nn.Conv2d(_OUTPUT_CHANNELS, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
+        T = x.shape[1]
+        to_next, to_previous = neighbour_flows(self.spynet, x)
+        # For every frame a list of (N, C, h, w): its own features, then those of each pass.
+        features = [[each] for each in self._extract(x)]
+        for name in _PASSES:
+            backward = name.startswith("backward")
+            order = range(T)[::-1] if backward else range(T)
+            flows = to_next[::-1] if backward else to_previous
+            found = self._propagate(name, [features[t] for t in order], flows)
+            for t, each in zip(order, found, strict=True):
+                features[t].append(each)
+        outputs = [self._reconstruct(*each) for each in zip(x.unbind(1), features, strict=True)]
+        return torch.stack(outputs, 1)
+
+    def _extract(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps (N, T, 3, h, w) to T tensors (N, C, h, w)."""
+        features: Tensor = self.feat_extract(x.flatten(0, 1))
+        return features.view(*x.shape[:2], *features.shape[1:]).unbind(1)
+
+    def _propagate(self, name: str, features: list[list[Tensor]], flows: tuple[Tensor, ...]) -> list[Tensor]:
+        """Runs one pass.
+
+        Args:
+            name: The pass's.
+            features: For every frame, in the pass's order, what is known of it: each (N, C, h, w).
+            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1, in that order, to frame i.
+
+        Returns:
+            For every frame, in the pass's order, (N, C, h, w).
+        """
+        align, trunk = self.deform_align[name], self.backbone[name]
+        zeros = torch.zeros_like(features[0][0])
+        no_flow = zeros.new_zeros(zeros.shape[0], 2, *zeros.shape[2:])
+        found: list[Tensor] = []
+        for i, known in enumerate(features):
+            carried = zeros
+            if i:
+                near, near_flow = found[-1], flows[i - 1]
+                far, far_flow, far_warped = zeros, no_flow, zeros
+                if i > 1:
+                    far = found[-2]
+                    far_flow = near_flow + warp(flows[i - 2], near_flow)
+                    far_warped = warp(far, far_flow)
+                condition = torch.cat((warp(near, near_flow), known[0], far_warped), 1)
+                carried = align(torch.cat((near, far), 1), condition, near_flow, far_flow)
+            found.append(carried + trunk(torch.cat((*known, carried), 1)))
+        return found
+
+    def _reconstruct(self, frame: Tensor, features: list[Tensor]) -> Tensor:
+        """Maps a frame (N, 3, h, w) and its five features (N, C, h, w) to (N, 3, 4·h, 4·w)."""
+        hidden = self.reconstruction(torch.cat(features, 1))
+        hidden = _activate(functional.pixel_shuffle(self.upconv1(hidden), 2))
+        hidden = _activate(functional.pixel_shuffle(self.upconv2(hidden), 2))
+        residual: Tensor = self.conv_last(_activate(self.conv_hr(hidden)))
+        return residual + functional.interpolate(frame, scale_factor=4, mode="bilinear", align_corners=False)
+
+
+class _SecondOrderAlignment(nn.Module):
+    """Moves two frames' features to where they are in a third, by one deformable 3 × 3 convolution.
+
+    The first half of the offset groups reads the nearer frame, the second half the one before it.
+    """
+
+    def __init__(self, channels: int, maximum_residue: int) -> None:
+        super().__init__()
+        self.maximum_residue = maximum_residue
+        self.weight = nn.Parameter(torch.empty(channels, 2 * channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        bound = (2 * channels * _TAPS) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        last = nn.Conv2d(channels, 3 * _TAPS * _OFFSET_GROUPS, 3, padding=1)
+        # At first the offsets are the optical flow.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.conv_offset = nn.Sequential(
+            nn.Conv2d(3 * channels + 4, channels, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            last,
+        )
+
+    def forward(self, x: Tensor, condition: Tensor, near_flow: Tensor, far_flow: Tensor) -> Tensor:
+        """Aligns.
+
+        Args:
+            x: (N, 2·C, h, w): the two frames' features.
+            condition: (N, 3·C, h, w): what the offsets are judged by.
+            near_flow: (N, 2, h, w) in pixels: where the third frame's pixels are in the nearer one.
+            far_flow: Of the same shape: where in the other one.
+
+        Returns:
+            (N, C, h, w).
+        """
+        raw = self.conv_offset(torch.cat((condition, near_flow, far_flow), 1))
+        near, far, mask = raw.chunk(3, 1)
+        # Flows are (right, down), offsets (down, right) for every tap of every group.
+        pairs = _TAPS * _OFFSET_GROUPS // 2
+        near = self.maximum_residue * torch.tanh(near) + near_flow.flip(1).repeat(1, pairs, 1, 1)
+        far = self.maximum_residue * torch.tanh(far) + far_flow.flip(1).repeat(1, pairs, 1, 1)
+        offset = torch.cat((near, far), 1)
+        return deform_conv2d(x, offset, torch.sigmoid(mask), self.weight, self.bias)
+
+
+def _activate(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, _SLOPE)

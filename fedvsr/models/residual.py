@@ -1,0 +1,48 @@
+"""A convolution and residual blocks without normalisation: what BasicVSR's descendants are made of.
+
+Modules are named so that the published weights load.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+_SLOPE = 0.1
+_INITIAL_SCALE = 0.1
+
+
+class ResidualTrunk(nn.Module):
+    """Maps (N, I, H, W) to (N, C, H, W): a 3 × 3 convolution, a leaky ReLU, and residual blocks.
+
+    Args:
+        inputs: I.
+        channels: C.
+        blocks: How many residual blocks.
+    """
+
+    def __init__(self, inputs: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(inputs, channels, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks))),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.main(x)
+        return features
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # Many blocks in a row stay close to the identity at first.
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight)
+            conv.weight.data.mul_(_INITIAL_SCALE)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.conv2(functional.relu(self.conv1(x)))
+        return x + residual
