@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedvsr.errors import ConfigError
+from fedvsr.inference.tiles import upscale_tiles
 from fedvsr.models.base import contexts
 
 Frames = NDArray[np.uint8]
@@ -26,16 +27,20 @@ class WindowSettings:
     Attributes:
         frames: Frames that a window adds to the output; 0 takes the whole video at once.
         tile: Height and width that a tile adds to the output, in input pixels; 0 takes whole frames.
+        blend: Input pixels over which a tile fades into its neighbours on either side.
     """
 
     frames: int = 16
     tile: int = 0
+    blend: int = 8
 
     def __post_init__(self) -> None:
         if self.frames < 0:
             raise ConfigError("window", self.frames, "it must be at least 0")
         if self.tile < 0:
             raise ConfigError("tile", self.tile, "it must be at least 0")
+        if self.blend < 0:
+            raise ConfigError("blend", self.blend, "it must be at least 0")
 
 
 def upscale_frames(
@@ -64,7 +69,7 @@ def upscale_frames(
     overlap = _RECURRENT_OVERLAP if temporal is None else temporal
     model.eval()
     for window, first, count in _windows(frames, settings.frames, overlap):
-        output = _upscale_window(model, window, device, settings.tile)
+        output = _upscale_window(model, window, device, settings)
         yield from output[first : first + count]
 
 
@@ -91,35 +96,15 @@ def _windows(frames: Iterable[Frames], length: int, overlap: int) -> Iterator[tu
         ahead.extend(itertools.islice(stream, length + overlap - len(ahead)))
 
 
-def _upscale_window(model: nn.Module, window: list[Frames], device: torch.device, tile: int) -> Frames:
+def _upscale_window(
+    model: nn.Module, window: list[Frames], device: torch.device, settings: WindowSettings
+) -> Frames:
     batch = torch.from_numpy(np.stack(window)).to(device).permute(0, 3, 1, 2).float().div_(255).unsqueeze(0)
     height, width = batch.shape[-2:]
     with torch.inference_mode():
-        if not tile or (height <= tile and width <= tile):
+        if not settings.tile or max(height, width) <= settings.tile:
             return _to_frames(model(batch))
-        return _upscale_tiles(model, batch, tile)
-
-
-def _upscale_tiles(model: nn.Module, batch: Tensor, tile: int) -> Frames:
-    height, width = batch.shape[-2:]
-    around = contexts(model).spatial
-    result: Frames | None = None
-    for top, left in itertools.product(range(0, height, tile), range(0, width, tile)):
-        y0, x0 = max(0, top - around), max(0, left - around)
-        y1, x1 = min(height, top + tile + around), min(width, left + tile + around)
-        part = batch[..., y0:y1, x0:x1]
-        output = _to_frames(model(part))
-        scale = output.shape[1] // part.shape[-2]
-        if result is None:
-            result = np.empty((batch.shape[1], height * scale, width * scale, 3), np.uint8)
-        bottom, right = min(height, top + tile), min(width, left + tile)
-        result[:, top * scale : bottom * scale, left * scale : right * scale] = output[
-            :,
-            (top - y0) * scale : (bottom - y0) * scale,
-            (left - x0) * scale : (right - x0) * scale,
-        ]
-    assert result is not None
-    return result
+        return _to_frames(upscale_tiles(model, batch, settings.tile, settings.blend))
 
 
 def _to_frames(output: Tensor) -> Frames:

@@ -1,0 +1,70 @@
+"""Upscaling frames in overlapping tiles that fade into each other."""
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fedvsr.models.base import contexts
+
+
+def upscale_tiles(model: nn.Module, batch: Tensor, tile: int, blend: int) -> Tensor:
+    """Upscales frames tile by tile.
+
+    A tile is given ``blend`` input pixels more on every side than the ``tile`` that it adds, and around
+    them as many as the model looks at (`fedvsr.models.base.contexts`), which are thrown away. Where
+    two tiles overlap, one fades into the other: for a model that looks no farther than it says they are
+    equal there, for others no seam is seen.
+
+    Args:
+        model: The model, which upscales by s.
+        batch: (1, T, 3, h, w) in [0, 1].
+        tile: Input pixels a side that a tile adds.
+        blend: Input pixels that it reaches into its neighbours.
+
+    Returns:
+        (1, T, 3, s·h, s·w) in float32 on the CPU.
+    """
+    around = contexts(model).spatial
+    height, width = batch.shape[-2:]
+    total, weights = torch.empty(0), torch.empty(0)
+    scale = 0
+    for (top, bottom), (left, right) in itertools.product(_spans(height, tile), _spans(width, tile)):
+        # What the tile shows, and what it is computed from.
+        y0, y1 = max(0, top - blend), min(height, bottom + blend)
+        x0, x1 = max(0, left - blend), min(width, right + blend)
+        above, before = max(0, y0 - around), max(0, x0 - around)
+        part = batch[..., above : min(height, y1 + around), before : min(width, x1 + around)]
+        output = model(part).float().cpu()
+        if not scale:
+            scale = output.shape[-1] // part.shape[-1]
+            total = torch.zeros((*output.shape[:-2], height * scale, width * scale))
+            weights = torch.zeros(height * scale, width * scale)
+        shown = output[
+            ...,
+            (y0 - above) * scale : (y1 - above) * scale,
+            (x0 - before) * scale : (x1 - before) * scale,
+        ]
+        fade = torch.outer(
+            _ramps((y1 - y0) * scale, (top - y0) * scale * 2, (y1 - bottom) * scale * 2),
+            _ramps((x1 - x0) * scale, (left - x0) * scale * 2, (x1 - right) * scale * 2),
+        )
+        where = (..., slice(y0 * scale, y1 * scale), slice(x0 * scale, x1 * scale))
+        total[where] += shown * fade
+        weights[where] += fade
+    return total / weights
+
+
+def _spans(length: int, tile: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + tile, length)) for start in range(0, length, tile))
+
+
+def _ramps(length: int, rising: int, falling: int) -> Tensor:
+    """Returns weights that rise over the first pixels, fall over the last, and are 1 between."""
+    weights = torch.ones(length)
+    # Never 0, so that every pixel has a weight even where the tiles are smaller than their overlap.
+    rising, falling = min(rising, length), min(falling, length)
+    weights[:rising] *= (torch.arange(rising) + 0.5) / max(rising, 1)
+    weights[length - falling :] *= (torch.arange(falling).flip(0) + 0.5) / max(falling, 1)
+    return weights
