@@ -67,9 +67,9 @@ def configuration_options() -> list[click.Option]:
     return [_option(leaf, counts) for leaf in leaves]
 
 
-def read_overrides(values: dict[str, Any]) -> dict[str, Any]:
+def read_overrides(values: dict[str, Any]) -> dict[str | tuple[str, ...], Any]:
     """Returns the fields that were given on the command line, parsed as YAML would be."""
-    result: dict[str, Any] = {}
+    result: dict[str | tuple[str, ...], Any] = {}
     for leaf in _leaves(Experiment, ""):
         value = values.get(leaf.path.replace(".", _DOT))
         if value is None or value == ():
@@ -79,7 +79,7 @@ def read_overrides(values: dict[str, Any]) -> dict[str, Any]:
                 key, separator, text = pair.partition("=")
                 if not separator:
                     raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint=f"--{leaf.path}")
-                result[f"{leaf.path}.{key}"] = text if leaf.holds_paths else _parse(leaf.path, text)
+                result[*leaf.path.split("."), key] = text if leaf.holds_paths else _parse(leaf.path, text)
         elif get_origin(leaf.kind) is tuple:
             result[leaf.path] = [part.strip() for part in value.split(",") if part.strip()]
         else:

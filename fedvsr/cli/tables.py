@@ -102,7 +102,9 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
         for key, entry in entries:
             settings.add_row(f"{section}.{key}".rstrip("."), escape(str(entry)))
     settings.add_row("store", escape(experiment.store))
-    settings.add_row("tracking.uri", experiment.tracking.uri or "MLFLOW_TRACKING_URI, or SQLite in the store")
+    settings.add_row(
+        "tracking.uri", escape(experiment.tracking.uri) or "MLFLOW_TRACKING_URI, or SQLite in the store"
+    )
     return Group(clients, rounds, settings)
 
 

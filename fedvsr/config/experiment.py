@@ -1,5 +1,6 @@
 """The YAML file of `fedvsr run`: a run, where its videos are, and where results go."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -76,13 +77,14 @@ class Experiment(RunConfig):
         return RunConfig.parse(values)
 
 
-def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
+def load_experiment(path: Path, overrides: Mapping[str | tuple[str, ...], Any] | None = None) -> Experiment:
     """Reads an experiment; relative paths of videos in it are relative to the file's folder.
 
     Args:
         path: The YAML file.
-        overrides: Values by dotted field name that replace those of the file. Paths among them are
-            relative to the working folder.
+        overrides: Values by dotted field name that replace those of the file; a tuple of the name's
+            parts where one of them has a dot in it. Paths among them are relative to the working
+            folder.
 
     Raises:
         fedvsr.errors.ConfigError: The file is missing or no YAML mapping, or a value is not allowed.
@@ -98,6 +100,9 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
     if not isinstance(values, dict):
         raise ConfigError("CONFIG", str(path), "it must be a YAML mapping of fields")
     _anchor(values, path.parent)
+    if isinstance(values.get("evaluation_videos"), str):
+        # Just a path is short for the section, whose other fields may be overridden.
+        values["evaluation_videos"] = {"path": values["evaluation_videos"]}
     for name, value in (overrides or {}).items():
         _put(values, name, value)
     return Experiment.parse(values)
@@ -119,8 +124,8 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
                 inner[field] = str(folder / inner[field])
 
 
-def _put(values: dict[str, Any], name: str, value: object) -> None:
-    *sections, leaf = name.split(".")
+def _put(values: dict[str, Any], name: str | tuple[str, ...], value: object) -> None:
+    *sections, leaf = name.split(".") if isinstance(name, str) else name
     for section in sections:
         if values.get(section) is None:
             values[section] = {}

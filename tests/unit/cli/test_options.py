@@ -1,0 +1,174 @@
+"""Every field of the configuration can be given on the command line."""
+
+import subprocess
+import sys
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from fedvsr.cli.run import run
+from fedvsr.config.experiment import Experiment
+
+
+def fields(section=Experiment, prefix=""):
+    """The dotted name and type of each field that holds a value."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if get_origin(kind) in (Union, UnionType):
+            kind = next(each for each in get_args(kind) if each is not type(None))
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from fields(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind, field.get_default(call_default_factory=True)
+
+
+# Where the first value of a type would not do, or would be what it is already.
+VALUES = {
+    "clients.split.path": ("elsewhere", "elsewhere"),
+    "clients.videos": ("ann=2024", {"path": "2024", "pattern": ""}),
+    "data.degradation": ("bd", "bd"),
+    "data.minimum_frames": ("9", 9),
+    "data.maximum_frames": ("50", 50),
+    "data.scale": ("3", 3),
+    "federation.clients": ("ann, bob", ["ann", "bob"]),
+    "model.options": ("channels=16", 16),
+    "strategy.options": ("mu=1e-2", "1e-2"),
+    "training.parameters": (r"^flow\.={frozen_steps: 5}", {"frozen_steps": 5, "learning_rate_multiplier": 1}),
+    "training.device": ("cpu", "cpu"),
+    "training.frames": ("2", 2),
+    "training.patch_size": ("64", 64),
+}
+
+
+def value_for(name, kind, default):
+    if name in VALUES:
+        return VALUES[name]
+    if get_origin(kind) is Literal:
+        choice = get_args(kind)[-1]
+        return str(choice), choice
+    return {
+        int: ("7", 7),
+        float: ("0.25", 0.25),
+        bool: ("no", False) if default else ("yes", True),
+        str: ("other", "other"),
+    }[kind]
+
+
+def resolved(*arguments, config):
+    """The experiment that `fedvsr run` would run."""
+    from fedvsr.cli.options import read_overrides
+    from fedvsr.config.experiment import load_experiment
+
+    context = run.make_context("run", [str(config), *arguments])
+    values = {key: value for key, value in context.params.items() if key not in ("config", "dry_run")}
+    return load_experiment(config, read_overrides(values)).model_dump(mode="json")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    path = tmp_path / "bare.yaml"
+    path.write_text("name: bare\ntraining: {patch_size: 96}\n")
+    return path
+
+
+@pytest.mark.parametrize(("name", "kind", "default"), [pytest.param(*each, id=each[0]) for each in fields()])
+def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bare):
+    text, value = value_for(name, kind, default)
+    arguments = [f"--{name.replace('_', '-')}", text]
+    if name.startswith("clients.split.") and not name.endswith(("path", "count")):
+        bare.write_text("name: bare\ntraining: {patch_size: 96}\nclients: {split: {path: a, count: 2}}")
+    elif name.endswith("split.path"):
+        arguments += ["--clients.split.count", "2"]
+    elif name.endswith("split.count"):
+        arguments += ["--clients.split.path", "a"]
+    elif name == "evaluation_videos.pattern":
+        arguments += ["--evaluation-videos.path", "a"]
+    found = resolved(*arguments, config=bare)
+    for part in name.split("."):
+        found = found[part]
+    if "=" in text:
+        found = found[text.partition("=")[0]]
+    assert found == value
+    assert found != default
+
+
+@pytest.mark.parametrize(
+    ("short", "path"),
+    [
+        ("--rounds=3", "federation.rounds"),
+        ("--model=basicvsr", "model.name"),
+        ("--strategy=fedavg", "strategy.name"),
+        ("--local-steps=5", "training.local_steps"),
+        ("--learning-rate=1e-3", "training.learning_rate"),
+        ("--scale=2", "data.scale"),
+        ("--quorum=3", "federation.quorum"),
+        ("--registered-model=other", "tracking.registered_model"),
+    ],
+)
+def test_short_forms(short, path, bare):
+    flag, _, text = short.partition("=")
+    assert resolved(flag, text, config=bare) == resolved(f"--{path.replace('_', '-')}", text, config=bare)
+
+
+def test_ambiguous_short_forms_do_not_exist():
+    known = {flag for parameter in run.params for flag in parameter.opts}
+    assert not known & {"--path", "--pattern", "--options"}
+
+
+def test_one_option_of_several_is_overridden(bare):
+    bare.write_text("name: bare\nmodel: {options: {channels: 8, blocks: 1}}")
+    assert resolved("--model.options", "blocks=2", config=bare)["model"]["options"] == {
+        "channels": 8,
+        "blocks": 2,
+    }
+
+
+def test_the_command_line_wins_over_a_section_that_is_just_a_path(bare):
+    bare.write_text("name: bare\nevaluation_videos: here\n")
+    found = resolved("--evaluation-videos.path", "there", config=bare)
+    assert found["evaluation_videos"] == {"path": "there", "pattern": ""}
+
+
+def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
+    script = (
+        "import sys\n"
+        "from fedvsr.cli.main import main\n"
+        "sys.argv = ['fedvsr', '--help']\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    print([name for name in ('torch', 'mlflow', 'kfp', 'cv2', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    *lines, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    sections = {}
+    for line in lines:
+        if line and not line.startswith(" "):
+            section = sections.setdefault(line.rstrip(":"), [])
+        elif line.startswith("  ") and line.strip():
+            section.append(line.split()[0])
+    assert {key: sections[key] for key in ("Train", "Judge", "Release", "Use", "Look")} == {
+        "Train": ["run", "resume", "shard"],
+        "Judge": ["evaluate", "report"],
+        "Release": ["register", "promote"],
+        "Use": ["upscale"],
+        "Look": ["models", "strategies"],
+    }
+    # The first steps are a list, not a paragraph.
+    assert "    fedvsr promote                  challenger → champion" in lines
+
+
+def test_help_of_run_describes_every_field():
+    done = subprocess.run(
+        [sys.executable, "-c", "from fedvsr.cli.main import cli; cli(['run', '--help'])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name, _, _ in fields():
+        assert f"--{name.replace('_', '-')}" in done.stdout
+    undescribed = [p.name for p in run.params if getattr(p, "help", "x") == ""]
+    assert undescribed == []
