@@ -67,6 +67,10 @@ _TABLE: dict[str, tuple[str, ModelInfo]] = {
             "fedvsr.models.fastvsr:FastVSR",
             ModelInfo("fastvsr", "small sliding-window network that learns fast on a CPU", "fedvsr", 99_472),
         ),
+        (
+            "fedvsr.models.vrt:VRT",
+            ModelInfo("vrt", "transformer over all frames at four scales", "Liang et al., 2022", 30_676_435),
+        ),
     )
 }
 
