@@ -68,6 +68,10 @@ _TABLE: dict[str, tuple[str, ModelInfo]] = {
             ModelInfo("fastvsr", "small sliding-window network that learns fast on a CPU", "fedvsr", 99_472),
         ),
         (
+            "fedvsr.models.iart:IART",
+            ModelInfo("iart", "four passes with alignment by attention", "Xu et al., CVPR 2024", 13_410_503),
+        ),
+        (
             "fedvsr.models.vrt:VRT",
             ModelInfo("vrt", "transformer over all frames at four scales", "Liang et al., 2022", 30_676_435),
         ),
