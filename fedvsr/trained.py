@@ -1,9 +1,11 @@
 """A trained model as two files: weights.safetensors, and model.json that says what they belong to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
 from torch import nn
 
 from fedvsr.device import find_device
@@ -12,9 +14,10 @@ from fedvsr.federation.records import ModelRecord
 from fedvsr.inference.windows import upscale_clip
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state
-from fedvsr.store.base import Store, check_digest
+from fedvsr.store.base import Store, bytes_digest, check_digest
+from fedvsr.store.local import LocalStore
 from fedvsr.video.frames import Frames
-from fedvsr.weights import WeightsFile
+from fedvsr.weights import Tensors, WeightsFile, serialize
 
 WEIGHTS = "weights.safetensors"
 RECORD = "model.json"
@@ -40,6 +43,32 @@ def save_trained(folder: Path, record: ModelRecord, store: Store, key: str) -> N
     (folder / RECORD).write_bytes(record.to_bytes())
 
 
+def save_converted(
+    folder: Path, tensors: Tensors, name: str, scale: int, options: Mapping[str, JsonValue], source: str
+) -> ModelRecord:
+    """Writes weights from elsewhere as a model's two files.
+
+    Args:
+        folder: Where they go; made if it is not there.
+        tensors: Every parameter and buffer of the model.
+        name: The model.
+        scale: Its scale.
+        options: Its options.
+        source: Where the weights come from.
+
+    Raises:
+        fedvsr.errors.StoreError: The folder cannot be written.
+    """
+    data = serialize(tensors)
+    record = ModelRecord(
+        name=name, options=dict(options), scale=scale, weights_digest=bytes_digest(data), source=source
+    )
+    store = LocalStore(folder)
+    store.write(WEIGHTS, data)
+    store.write(RECORD, record.to_bytes())
+    return record
+
+
 def load_trained(path: Path) -> TrainedModel:
     """Loads a model from a folder with its two files, or from the weights with the record beside them.
 
@@ -55,7 +84,7 @@ def load_trained(path: Path) -> TrainedModel:
         if not file.is_file():
             raise InputError(
                 f"{file}: no such file; a model is a folder with {WEIGHTS} and {RECORD}, "
-                "as `fedvsr register` makes it, or a registered one (models:/NAME@ALIAS)"
+                "as `fedvsr models convert` makes it, or a registered one (models:/NAME@ALIAS)"
             )
     record = ModelRecord.from_bytes(description.read_bytes(), str(description))
     check_digest(weights, record.weights_digest, str(weights))

@@ -131,7 +131,8 @@ class RunConfig(Section):
     name: Name = Field(description="the run's name: submitting it again continues it")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the sampling and the batches")
     warm_start: str = Field(
-        "", description="initial weights: empty (random), champion, models:/NAME@ALIAS, or a safetensors file"
+        "",
+        description="initial weights: empty (random), champion, models:/NAME@ALIAS, a model's folder or file",
     )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

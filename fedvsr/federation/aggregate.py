@@ -75,7 +75,7 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
             continue
         except UpdateError as error:
             outcomes[client] = ClientOutcome(client=client, outcome=Outcome.REFUSED, reason=error.reason)
-    _check_quorum(plan, outcomes, len(deliveries))
+    _check_quorum(store, plan, outcomes, len(deliveries))
 
     contributions = tuple(
         Contribution(client, each.report.loss, each.report.clips, each.report.steps)
@@ -230,9 +230,13 @@ def _outcomes(store: Store, plan: PlanRecord) -> tuple[dict[str, ClientOutcome],
     return missing | {each.client: each for each in record.outcomes}, record.seconds
 
 
-def _check_quorum(plan: PlanRecord, outcomes: dict[str, ClientOutcome], delivered: int) -> None:
+def _check_quorum(store: Store, plan: PlanRecord, outcomes: dict[str, ClientOutcome], delivered: int) -> None:
     if delivered >= plan.quorum:
         return
+    for each in outcomes.values():
+        if each.outcome is Outcome.REFUSED:
+            # Without its report the client has not delivered, and is asked again when the run continues.
+            store.delete(layout.report(plan.run, plan.round, each.client))
     rows = "\n".join(
         f"  {each.client}: {each.outcome}{f' ({each.reason})' if each.reason else ''}"
         for each in outcomes.values()

@@ -280,18 +280,22 @@ class RegistrationRecord(Record):
 
 
 class ModelRecord(Record):
-    """model.json: which network weights belong to; it lies beside them wherever they go."""
+    """model.json: which network weights belong to; it lies beside them wherever they go.
+
+    Weights that come from elsewhere have a source and no run.
+    """
 
     what: ClassVar[str] = "model record"
 
     name: str
     options: dict[str, JsonValue]
     scale: int
-    degradation: str
+    degradation: str | None = None
     weights_digest: str
-    run: str
-    round: int
-    strategy: str
-    dataset_digest: str
-    psnr_y: float
-    bicubic_psnr_y: float
+    source: str = ""
+    run: str | None = None
+    round: int | None = None
+    strategy: str | None = None
+    dataset_digest: str | None = None
+    psnr_y: float | None = None
+    bicubic_psnr_y: float | None = None

@@ -12,6 +12,10 @@ from fedvsr.federation.records import ClientOutcome, Outcome, OutcomesRecord, Pl
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
+# What ends a client's Job ends only the client here too: PyTorch tells a lack of memory, and all else that
+# its operators refuse, as a RuntimeError.
+_CLIENT_FAILURES = (FedVSRError, OSError, RuntimeError)
+
 
 class ClientRunner(ABC):
     """Runs the clients of a round; where and how is up to the subclass."""
@@ -38,13 +42,13 @@ class InProcessRunner(ClientRunner):
                     continue
                 try:
                     report = train_client(workspace, plan.run, plan.round, client, progress)
-                except FedVSRError as error:
+                except _CLIENT_FAILURES as error:
                     advance(done, f"{client} failed")
                     progress.message(f"client {client}: {error}")
                     yield ClientOutcome(
                         client=client,
                         outcome=Outcome.FAILED,
-                        reason=str(error),
+                        reason=str(error) or type(error).__name__,
                         seconds=time.monotonic() - begun,
                     )
                 else:

@@ -85,6 +85,8 @@ def _compare(
     progress: Progress | None,
 ) -> tuple[float, float]:
     ours = download_model(connection, f"models:/{registered_model}/{challenger}")
+    if ours.record.run is None:
+        raise InputError("the challenger comes from no run, so that no clips are known; promote with --force")
     config = load_run(store, ours.record.run).config
     clips = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)
     device = find_device("auto")

@@ -26,6 +26,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.report.page import gain
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.runs import RUN_TAG, RunTracker
@@ -188,8 +189,8 @@ def _create_version(
         "fedvsr.round": str(best.round),
         "fedvsr.strategy": config.strategy.name,
         "fedvsr.dataset_digest": best.dataset_digest,
-        "fedvsr.psnr_y": f"{description.psnr_y:.4f}",
-        "fedvsr.psnr_y_over_bicubic": f"{description.psnr_y - description.bicubic_psnr_y:.4f}",
+        "fedvsr.psnr_y": f"{best.mean('psnr_y'):.4f}",
+        "fedvsr.psnr_y_over_bicubic": f"{gain(best):.4f}",
         _DIGEST_TAG: best.global_digest,
     }
     with connection.failures("make the model version"):
@@ -206,8 +207,8 @@ def _create_version(
             model_id=info.model_id,
             description=(
                 f"Round {best.round} of {config.name}: {config.model.name} ×{config.data.scale}, "
-                f"{config.strategy.name}, {description.psnr_y:.2f} dB (Y) on the held-out clips, "
-                f"{description.psnr_y - description.bicubic_psnr_y:+.2f} dB over bicubic"
+                f"{config.strategy.name}, {best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
+                f"{gain(best):+.2f} dB over bicubic"
             ),
         )
     return str(made.version)

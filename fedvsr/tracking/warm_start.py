@@ -7,6 +7,7 @@ from fedvsr.errors import ConfigError, InputError
 from fedvsr.models.state import state_of
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.registry import CHAMPION, download_model
+from fedvsr.trained import load_trained
 from fedvsr.weights import Tensors, WeightsFile
 
 
@@ -26,12 +27,17 @@ def initial_weights(connection: Connection, config: RunConfig, registered_model:
         return None
     if source == CHAMPION:
         source = f"models:/{registered_model}@{CHAMPION}"
-    if not source.startswith("models:/"):
-        if not Path(source).is_file():
-            allowed = "it must be champion, models:/NAME@ALIAS, or a safetensors file that exists"
-            raise ConfigError("warm_start", source, allowed)
+    if source.startswith("models:/"):
+        model = download_model(connection, source)
+    elif Path(source).is_dir():
+        model = load_trained(Path(source))
+    elif Path(source).is_file():
         return WeightsFile(Path(source), f"warm_start {source}").load()
-    model = download_model(connection, source)
+    else:
+        allowed = (
+            "it must be champion, models:/NAME@ALIAS, a model's folder, or a safetensors file that exists"
+        )
+        raise ConfigError("warm_start", source, allowed)
     if model.record.scale != config.data.scale:
         raise InputError(
             f"warm_start {source!r} upscales by {model.record.scale}, data.scale is {config.data.scale}"
