@@ -82,7 +82,7 @@ def main() -> None:
     except FedVSRError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nstopped; nothing is lost: `fedvsr resume RUN` continues a run", err=True)
+        click.echo("stopped; nothing is lost: `fedvsr resume RUN` continues a run", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe has gone; there is nobody to tell.
