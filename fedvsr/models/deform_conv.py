@@ -70,7 +70,7 @@ def sample_taps(x: Tensor, offset: Tensor, kernel: tuple[int, int]) -> Tensor:
     N, C, H, W = x.shape
     K = kernel[0] * kernel[1]
     G = offset.shape[1] // (2 * K)
-    offset = offset.view(N * G, kernel[0], kernel[1], 2, H, W).to(_position_dtype(offset))
+    offset = offset.reshape(N * G, kernel[0], kernel[1], 2, H, W).to(_position_dtype(offset))
     rows = offset[:, :, :, 0] + _axis(kernel[0], 1, offset) + _axis(H, 3, offset)
     columns = offset[:, :, :, 1] + _axis(kernel[1], 2, offset) + _axis(W, 4, offset)
     # grid_sample counts from −1 at the first pixel's left edge to 1 at the last one's right edge; unlike the

@@ -75,6 +75,15 @@ _TABLE: dict[str, tuple[str, ModelInfo]] = {
             "fedvsr.models.vrt:VRT",
             ModelInfo("vrt", "transformer over all frames at four scales", "Liang et al., 2022", 30_676_435),
         ),
+        (
+            "fedvsr.models.rvrt:RVRT",
+            ModelInfo(
+                "rvrt",
+                "recurrent transformer over clips of two frames",
+                "Liang et al., NeurIPS 2022",
+                10_782_295,
+            ),
+        ),
     )
 }
 

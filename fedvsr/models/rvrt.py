@@ -1,0 +1,206 @@
+"""RVRT: recurrent over clips of two frames, transformers inside, guided deformable attention between.
+
+Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022,
+as released for ×4 super-resolution. Modules are named so that the published weights load.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedvsr.errors import ConfigError
+from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.guided_deformable_attention import CLIP, GuidedDeformableAttention
+from fedvsr.models.mirror import mirror_to
+from fedvsr.models.neighbour_flows import neighbour_flows
+from fedvsr.models.rvrt_blocks import Permute, TransformerTrunk
+from fedvsr.models.spynet import SPyNet
+from fedvsr.models.warp import warp
+
+_OUTPUT_CHANNELS = 64
+_SLOPE = 0.1
+_OUTER_BLOCKS = 1
+"""Residual groups before the four passes, and after them."""
+
+_PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
+
+_Path = tuple[Tensor, Tensor]
+"""Flows from a clip's frames to the clip before it: to the frame with the same number, to the other one."""
+
+
+class RVRT(nn.Module):
+    """Carries features of two frames at a time backward, forward, backward and forward through the video.
+
+    Every pass sees what those before it found. Inside a clip, transformer layers let both frames'
+    pixels attend to each other; from clip to clip, features move by guided deformable attention, and the
+    last two passes start from the flows that the first two improved. Every output frame depends
+    on all input frames. The passes build on each other, so reversing the video does not just
+    reverse the output.
+
+    Frames may have any size and a video any length, from one pixel and one frame. The last frame of
+    an odd number counts twice, and a side shorter than a window is continued by its mirror image; what
+    that adds to the output is cut off. Upscales by 4 only: the architecture ends in two upscalings by 2.
+
+    Args:
+        scale: 4.
+        channels: Feature channels.
+        blocks: Residual groups of transformer layers a pass.
+        depth: Transformer layers of a group; every other one has its windows shifted.
+        heads: Heads of the attention in windows, a divisor of the channels.
+        window: Rows and columns of a window.
+        alignment_heads: Heads of the deformable attention, a divisor of twice the channels.
+        offset_groups: Groups of channels that the deformable attention moves together, an even divisor of
+            four times the channels.
+        maximum_residue: How many pixels an offset may differ from the optical flow.
+
+    Raises:
+        fedvsr.errors.ConfigError: The scale or an option is out of range.
+    """
+
+    temporal_context = None
+    spatial_context = 32
+
+    def __init__(
+        self,
+        scale: int,
+        channels: int = 144,
+        blocks: int = 2,
+        depth: int = 2,
+        heads: int = 6,
+        window: int = 8,
+        alignment_heads: int = 12,
+        offset_groups: int = 12,
+        maximum_residue: int = 10,
+    ) -> None:
+        super().__init__()
+        check_scale(scale, (4,), "rvrt")
+        check_count("channels", channels, 1, 512)
+        check_count("blocks", blocks, 1, 100)
+        check_count("depth", depth, 1, 100)
+        check_count("window", window, 2, 64)
+        check_count("maximum_residue", maximum_residue, 1, 100)
+        _check_divisor("heads", heads, channels)
+        _check_divisor("alignment_heads", alignment_heads, 2 * channels)
+        _check_divisor("offset_groups", offset_groups, 4 * channels)
+        if offset_groups % 2:
+            raise ConfigError("model.options.offset_groups", offset_groups, "it is even")
+        self.window = window
+
+        def trunk(inputs: int, blocks: int, frames: int) -> TransformerTrunk:
+            return TransformerTrunk(inputs, channels, blocks, depth, heads, (frames, window, window))
+
+        self.spynet = SPyNet()
+        self.feat_extract = trunk(3, _OUTER_BLOCKS, 1)
+        self.backbone = nn.ModuleDict()
+        self.deform_align = nn.ModuleDict()
+        for number, name in enumerate(_PASSES):
+            self.deform_align[name] = GuidedDeformableAttention(
+                channels, alignment_heads, offset_groups, maximum_residue
+            )
+            self.backbone[name] = trunk((2 + number) * channels, blocks, CLIP)
+        self.reconstruction = trunk(5 * channels, _OUTER_BLOCKS, 1)
+        self.conv_before_upsampler = nn.Sequential(
+            nn.Conv3d(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
+        )
+        self.upsampler = nn.Sequential(*_doubling(), *_doubling(), _conv(_OUTPUT_CHANNELS))
+        self.conv_last = _conv(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
+        T, _, h, w = x.shape[1:]
+        x = mirror_to(x, T + T % CLIP, 1)
+        x = mirror_to(mirror_to(x, self.window, -2), self.window, -1)
+        to_next, to_previous = neighbour_flows(self.spynet, x)
+        features: list[Tensor] = [self.feat_extract(x)]
+        # The flows between clips, for either direction of the passes.
+        paths = {True: _paths(to_next[::-1]), False: _paths(to_previous)}
+        for name in _PASSES:
+            backward = name.startswith("backward")
+            known = [each.flip(1) for each in features] if backward else features
+            found, paths[backward] = self._propagate(name, known, paths[backward])
+            features.append(found.flip(1) if backward else found)
+        # Frames do not meet any more: a clip at a time needs less memory.
+        clips = zip(_clips(x), *(_clips(each) for each in features), strict=True)
+        y = torch.cat([self._reconstruct(frames, torch.cat(known, 2)) for frames, *known in clips], 1)
+        return y[:, :T, :, : 4 * h, : 4 * w]
+
+    def _propagate(self, name: str, known: list[Tensor], paths: list[_Path]) -> tuple[Tensor, list[_Path]]:
+        """Runs one pass.
+
+        Args:
+            name: The pass's.
+            known: What is known of the frames, in the pass's order: each (N, T, C, h, w).
+            paths: For every clip but the first, in the pass's order, the flows to the one before.
+
+        Returns:
+            (N, T, C, h, w), in the pass's order, and better flows.
+        """
+        align, trunk = self.deform_align[name], self.backbone[name]
+        clips = [_clips(each) for each in known]
+        carried = torch.zeros_like(clips[0][0])
+        found: list[Tensor] = []
+        refined: list[_Path] = []
+        for i in range(len(clips[0])):
+            if i:
+                same, other = paths[i - 1]
+                warped = (_warp_frames(found[-1], same), _warp_frames(found[-1].flip(1), other))
+                carried, path = align(clips[-1][i], clips[-1][i - 1], found[-1], warped, (same, other))
+                refined.append(path)
+            found.append(carried + trunk(torch.cat((*(each[i] for each in clips), carried), 2)))
+        return torch.cat(found, 1), refined
+
+    def _reconstruct(self, frames: Tensor, features: Tensor) -> Tensor:
+        """Maps frames (N, T, 3, h, w) and features (N, T, 5·C, h, w) to (N, T, 3, 4·h, 4·w)."""
+        hidden = self.reconstruction(features).transpose(1, 2)
+        residual: Tensor = self.conv_last(self.upsampler(self.conv_before_upsampler(hidden))).transpose(1, 2)
+        upscaled = functional.interpolate(
+            frames.flatten(0, 1), scale_factor=4, mode="bilinear", align_corners=False
+        )
+        return residual + upscaled.view_as(residual)
+
+
+def _clips(x: Tensor) -> tuple[Tensor, ...]:
+    """Maps (N, T, …) to T / 2 tensors (N, 2, …)."""
+    return torch.split(x, CLIP, 1)
+
+
+def _paths(flows: tuple[Tensor, ...]) -> list[_Path]:
+    """Chains flows between neighbours to flows between clips.
+
+    Args:
+        flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i; their number is odd.
+
+    Returns:
+        For every clip but the first the flows to the clip before, (N, 2, 2, h, w) each.
+    """
+    paths = []
+    for i in range(CLIP, len(flows), CLIP):
+        second_to_first, first_to_second, next_to_first = flows[i - 2 : i + 1]
+        same_of_first = first_to_second + warp(second_to_first, first_to_second)
+        same_of_second = next_to_first + warp(first_to_second, next_to_first)
+        other_of_second = next_to_first + warp(same_of_first, next_to_first)
+        same = torch.stack((same_of_first, same_of_second), 1)
+        other = torch.stack((first_to_second, other_of_second), 1)
+        paths.append((same, other))
+    return paths
+
+
+def _warp_frames(clip: Tensor, flow: Tensor) -> Tensor:
+    """Moves each frame of (N, 2, C, h, w) along its flow of (N, 2, 2, h, w)."""
+    return warp(clip.flatten(0, 1), flow.flatten(0, 1)).view_as(clip)
+
+
+def _doubling() -> tuple[nn.Module, ...]:
+    """Returns layers that map (N, C, T, h, w) to (N, C, T, 2·h, 2·w)."""
+    swap = Permute(0, 2, 1, 3, 4)
+    return _conv(4 * _OUTPUT_CHANNELS), swap, nn.PixelShuffle(2), swap, nn.LeakyReLU(_SLOPE)
+
+
+def _conv(outputs: int) -> nn.Conv3d:
+    return nn.Conv3d(_OUTPUT_CHANNELS, outputs, (1, 3, 3), padding=(0, 1, 1))
+
+
+def _check_divisor(option: str, value: int, whole: int) -> None:
+    check_count(option, value, 1, whole)
+    if whole % value:
+        raise ConfigError(f"model.options.{option}", value, f"it divides {whole}")
