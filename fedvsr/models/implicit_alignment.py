@@ -65,7 +65,7 @@ class ImplicitWarp(nn.Module):
         upper_left = places.floor()
 
         angles = (places - upper_left) / (_SIDE + EPSILON) * (2 * math.pi)
-        between = encode_positions(angles[..., 0], angles[..., 1], C, _TEMPERATURE)
+        between = encode_positions(angles[..., 0], angles[..., 1], C, _TEMPERATURE).to(current.dtype)
         query = self.q(current.permute(0, 2, 3, 1) + between).view(-1, 1, self.heads, C // self.heads)
 
         # (N·H·W, 4): which of all pixels the four are.

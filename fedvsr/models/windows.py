@@ -132,7 +132,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, mask:
         similarity = similarity + bias
     if mask is not None:
         windowed = similarity.view(-1, mask.shape[0], heads, positions, positions)
-        similarity = (windowed + mask[:, None]).view(B, heads, positions, positions)
+        similarity = (windowed + mask[:, None].to(similarity.dtype)).view(B, heads, positions, positions)
     attended: Tensor = similarity.softmax(-1) @ value
     return attended.transpose(1, 2).reshape(B, positions, heads * width)
 

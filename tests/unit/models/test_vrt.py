@@ -1,3 +1,4 @@
+import copy
 import hashlib
 
 import pytest
@@ -213,6 +214,14 @@ def test_checkpointing_changes_no_gradient():
             model(video(1, 2, 3, 16, 16)).square().mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+def test_double_precision(tiny):
+    x = video(1, 3, 3, 16, 16)
+    with torch.inference_mode():
+        y = copy.deepcopy(tiny).double()(x.double())
+        assert y.dtype == torch.float64
+        torch.testing.assert_close(y.float(), tiny(x), atol=1e-4, rtol=1e-4)
 
 
 def test_bfloat16_under_autocast(tiny):
