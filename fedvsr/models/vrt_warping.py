@@ -118,7 +118,8 @@ def align_behind(align: FlowGuidedDeformConv, x: Tensor, flows: list[Tensor]) ->
 def read_corners(x: Tensor, flow: Tensor) -> Tensor:
     """Reads the four pixels around where the flow points, without mixing them.
 
-    No gradient reaches the flow: the corners do not change where it does.
+    No gradient reaches the flow: the corners do not change where it does, but by jumps. Where it points
+    at a whole pixel but for rounding, rounding decides which corners are read.
 
     Args:
         x: (N, C, H, W).
