@@ -2,7 +2,7 @@
 
 Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019. Written in plain PyTorch:
 it runs on any device and nothing is compiled. Where torchvision is installed its operator does the
-same in one kernel, several times faster and in a ninth of the memory.
+same in less than half the memory.
 """
 
 import importlib

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedvsr.models.deform_conv import sample_taps
+from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.rvrt_blocks import FeedForward, Permute
 
 CLIP = 2
@@ -74,13 +75,10 @@ class GuidedDeformableAttention(nn.Module):
         self.heads = heads
         self.maximum_residue = maximum_residue
         conditions = (1 + CLIP) * channels + 2 * CLIP
-        layers: list[nn.Module] = [nn.Conv3d(conditions, _HIDDEN_CHANNELS, 1), nn.LeakyReLU(_SLOPE)]
+        layers: list[nn.Module] = [FrameConv(conditions, _HIDDEN_CHANNELS, 1), nn.LeakyReLU(_SLOPE)]
         for _ in range(_HIDDEN_LAYERS - 1):
-            layers += [
-                nn.Conv3d(_HIDDEN_CHANNELS, _HIDDEN_CHANNELS, (1, 3, 3), padding=(0, 1, 1)),
-                nn.LeakyReLU(_SLOPE),
-            ]
-        last = nn.Conv3d(_HIDDEN_CHANNELS, CLIP * groups * _TAPS * 2, 1)
+            layers += [FrameConv(_HIDDEN_CHANNELS, _HIDDEN_CHANNELS, 3), nn.LeakyReLU(_SLOPE)]
+        last = FrameConv(_HIDDEN_CHANNELS, CLIP * groups * _TAPS * 2, 1)
         # At first the offsets are the optical flow.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -112,8 +110,8 @@ class GuidedDeformableAttention(nn.Module):
         Returns:
             The aligned features (N, 2, C, h, w) and the better flows.
         """
-        condition = torch.cat((query, *warped, *flows), 2).transpose(1, 2)
-        residue = self.maximum_residue * torch.tanh(self.conv_offset(condition).transpose(1, 2))
+        condition = torch.cat((query, *warped, *flows), 2)
+        residue = self.maximum_residue * torch.tanh(self.conv_offset(condition))
         # Flows are (right, down), offsets (down, right) for every tap of every group.
         same, other = (
             part + flow.flip(2).repeat(1, 1, part.shape[2] // 2, 1, 1)

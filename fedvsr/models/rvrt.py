@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from fedvsr.errors import ConfigError
 from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.guided_deformable_attention import CLIP, GuidedDeformableAttention
 from fedvsr.models.mirror import mirror_to
 from fedvsr.models.neighbour_flows import neighbour_flows
-from fedvsr.models.rvrt_blocks import Permute, TransformerTrunk
+from fedvsr.models.rvrt_blocks import TransformerTrunk
 from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
 
@@ -100,10 +101,12 @@ class RVRT(nn.Module):
             self.backbone[name] = trunk((2 + number) * channels, blocks, CLIP)
         self.reconstruction = trunk(5 * channels, _OUTER_BLOCKS, 1)
         self.conv_before_upsampler = nn.Sequential(
-            nn.Conv3d(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
+            FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
         )
-        self.upsampler = nn.Sequential(*_doubling(), *_doubling(), _conv(_OUTPUT_CHANNELS))
-        self.conv_last = _conv(3)
+        self.upsampler = nn.Sequential(
+            *_doubling(), *_doubling(), FrameConv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3)
+        )
+        self.conv_last = FrameConv(_OUTPUT_CHANNELS, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
@@ -151,8 +154,8 @@ class RVRT(nn.Module):
 
     def _reconstruct(self, frames: Tensor, features: Tensor) -> Tensor:
         """Maps frames (N, T, 3, h, w) and features (N, T, 5·C, h, w) to (N, T, 3, 4·h, 4·w)."""
-        hidden = self.reconstruction(features).transpose(1, 2)
-        residual: Tensor = self.conv_last(self.upsampler(self.conv_before_upsampler(hidden))).transpose(1, 2)
+        hidden = self.conv_before_upsampler(self.reconstruction(features))
+        residual: Tensor = self.conv_last(self.upsampler(hidden))
         upscaled = functional.interpolate(
             frames.flatten(0, 1), scale_factor=4, mode="bilinear", align_corners=False
         )
@@ -191,13 +194,10 @@ def _warp_frames(clip: Tensor, flow: Tensor) -> Tensor:
 
 
 def _doubling() -> tuple[nn.Module, ...]:
-    """Returns layers that map (N, C, T, h, w) to (N, C, T, 2·h, 2·w)."""
-    swap = Permute(0, 2, 1, 3, 4)
-    return _conv(4 * _OUTPUT_CHANNELS), swap, nn.PixelShuffle(2), swap, nn.LeakyReLU(_SLOPE)
-
-
-def _conv(outputs: int) -> nn.Conv3d:
-    return nn.Conv3d(_OUTPUT_CHANNELS, outputs, (1, 3, 3), padding=(0, 1, 1))
+    """Returns layers that map (N, T, C, h, w) to (N, T, C, 2·h, 2·w)."""
+    # Where nothing is done the published network moves its channels about.
+    enlarged = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
+    return enlarged, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_SLOPE)
 
 
 def _check_divisor(option: str, value: int, whole: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.windows import (
     Extent,
     attend,
@@ -67,11 +68,11 @@ class TransformerTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            Permute(0, 2, 1, 3, 4),
-            nn.Conv3d(inputs, channels, (1, 3, 3), padding=(0, 1, 1)),
-            Permute(0, 2, 3, 4, 1),
+            # The published network moves its channels about here and wherever else nothing is done.
+            nn.Identity(),
+            FrameConv(inputs, channels, 3),
+            Permute(0, 1, 3, 4, 2),
             nn.LayerNorm(channels),
-            # The published network moves the channels to the front here, and back two lines below.
             nn.Identity(),
             nn.Sequential(*(_ResidualGroup(channels, depth, heads, window) for _ in range(blocks))),
             nn.Identity(),
