@@ -8,6 +8,7 @@ from fedvsr.video.degradations.base import Degradation
 _DEGRADATIONS = {
     "bi": "fedvsr.video.degradations.bi:BicubicInterpolation",
     "bd": "fedvsr.video.degradations.bd:BlurDownsampling",
+    "matlab-bd": "fedvsr.video.degradations.matlab_bd:MatlabBlurDownsampling",
 }
 
 
