@@ -1,0 +1,172 @@
+"""VMAF: how good a video looks, by Netflix's model of what viewers said.
+
+Li et al., "Toward a practical perceptual video quality metric", Netflix Technology Blog 2016, computed by
+ffmpeg's filter libvmaf with libvmaf's default model (vmaf_v0.6.1, for a television seen from three times
+its height). The model looks at luma alone: it is given `fedvsr.metrics.color.rgb_to_y`, rounded.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NoReturn, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedvsr.errors import InputError
+from fedvsr.metrics.color import rgb_to_y
+from fedvsr.metrics.frames import check_frames
+
+_MINIMUM_SIDE = 32
+"""libvmaf crashes on frames of 16 pixels, and its features are of no use on slightly larger ones."""
+
+_LOG = "vmaf.json"
+_NEUTRAL = b"\x80"
+"""Chroma of a grey pixel."""
+
+_REMEDY = (
+    "put one on PATH, for example a static build from https://johnvansickle.com/ffmpeg or "
+    "https://github.com/BtbN/FFmpeg-Builds (Debian's own is built without libvmaf)"
+)
+
+
+def find_ffmpeg() -> str:
+    """Returns the path of an ffmpeg that has libvmaf.
+
+    Raises:
+        fedvsr.errors.InputError: There is none on PATH.
+    """
+    path = shutil.which("ffmpeg")
+    if path is None:
+        raise InputError(f"VMAF needs an ffmpeg with libvmaf, and there is no ffmpeg: {_REMEDY}")
+    listed = subprocess.run(  # noqa: S603 -- the user's own ffmpeg, fixed arguments
+        [path, "-hide_banner", "-filters"], capture_output=True, text=True, check=False
+    )
+    if not any(line.split()[1:2] == ["libvmaf"] for line in listed.stdout.splitlines()):
+        raise InputError(f"VMAF needs an ffmpeg with libvmaf, and {path} has none: {_REMEDY}")
+    return path
+
+
+class Vmaf:
+    """Measures VMAF of one video, frame by frame as it is made; a context manager.
+
+    The two videos go to ffmpeg through one pipe, one above the other, and nothing is kept.
+
+    Args:
+        height: Of the frames, in pixels, at least 32.
+        width: Of the frames, in pixels, at least 32.
+
+    Raises:
+        fedvsr.errors.InputError: On entering, there is no ffmpeg with libvmaf, or the frames are too
+            small. On adding and in `scores`, ffmpeg failed.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        if min(height, width) < _MINIMUM_SIDE:
+            raise InputError(
+                f"frames of {width}×{height} pixels are too small: VMAF needs {_MINIMUM_SIDE}×{_MINIMUM_SIDE}"
+            )
+        self.height = height
+        self.width = width
+        self.frames = 0
+        self._chroma = _NEUTRAL * (2 * 2 * height * width)
+
+    def __enter__(self) -> Self:
+        ffmpeg = find_ffmpeg()
+        self._folder = tempfile.TemporaryDirectory(prefix="fedvsr-vmaf-")
+        # A file and not a pipe: nobody reads it while frames are written.
+        self._errors: IO[bytes] = (Path(self._folder.name) / "errors.txt").open("wb")
+        self._process = subprocess.Popen(  # noqa: S603 -- as above
+            [ffmpeg, *_arguments(self.height, self.width)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            cwd=self._folder.name,
+        )
+        return self
+
+    def add(self, output: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        """Takes the next frame of both videos, (H, W, 3) uint8 RGB."""
+        check_frames(output[None], truth[None], 0, _MINIMUM_SIDE)
+        luma = np.rint(rgb_to_y(np.concatenate((output, truth)))).astype(np.uint8)
+        assert luma.shape == (2 * self.height, self.width)
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(luma.tobytes() + self._chroma)
+        except BrokenPipeError:
+            self._fail()
+        self.frames += 1
+
+    def scores(self) -> NDArray[np.float64]:
+        """Ends the video and returns every frame's VMAF.
+
+        Returns:
+            (T,) from 0 to 100; a frame that is the same in both has 97 to 100.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            self._fail()
+        if self._process.wait():
+            self._fail()
+        return parse_log((Path(self._folder.name) / _LOG).read_text(), self.frames)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._errors.close()
+        self._folder.cleanup()
+
+    def _fail(self) -> NoReturn:
+        self._process.wait()
+        lines = Path(self._errors.name).read_text(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {self._process.returncode}"
+        raise InputError(f"ffmpeg could not measure VMAF after {self.frames} frames: {reason}")
+
+
+def parse_log(text: str, frames: int) -> NDArray[np.float64]:
+    """Reads libvmaf's JSON log.
+
+    Args:
+        text: The log.
+        frames: How many frames it must have.
+
+    Returns:
+        (T,) VMAF of every frame.
+
+    Raises:
+        fedvsr.errors.InputError: It is no such log, or of another number of frames.
+    """
+    try:
+        scores = [float(frame["metrics"]["vmaf"]) for frame in json.loads(text)["frames"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"libvmaf's log is not of the form known here ({error!r}); use libvmaf 2 or 3"
+        ) from error
+    if len(scores) != frames:
+        raise InputError(f"libvmaf measured {len(scores)} frames of {frames}; see whether the disk is full")
+    return np.array(scores)
+
+
+def _arguments(height: int, width: int) -> list[str]:
+    # 4:4:4, so that any height can be cut in two; libvmaf takes the distorted video first.
+    graph = (
+        f"split[a][b];[a]crop={width}:{height}:0:0[output];[b]crop={width}:{height}:0:{height}[truth];"
+        f"[output][truth]libvmaf=log_fmt=json:log_path={_LOG}:n_threads={os.cpu_count() or 1}"
+    )
+    source = ["-f", "rawvideo", "-pix_fmt", "yuv444p", "-video_size", f"{width}x{2 * height}", "-i", "pipe:0"]
+    return ["-nostdin", "-hide_banner", "-loglevel", "error", *source, "-lavfi", graph, "-f", "null", "-"]
