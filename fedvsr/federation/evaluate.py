@@ -22,7 +22,7 @@ from fedvsr.federation.crops import Crop, cut_crop, draw_crops
 from fedvsr.federation.prepare import digests_after, load_run
 from fedvsr.federation.records import ClipScores, EvaluationRecord, read_record, write_record
 from fedvsr.inference.windows import upscale_clip
-from fedvsr.metrics.psnr import mean_psnr, psnr
+from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
 from fedvsr.metrics.ssim import ssim
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state
@@ -32,9 +32,6 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.patches import ClipPair
 from fedvsr.video.resize import upscale
 from fedvsr.weights import WeightsFile
-
-# What identical frames count in a mean, whose PSNR is infinite.
-_PSNR_LIMIT = 100.0
 
 LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
 
@@ -161,7 +158,7 @@ def score_frames(
 
     def psnr_of(channel: Literal["rgb", "y"]) -> float:
         return mean_psnr(
-            np.minimum(psnr(output, truth, crop_border=crop_border, channel=channel), _PSNR_LIMIT)
+            np.minimum(psnr(output, truth, crop_border=crop_border, channel=channel), PSNR_LIMIT)
         )
 
     def ssim_of(channel: Literal["rgb", "y"]) -> float:

@@ -7,6 +7,9 @@ from fedvsr.metrics.frames import Channel, frame_pairs
 
 _PEAK = 255.0
 
+PSNR_LIMIT = 100.0
+"""What a frame without any error counts in a table, whose PSNR is infinite, in dB."""
+
 
 def psnr(
     a: NDArray[np.uint8], b: NDArray[np.uint8], crop_border: int = 0, channel: Channel = "rgb"
