@@ -18,7 +18,7 @@ _COMMANDS = (
     ("Train", "run", "fedvsr.cli.run:run", "Train a model federatedly, as a YAML file says."),
     ("Train", "resume", "fedvsr.cli.run:resume", "Continue a run that was stopped."),
     ("Train", "shard", "fedvsr.cli.shard:shard", "Turn videos into training clips, without training."),
-    ("Judge", "evaluate", "fedvsr.cli.evaluate:evaluate", "Score a round's weights on the held-out clips."),
+    ("Judge", "evaluate", "fedvsr.cli.evaluate:evaluate", "Score a run's round, or a model on a test set."),
     ("Judge", "report", "fedvsr.cli.report:report", "Write a run as one HTML page."),
     ("Release", "register", "fedvsr.cli.registry:register", "Register a run's best round as the challenger."),
     ("Release", "promote", "fedvsr.cli.registry:promote", "Make the challenger champion if it is better."),

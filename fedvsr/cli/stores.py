@@ -1,11 +1,16 @@
-"""Where a command finds runs, and which MLflow it talks to."""
+"""Where a command finds runs and models, and which MLflow it talks to."""
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.store.workspace import CLIENT_VARIABLE, FEDERATION_VARIABLE, Workspace
+
+if TYPE_CHECKING:
+    from fedvsr.trained import TrainedModel
 
 store_option = click.option(
     "--store",
@@ -36,3 +41,14 @@ def open_workspace(store: str) -> Workspace:
 def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> TrackingConfig:
     """Returns the tracking part of a configuration from a command's options."""
     return TrackingConfig(uri=tracking_uri, registered_model=registered_model)
+
+
+def find_model(model: str, store: str, tracking_uri: str) -> "TrainedModel":
+    """Returns a registered model, ``models:/…``, or one of a folder."""
+    from fedvsr.tracking.connection import connect
+    from fedvsr.tracking.registry import download_model
+    from fedvsr.trained import load_trained
+
+    if model.startswith("models:/"):
+        return download_model(connect(tracking_config(tracking_uri), store, make=False), model)
+    return load_trained(Path(model))

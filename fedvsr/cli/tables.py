@@ -1,5 +1,7 @@
 """What the commands print as tables."""
 
+from collections.abc import Sequence
+
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -11,6 +13,10 @@ from fedvsr.federation.records import ClipScores, EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
 from fedvsr.report.page import gain
 from fedvsr.report.summary import RunSummary
+from fedvsr.testsets.score import ClipScore, mean_score
+
+_MOST_ROWS = 32
+_DIGITS = {"lpips": 4, "vmaf": 2}
 
 
 def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experiment: Experiment) -> str:
@@ -76,6 +82,25 @@ def scores_table(evaluation: EvaluationRecord) -> Table:
         row(ours.clip, ours.frames, ours, floor)
     frames = sum(each.frames for each in evaluation.scores)
     row("mean", frames, _mean(evaluation, False), _mean(evaluation, True), "bold")
+    return table
+
+
+def benchmark_table(scores: Sequence[ClipScore]) -> Table:
+    """A test set clip by clip as papers print it, PSNR/SSIM; of very many clips the mean alone."""
+    table = Table()
+    extras = [name for name in ("lpips", "vmaf") if getattr(scores[0], name) is not None]
+    for heading in ("clip", "frames", "PSNR/SSIM", *(name.upper() for name in extras)):
+        table.add_column(heading, justify="left" if heading == "clip" else "right")
+    many = len(scores) > _MOST_ROWS
+    mean = mean_score(scores, f"mean of {len(scores)} clips" if many else "mean")
+    for each in [*([] if many else scores), mean]:
+        table.add_row(
+            escape(each.clip),
+            str(each.frames),
+            f"{each.psnr:.2f}/{each.ssim:.4f}",
+            *(f"{getattr(each, name):.{_DIGITS[name]}f}" for name in extras),
+            style="bold" if each is mean else None,
+        )
     return table
 
 

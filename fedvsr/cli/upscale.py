@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fedvsr.cli.progress import print_line
-from fedvsr.cli.stores import store_option, tracking_config, tracking_option
+from fedvsr.cli.stores import find_model, store_option, tracking_option
 
 
 @click.command()
@@ -50,9 +50,6 @@ def upscale(
     from fedvsr.errors import InputError
     from fedvsr.inference.ensemble import SelfEnsemble
     from fedvsr.inference.windows import WindowSettings, upscale_frames
-    from fedvsr.tracking.connection import connect
-    from fedvsr.tracking.registry import download_model
-    from fedvsr.trained import load_trained
     from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
     from fedvsr.video.encode import VideoWriter
 
@@ -61,16 +58,15 @@ def upscale(
     if source.resolve() == target.resolve():
         raise InputError(f"{target} is the input; name another output")
     with VideoReader(source) as reader:
-        if model.startswith("models:/"):
-            found = download_model(connect(tracking_config(tracking_uri), store, make=False), model)
-        else:
-            found = load_trained(Path(model))
+        # It refuses a name that it cannot write before a model is fetched.
+        output = VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND)
+        found = find_model(model, store, tracking_uri)
         network = found.network.to(where)
         if self_ensemble:
             network = SelfEnsemble(network)
         console = Console()
         with (
-            VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND) as writer,
+            output as writer,
             Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
