@@ -41,8 +41,9 @@ endif
 run: $(STAMP)  ## train on the sample videos on this machine, register the model, upscale a clip
 	$(BIN)/fedvsr run $(CONFIG) --name $(NAME) $(ARGS)
 
+# One thread a test process: two processes of two threads each wait for one another on two cores.
 test: $(STAMP)  ## run the unit and pipeline tests
-	$(BIN)/pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
 
 lint: $(STAMP)  ## check style, types, import layers and the compiled pipeline
 	$(BIN)/ruff check .
