@@ -9,7 +9,6 @@ from rich.console import Console
 from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.progress import print_line, show_progress
 from fedvsr.cli.stores import store_option
-from fedvsr.cli.tables import plan_table, round_line, rounds_table
 from fedvsr.config.experiment import Experiment, load_experiment
 
 
@@ -25,6 +24,7 @@ def run(config: Path, dry_run: bool, **values: Any) -> None:
     """
     experiment = load_experiment(config, read_overrides(values))
     if dry_run:
+        from fedvsr.cli.tables import plan_table
         from fedvsr.experiment import plan_experiment
 
         Console().print(plan_table(*plan_experiment(experiment)))
@@ -47,6 +47,7 @@ def resume(name: str, store: str) -> None:
 
 def _run(experiment: Experiment) -> None:
     # Imported here so that a wrong configuration is told of before PyTorch is loaded.
+    from fedvsr.cli.tables import round_line, rounds_table
     from fedvsr.experiment import run_experiment
 
     console = Console()

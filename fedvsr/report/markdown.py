@@ -55,6 +55,9 @@ def registration_markdown(record: RegistrationRecord, tracking_uri: str) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *rows]
-    # A pipe or a line break in a reason would end the cell.
-    cells = ([cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+    return "".join(f"| {' | '.join(_cell(each) for each in line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A pipe or a line break in a reason would end the cell, and tags in it would be taken for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", r"\|").replace("\n", " ")

@@ -45,19 +45,22 @@ class Connection:
         if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
             MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
         with self.failures("be opened"):
-            self.activate()
-            self.client = MlflowClient(uri)
+            self.client = MlflowClient(uri, registry_uri=uri)
 
-    def activate(self) -> None:
-        """Makes this the MLflow of the functions that take none, until another connection does."""
-        given = os.environ.get(URI_VARIABLE)
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
-        # MLflow has set the variable too, which would name this MLflow to the next connection.
-        if given is None:
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Makes this the MLflow of those of its functions that take none."""
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        variable = os.environ.get(URI_VARIABLE)
+        try:
+            mlflow.set_tracking_uri(self.uri)
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None is what it is at first
+            # MLflow sets the variable too, which would name this MLflow to the next connection.
             os.environ.pop(URI_VARIABLE, None)
-        else:
-            os.environ[URI_VARIABLE] = given
+            if variable is not None:
+                os.environ[URI_VARIABLE] = variable
 
     @contextmanager
     def failures(self, verb: str) -> Iterator[None]:

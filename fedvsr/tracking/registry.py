@@ -95,7 +95,7 @@ def download_model(connection: Connection, uri: str) -> TrainedModel:
     if not match:
         raise InputError(f"{uri!r} is no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, version = match.group("name"), match.group("alias"), match.group("version")
-    with tempfile.TemporaryDirectory(prefix="fedvsr-model-") as temporary:
+    with connection.current(), tempfile.TemporaryDirectory(prefix="fedvsr-model-") as temporary:
         try:
             if alias:
                 version = connection.client.get_model_version_by_alias(name, alias).version
@@ -170,10 +170,9 @@ def _create_version(
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()
         save_trained(folder, description, store, layout.global_weights(config.name, best.round))
-        with connection.failures("take the model"), warnings.catch_warnings():
+        with connection.current(), connection.failures("take the model"), warnings.catch_warnings():
             # MLflow warns that uint8 has no missing value, which a picture does not need.
             warnings.simplefilter("ignore", UserWarning)
-            connection.activate()
             with mlflow.start_run(run_id=run_id):
                 info = mlflow.pyfunc.log_model(
                     name="model",
@@ -193,7 +192,7 @@ def _create_version(
         "fedvsr.psnr_y_over_bicubic": f"{gain(best):.4f}",
         _DIGEST_TAG: best.global_digest,
     }
-    with connection.failures("make the model version"):
+    with connection.current(), connection.failures("make the model version"):
         client = connection.client
         try:
             client.get_registered_model(registered_model)

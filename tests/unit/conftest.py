@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ _VARIABLES = (
     "MLFLOW_RUN_ID",
     "MLFLOW_TRACKING_URI",
 )
+# Tables of MLflow's database and their columns that hold paths.
+_PATHS = {
+    "experiments": "artifact_location",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+    "runs": "artifact_uri",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +125,12 @@ def copied(finished: FinishedRun, tmp_path: Path) -> FinishedRun:
     """A copy of the finished run that a test may change."""
     store = tmp_path / "copied"
     shutil.copytree(finished.store, store)
+    # MLflow keeps absolute paths; those of the copy are its own.
+    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as database, database:
+        for table, column in _PATHS.items():
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(finished.store), str(store))
+            )
     return FinishedRun(store, finished.config, finished.output)
 
 

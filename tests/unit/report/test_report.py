@@ -1,0 +1,242 @@
+"""The page and the tables that a person looks at."""
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from fedvsr.federation.records import (
+    ClientOutcome,
+    ManifestRecord,
+    Outcome,
+    OutcomesRecord,
+    RegistrationRecord,
+    ShardFile,
+)
+from fedvsr.report.figures import loss_figure, psnr_figure, to_png, to_svg
+from fedvsr.report.markdown import outcomes_markdown, registration_markdown, round_markdown, shards_markdown
+from fedvsr.report.page import client_rows, gain, render_page
+from fedvsr.report.summary import RunSummary, summarise_run
+from tests.unit.tiny_run import RUN
+
+SCRIPT = '<script>alert("pwned")</script> | next\nline'
+
+
+class Tables(HTMLParser):
+    """The cells of every table, under the heading before it."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self.heading, self._place = {}, "", None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ("h2", "td", "th"):
+            self._place = tag
+        if tag == "h2":
+            self.heading = ""
+        elif tag == "tr":
+            self.tables.setdefault(self.heading, []).append([])
+        elif tag in ("td", "th"):
+            self.tables[self.heading][-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag == self._place:
+            self._place = None
+
+    def handle_data(self, data):
+        if self._place == "h2":
+            self.heading += data
+        elif self._place:
+            self.tables[self.heading][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def summary(finished) -> RunSummary:
+    return summarise_run(finished.workspace.federation(), RUN)
+
+
+def change(record, **values):
+    return record.model_copy(update=values)
+
+
+def test_every_section_of_a_finished_run(summary):
+    assert summary.finished
+    tables = Tables(render_page(summary)).tables
+    heading, *rounds = tables["Rounds"]
+    assert [row[:2] for row in rounds] == [["1", "2/2"], ["2", "2/2"]]
+    column = heading.index("PSNR Y")
+    assert [row[column] for row in rounds] == [f"{e.scores[0].psnr_y:.2f}" for e in summary.evaluations]
+    assert all(len(row) == len(heading) for row in rounds)
+    heading, *clients = tables["Clients"]
+    assert [row[:3] for row in clients] == [["ann", "2", "2"], ["bob", "2", "2"]]
+    assert [row[-1] for row in clients] == ["–", "–"]
+    heading, clip = tables[f"Held-out clips, round {summary.best.round}"]
+    assert clip[:2] == ["clip", "10"]
+    # The gain that is shown is that of what is shown, but for rounding.
+    assert float(clip[4]) == pytest.approx(float(clip[2]) - float(clip[3]), abs=0.011)
+
+
+def test_a_run_without_evaluations(summary):
+    page = render_page(
+        RunSummary(summary.record, summary.rounds, (), best=None, crops=None, registration=None)
+    )
+    tables = Tables(page).tables
+    assert set(tables) == {"Rounds", "Clients"}
+    column = tables["Rounds"][0].index("PSNR Y")
+    assert tables["Rounds"][1][column] == "–"
+    assert "Before and after" not in page
+    assert page.count("<svg") == 1
+
+
+def test_a_run_that_has_just_begun(summary):
+    page = render_page(RunSummary(summary.record, (), (), best=None, crops=None, registration=None))
+    assert "No round has ended yet." in page
+    assert Tables(page).tables == {}
+
+
+def test_a_failed_clients_reason_is_shown_and_runs_nowhere(summary):
+    first, second = summary.rounds
+    failed = change(
+        second,
+        participants=second.participants[:1],
+        outcomes=(
+            second.outcomes[0],
+            ClientOutcome(client="bob", outcome=Outcome.FAILED, reason=SCRIPT),
+        ),
+    )
+    page = render_page(
+        RunSummary(summary.record, (first, failed), summary.evaluations, summary.best, summary.crops, None)
+    )
+    assert "<script" not in page
+    rows = {row[0]: row for row in Tables(page).tables["Clients"]}
+    assert rows["bob"][-1] == SCRIPT
+    assert rows["bob"][1] == "1"
+    assert Tables(page).tables["Rounds"][2][1] == "1/2"
+
+
+def test_a_client_that_never_delivered(summary):
+    (first, _) = summary.rounds
+    gone = change(
+        first,
+        participants=first.participants[:1],
+        outcomes=(first.outcomes[0], ClientOutcome(client="bob", outcome=Outcome.CUT_OFF)),
+    )
+    _, bob = client_rows((gone,))
+    assert (bob["rounds"], bob["clips"], bob["share"], bob["missed"]) == (0, None, None, ["cut-off"])
+    page = render_page(RunSummary(summary.record, (gone,), (), None, None, None))
+    assert "cut-off" in page
+
+
+def test_a_share_that_a_strategy_does_not_have(summary):
+    rounds = tuple(
+        change(
+            each,
+            diagnostics={},
+            participants=tuple(change(one, weight=None) for one in each.participants),
+        )
+        for each in summary.rounds
+    )
+    rows = Tables(render_page(RunSummary(summary.record, rounds, (), None, None, None))).tables
+    assert rows["Clients"][1][5] == "–"
+    assert rows["Rounds"][1][5:7] == ["–", "–"]
+
+
+def test_settings_are_escaped(summary):
+    config = change(summary.record.config, warm_start="</pre><script>")
+    page = render_page(RunSummary(change(summary.record, config=config), (), (), None, None, None))
+    assert "</pre><script>" not in page
+    assert "&lt;/pre&gt;&lt;script&gt;" in page
+
+
+def test_the_page_is_the_same_every_time(summary):
+    assert render_page(summary) == render_page(summary)
+
+
+def curve(figure, label):
+    (line,) = (each for each in figure.axes[0].lines if each.get_label() == label)
+    return list(line.get_xdata()), list(line.get_ydata())
+
+
+def test_curves_show_the_records(summary):
+    rounds, psnr = curve(psnr_figure(summary.evaluations), "model")
+    assert rounds == [1, 2]
+    assert psnr == [each.scores[0].psnr_y for each in summary.evaluations]
+    _, floor = curve(psnr_figure(summary.evaluations), "bicubic")
+    assert set(floor) == {summary.evaluations[0].bicubic[0].psnr_y}
+    rounds, losses = curve(loss_figure(summary.rounds), "mean")
+    assert rounds == [1, 2]
+    assert losses == pytest.approx([np.mean(each.losses) for each in summary.rounds])
+    assert gain(summary.best) == pytest.approx(summary.best.scores[0].psnr_y - summary.best.bicubic[0].psnr_y)
+
+
+def test_figures_are_whole_files(summary):
+    svg = ElementTree.fromstring(to_svg(loss_figure(summary.rounds)))
+    assert svg.tag.endswith("svg")
+    png = cv2.imdecode(np.frombuffer(to_png(psnr_figure(summary.evaluations)), np.uint8), cv2.IMREAD_COLOR)
+    assert png.shape[1] > 600
+
+
+def test_ticks_are_whole_numbers(summary):
+    """Matplotlib would write what the curve's values have in common beside the axis."""
+    flat = [
+        change(each, scores=(change(each.scores[0], psnr_y=20.99 + 0.0001 * each.round),))
+        for each in summary.evaluations
+    ]
+    figure = psnr_figure(flat)
+    to_png(figure)
+    labels = [each.get_text().replace("−", "-") for each in figure.axes[0].get_yticklabels()]
+    assert all(20 < float(label) < 22 for label in labels if label)
+
+
+def rows_of(markdown):
+    """The cells of a Markdown table, split where a pipe is not escaped."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    return [[cell.strip().replace(r"\|", "|") for cell in row] for row in cells]
+
+
+def test_markdown_of_outcomes_keeps_a_reason_in_its_cell():
+    record = OutcomesRecord(
+        run=RUN,
+        round=3,
+        seconds=1,
+        outcomes=(
+            ClientOutcome(client="ann", outcome=Outcome.OK, seconds=1.26),
+            ClientOutcome(client="bob", outcome=Outcome.FAILED, reason=SCRIPT),
+        ),
+    )
+    markdown = outcomes_markdown(record)
+    assert markdown.startswith("# Round 3: clients\n")
+    _, _, ann, bob = rows_of(markdown)
+    assert ann == ["ann", "ok", "1.3", ""]
+    assert bob == ["bob", "failed", "0.0", '&lt;script>alert("pwned")&lt;/script> | next line']
+
+
+def test_markdown_of_a_round(summary):
+    markdown = round_markdown(summary.rounds[0])
+    assert markdown.startswith("# Round 1\n")
+    assert "strategy fedvsr · 2 of 2 clients · " in markdown
+    assert summary.rounds[0].global_digest[:16] in markdown
+    _, _, ann, bob = rows_of(markdown)
+    assert (ann[0], bob[0]) == ("ann", "bob")
+    assert float(ann[2]) + float(bob[2]) == pytest.approx(1, abs=1e-4)
+
+
+def test_markdown_of_shards():
+    shard = ShardFile(digest="0" * 64, bytes=2_500_000, clips=("a", "b"), frames=20)
+    manifest = ManifestRecord(
+        dataset="d", kind="bi-x2", source_digest="", settings_digest="", shards=(shard,)
+    )
+    rows = rows_of(shards_markdown({"ann": manifest}, {"bob": "no video | here"}))
+    assert rows[2:] == [["ann", "2", "20", "2.5", ""], ["bob", "–", "–", "–", "no video | here"]]
+
+
+def test_markdown_of_a_registration():
+    record = RegistrationRecord(
+        run=RUN, round=2, model="fedvsr", model_version="7", mlflow_run_id="abc", global_digest="0"
+    )
+    assert registration_markdown(record, "http://mlflow").startswith("# fedvsr version 7\n")

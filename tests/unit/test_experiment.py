@@ -1,0 +1,107 @@
+"""Where an experiment's videos are, and what is written down of it."""
+
+import pytest
+import yaml
+
+from fedvsr.config.experiment import load_experiment
+from fedvsr.errors import ConfigError, UnknownNameError, VideoError
+from fedvsr.experiment import find_clients_videos, find_experiment, plan_experiment, results_folder
+from tests.unit.tiny_run import RUN, write_video
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Six videos, two of each label."""
+    for number in range(6):
+        write_video(tmp_path / "many" / f"clip-{number}.avi", number, frames=3, size=(16, 16))
+    labels = "".join(f"clip-{number},{'abc'[number // 2]}\n" for number in range(6))
+    (tmp_path / "labels.csv").write_text(labels)
+    return tmp_path / "many"
+
+
+def split(config, many, **values):
+    content = yaml.safe_load(config.read_text())
+    content["clients"] = {"split": {"path": str(many), **values}}
+    config.write_text(yaml.safe_dump(content))
+    found = find_clients_videos(load_experiment(config)).clients
+    return {client: [video.name for video in videos] for client, videos in found.items()}
+
+
+def test_equal_shares_are_contiguous(config, many):
+    assert split(config, many, count=3) == {
+        "client-1": ["clip-0", "clip-1"],
+        "client-2": ["clip-2", "clip-3"],
+        "client-3": ["clip-4", "clip-5"],
+    }
+
+
+def test_clients_sort_as_they_count(config, tmp_path):
+    for number in range(10):
+        write_video(tmp_path / "ten" / f"{number}.avi", number, frames=3, size=(16, 16))
+    names = list(split(config, tmp_path / "ten", count=10))
+    assert names == sorted(names)
+    assert names[0] == "client-01"
+
+
+@pytest.mark.parametrize("values", [{"scheme": "quantity-skew", "alpha": 1.0}, {"scheme": "dirichlet"}])
+def test_every_share_is_disjoint_and_together_they_are_all(config, many, values):
+    if values["scheme"] == "dirichlet":
+        values = {**values, "labels": str(many.parent / "labels.csv"), "alpha": 0.5}
+    shares = split(config, many, count=3, **values)
+    assert sorted(name for share in shares.values() for name in share) == [f"clip-{n}" for n in range(6)]
+    assert all(shares.values())
+    assert shares == split(config, many, count=3, **values)
+
+
+def test_labels_that_cannot_be_read(config, many):
+    with pytest.raises(ConfigError, match=r"clients\.split\.labels: .*none\.csv"):
+        split(config, many, count=3, scheme="dirichlet", labels=str(many / "none.csv"))
+
+
+def test_some_clients_of_the_clients_section(config):
+    experiment = load_experiment(config, {"federation.clients": ["bob"]})
+    assert list(find_clients_videos(experiment).clients) == ["bob"]
+    with pytest.raises(ConfigError, match="eve"):
+        find_clients_videos(load_experiment(config, {"federation.clients": ["eve"]}))
+
+
+def test_a_plan_fills_in_the_clients_and_counts_the_videos(config, tmp_path):
+    experiment, run, counts = plan_experiment(load_experiment(config, {"store": str(tmp_path / "new")}))
+    assert run.federation.clients == ("ann", "bob")
+    assert counts == {"ann": 2, "bob": 2, "held-out": 1}
+    assert experiment.name == RUN
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_resumed_does_not_depend_on_the_working_folder(settings, videos, fedvsr, store, monkeypatch):
+    folder = videos.parent
+    content = {
+        **settings,
+        "clients": {"videos": {"ann": "ann", "bob": {"path": "bob"}}},
+        "evaluation_videos": "held-out",
+    }
+    monkeypatch.chdir(folder)
+    (videos / "relative.yaml").write_text(yaml.safe_dump(content))
+    assert fedvsr("run", f"{videos.name}/relative.yaml", "--store", store, "--rounds", 1).code == 0
+    found = find_experiment(str(store), RUN)
+    assert found.clients.videos["ann"].path == str(videos / "ann")
+    assert found.evaluation_videos.path == str(videos / "held-out")
+    monkeypatch.chdir("/")
+    assert fedvsr("resume", RUN, "--store", store).code == 0
+
+
+def test_a_run_that_nobody_began(tmp_path):
+    with pytest.raises(UnknownNameError, match=RUN):
+        find_experiment(str(tmp_path), RUN)
+
+
+def test_a_folder_of_no_videos(config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    experiment = load_experiment(config, {"evaluation_videos.path": str(tmp_path / "empty")})
+    with pytest.raises(VideoError, match="no video"):
+        find_clients_videos(experiment)
+
+
+def test_results_of_a_run_in_a_bucket_are_on_this_machine(tmp_path):
+    assert results_folder(str(tmp_path), RUN) == tmp_path / "results" / RUN
+    assert str(results_folder("s3://bucket/prefix", RUN)) == f"runs/results/{RUN}"

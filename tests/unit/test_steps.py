@@ -1,0 +1,151 @@
+"""The pipeline's steps, as a container calls them: one after the other, told by the environment."""
+
+import shutil
+
+import pytest
+from mlflow import MlflowClient
+
+from fedvsr import steps
+from fedvsr.errors import ConfigError, QuorumError
+from fedvsr.federation import layout
+from fedvsr.federation.clients import add_client
+from fedvsr.federation.prepare import load_run
+from fedvsr.store.workspace import Workspace
+from tests.unit.tiny_run import RUN
+
+# As a pipeline's parameters arrive: every number a float.
+SETTINGS = {
+    "name": RUN,
+    "seed": 1.0,
+    "data.scale": 2.0,
+    "data.minimum_frames": 3.0,
+    "data.split_shots": False,
+    "model.name": "fastvsr",
+    "model.options": {"channels": 8.0, "blocks": 1.0},
+    "federation.rounds": 2.0,
+    "federation.clients": [],
+    "training.local_steps": 1.0,
+    "training.batch_size": 1.0,
+    "training.frames": 3.0,
+    "training.patch_size": 32.0,
+    "training.learning_rate": 0.002,
+    "training.device": "cpu",
+    "training.threads": 1.0,
+}
+
+
+@pytest.fixture
+def deployment(tmp_path, videos, empty_database, monkeypatch):
+    """The stores of two clients and a federation, with videos in them and nothing else."""
+    workspace = Workspace.below(str(tmp_path / "buckets"))
+    for client in ("ann", "bob"):
+        shutil.copytree(videos / client, tmp_path / "buckets/clients" / client / layout.RAW_VIDEOS)
+        add_client(workspace.federation(), client)
+    shutil.copytree(videos / "held-out", tmp_path / "buckets/federation" / layout.EVALUATION_VIDEOS)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    monkeypatch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
+    monkeypatch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    return workspace
+
+
+def run_round(each, folder):
+    steps.train_clients(RUN, each["round"], folder / "clients.md")
+    steps.evaluate(RUN, each["previous"], folder / "previous.html")
+    return steps.aggregate(RUN, each["round"], folder / "round.md")
+
+
+def test_a_run_step_by_step(deployment, finished, tmp_path):
+    rounds = steps.prepare(SETTINGS)
+    assert rounds == [
+        {"round": 1, "previous": 0, "clients": ["ann", "bob"]},
+        {"round": 2, "previous": 1, "clients": ["ann", "bob"]},
+    ]
+    # What goes through JSON and back is what the steps are given.
+    config = load_run(deployment.federation(), RUN).config
+    assert config.model.options == {"channels": 8, "blocks": 1}
+    assert type(config.training.local_steps) is int
+
+    steps.shard(RUN, tmp_path / "shards.md")
+    shards = (tmp_path / "shards.md").read_text()
+    assert all(f"| {owner} |" in shards for owner in ("ann", "bob", "held-out"))
+
+    numbers = [run_round(each, tmp_path) for each in rounds]
+    assert [each["round"] for each in numbers] == [1, 2]
+    assert all(each["participants"] == 2 and each["client_loss_mean"] > 0 for each in numbers)
+    assert "| ann | ok |" in (tmp_path / "clients.md").read_text()
+    assert (tmp_path / "round.md").read_text().startswith("# Round 2")
+
+    scores = steps.evaluate(RUN, 2, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    best = steps.register(RUN, "models", tmp_path / "registered.md")
+    assert (tmp_path / "registered.md").read_text().startswith("# models version 1")
+    assert best["psnr_y"] >= scores["psnr_y"]
+    assert best["psnr_y_over_bicubic"] == pytest.approx(
+        scores["psnr_y_over_bicubic"] + best["psnr_y"] - scores["psnr_y"]
+    )
+
+    # The same run as `fedvsr run` makes, in other stores: the same weights.
+    for round in (0, 1, 2):
+        key = layout.global_weights(RUN, round)
+        assert deployment.federation().read(key) == finished.weights(round)
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri, registry_uri=uri)
+    version = client.get_model_version_by_alias("models", "challenger")
+    run = client.get_run(version.run_id)
+    assert (run.info.run_name, run.info.status) == (RUN, "FINISHED")
+    assert [each.step for each in client.get_metric_history(version.run_id, "psnr_y")] == [1, 2]
+
+    # Submitted again: nothing is left, and what comes after the rounds still succeeds.
+    assert steps.prepare(SETTINGS) == []
+    steps.shard(RUN, tmp_path / "shards.md")
+    assert steps.evaluate(RUN, 2, tmp_path / "page.html") == scores
+    assert steps.register(RUN, "models", tmp_path / "registered.md") == best
+    assert len(client.search_model_versions("name = 'models'")) == 1
+    # With more rounds it goes on.
+    assert [each["round"] for each in steps.prepare({**SETTINGS, "federation.rounds": 3.0})] == [3]
+
+
+def test_a_round_that_is_not_due_is_not_evaluated(deployment, tmp_path):
+    steps.prepare({**SETTINGS, "evaluation.every": 2.0, "federation.clients": ["bob"]})
+    steps.shard(RUN, tmp_path / "shards.md")
+    assert steps.evaluate(RUN, 0, tmp_path / "page.html") == {}
+    steps.train_clients(RUN, 1, tmp_path / "clients.md")
+    steps.aggregate(RUN, 1, tmp_path / "round.md")
+    assert steps.evaluate(RUN, 1, tmp_path / "page.html") == {}
+    assert "No round has ended yet" not in (tmp_path / "page.html").read_text()
+
+
+def test_a_client_without_videos_is_told_and_left_to_the_quorum(deployment, tmp_path):
+    shutil.rmtree(tmp_path / "buckets/clients/bob")
+    steps.prepare({**SETTINGS, "federation.quorum": 2.0})
+    steps.shard(RUN, tmp_path / "shards.md")
+    (row,) = [line for line in (tmp_path / "shards.md").read_text().splitlines() if "| bob |" in line]
+    assert "no video" in row
+    steps.train_clients(RUN, 1, tmp_path / "clients.md")
+    assert "| bob | failed |" in (tmp_path / "clients.md").read_text()
+    with pytest.raises(QuorumError, match="1 of 2 clients delivered"):
+        steps.aggregate(RUN, 1, tmp_path / "round.md")
+
+
+def test_a_wrong_setting_is_told_before_anything_is_written(deployment, tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.local_steps"):
+        steps.prepare({**SETTINGS, "training.local_steps": 1.5})
+    with pytest.raises(ConfigError, match=r"federation\.clients"):
+        steps.prepare({**SETTINGS, "federation.clients": ["Eve!"]})
+    assert not (tmp_path / "buckets/federation/runs").exists()
+
+
+def test_a_federation_without_clients_has_nobody_to_ask(deployment, tmp_path):
+    shutil.rmtree(tmp_path / "buckets/federation/clients")
+    with pytest.raises(ConfigError, match="at least one client"):
+        steps.prepare(SETTINGS)
+
+
+@pytest.mark.parametrize("missing", ["FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE", "MLFLOW_TRACKING_URI"])
+def test_a_container_without_its_environment_says_what_is_missing(deployment, monkeypatch, missing):
+    monkeypatch.delenv(missing)
+    with pytest.raises(ConfigError, match=missing):
+        steps.prepare(SETTINGS)
