@@ -80,7 +80,7 @@ def test_a_constructor_that_takes_any_option_gets_them_all(theirs):
 def test_an_unknown_name_lists_the_known_ones():
     for function in (model_info, lambda name: build_model(name, 4)):
         with pytest.raises(
-            UnknownNameError, match="unknown model 'fastvrs'; known: basicvsr, .*bicubic, fastvsr"
+            UnknownNameError, match=r"unknown model 'fastvrs'; known: basicvsr, .*bicubic, fastvsr"
         ):
             function("fastvrs")
 
