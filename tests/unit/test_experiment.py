@@ -90,6 +90,11 @@ def test_what_is_resumed_does_not_depend_on_the_working_folder(settings, videos,
     assert fedvsr("resume", RUN, "--store", store).code == 0
 
 
+def test_a_store_that_was_moved_is_resumed_where_it_is(copied, tmp_path):
+    copied.store.rename(tmp_path / "moved")
+    assert find_experiment(str(tmp_path / "moved"), RUN).store == str(tmp_path / "moved")
+
+
 def test_a_run_that_nobody_began(tmp_path):
     with pytest.raises(UnknownNameError, match=RUN):
         find_experiment(str(tmp_path), RUN)
@@ -105,3 +110,12 @@ def test_a_folder_of_no_videos(config, tmp_path):
 def test_results_of_a_run_in_a_bucket_are_on_this_machine(tmp_path):
     assert results_folder(str(tmp_path), RUN) == tmp_path / "results" / RUN
     assert str(results_folder("s3://bucket/prefix", RUN)) == f"runs/results/{RUN}"
+
+
+def test_videos_inside_the_store_are_refused(config, many):
+    # A run writes an upscaled clip below its store, which the next run would train on.
+    experiment = load_experiment(config, {"store": str(many)})
+    content = {"split": {"path": str(many), "count": 2}}
+    experiment = experiment.parse({**experiment.model_dump(), "clients": content})
+    with pytest.raises(ConfigError, match=r"^store: .* lies in it; put one elsewhere$"):
+        find_clients_videos(experiment)

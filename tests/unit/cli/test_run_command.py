@@ -2,7 +2,6 @@
 
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -183,18 +182,6 @@ def test_what_a_failed_client_costs(fedvsr, config, store, missing, monkeypatch)
     assert output.err.startswith("error: round 1 of 'tiny': 0 of 2 clients delivered, the quorum is 1")
     monkeypatch.setattr(training_round, "train_client", train)
     assert fedvsr("resume", RUN, "--store", store).code == 0
-
-
-def test_resume_finds_a_store_that_was_moved(copied, finished, fedvsr, tmp_path):
-    moved = tmp_path / "moved"
-    copied.store.rename(moved)
-    (moved / f"federation/runs/{RUN}/rounds/0002/round.json").unlink()
-    output = fedvsr("resume", RUN, "--store", moved)
-    assert (output.code, output.err) == (0, "")
-    assert str(moved / "results") in output.out
-    path = moved / f"federation/runs/{RUN}/rounds/0002/global.safetensors"
-    assert path.read_bytes() == finished.weights(2)
-    assert not Path(copied.store).exists()
 
 
 def test_upscaled_frames_resemble_the_truth(finished, videos):
