@@ -138,7 +138,18 @@ def find_clients_videos(experiment: Experiment) -> Videos:
     if experiment.evaluation_videos is None:
         raise ConfigError("evaluation_videos", "nothing", "name the held-out videos")
     held_out: VideosConfig = experiment.evaluation_videos
-    return Videos(clients, local_sources(Path(held_out.path), held_out.pattern))
+    found = Videos(clients, local_sources(Path(held_out.path), held_out.pattern))
+    _check_outside(found, experiment.store)
+    return found
+
+
+def _check_outside(videos: Videos, store: str) -> None:
+    """Refuses videos below the store: a run's own results would be the next run's videos."""
+    root = Path(store).resolve()
+    for found in (*videos.clients.values(), videos.evaluation):
+        for video in found:
+            if "://" not in store and video.path.resolve().is_relative_to(root):
+                raise ConfigError("store", store, f"the video {video.path} lies in it; put one elsewhere")
 
 
 def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict[str, int]]:

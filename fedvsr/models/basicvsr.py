@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.neighbour_flows import neighbour_flows
+from fedvsr.models.residual import ResidualTrunk
 from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
 
 _OUTPUT_CHANNELS = 64
 _SLOPE = 0.1
-_RESIDUAL_INITIAL_SCALE = 0.1
 
 
 class BasicVSR(nn.Module):
@@ -42,8 +43,8 @@ class BasicVSR(nn.Module):
         check_count("blocks", blocks, 1, 100)
         self.channels = channels
         self.spynet = SPyNet()
-        self.backward_trunk = _Trunk(channels, blocks)
-        self.forward_trunk = _Trunk(channels, blocks)
+        self.backward_trunk = ResidualTrunk(3 + channels, channels, blocks)
+        self.forward_trunk = ResidualTrunk(3 + channels, channels, blocks)
         self.fusion = nn.Conv2d(2 * channels, channels, 1)
         self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         self.upconv2 = nn.Conv2d(channels, 4 * _OUTPUT_CHANNELS, 3, padding=1)
@@ -53,22 +54,11 @@ class BasicVSR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
         frames = x.unbind(1)
-        to_next, to_previous = self._flows(x)
+        to_next, to_previous = neighbour_flows(self.spynet, x)
         backward = self._propagate(self.backward_trunk, frames[::-1], to_next[::-1])[::-1]
         forward = self._propagate(self.forward_trunk, frames, to_previous)
         outputs = [self._reconstruct(*each) for each in zip(frames, backward, forward, strict=True)]
         return torch.stack(outputs, 1)
-
-    def _flows(self, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Returns the flows between neighbours: from every frame but the last to the next, and back."""
-        N, T = x.shape[:2]
-        if T == 1:
-            return (), ()
-        earlier, later = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
-        to_next = self.spynet(earlier, later)
-        to_previous = self.spynet(later, earlier)
-        shape = (N, T - 1, *to_next.shape[1:])
-        return to_next.view(shape).unbind(1), to_previous.view(shape).unbind(1)
 
     def _propagate(
         self, trunk: nn.Module, frames: tuple[Tensor, ...], flows: tuple[Tensor, ...]
@@ -86,36 +76,6 @@ class BasicVSR(nn.Module):
         features = _activate(functional.pixel_shuffle(self.upconv2(features), 2))
         residual: Tensor = self.conv_last(_activate(self.conv_hr(features)))
         return residual + functional.interpolate(frame, scale_factor=4, mode="bilinear", align_corners=False)
-
-
-class _Trunk(nn.Module):
-    def __init__(self, channels: int, blocks: int) -> None:
-        super().__init__()
-        self.main = nn.Sequential(
-            nn.Conv2d(3 + channels, channels, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks))),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.main(x)
-        return features
-
-
-class _ResidualBlock(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # Thirty blocks in a row stay close to the identity at first.
-        for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight)
-            conv.weight.data.mul_(_RESIDUAL_INITIAL_SCALE)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.conv2(functional.relu(self.conv1(x)))
-        return x + residual
 
 
 def _activate(x: Tensor) -> Tensor:

@@ -42,7 +42,5 @@ def test_no_step_is_cached_or_installs_packages(specification):
 
 
 def test_rounds_run_one_at_a_time(specification):
-    (loop,) = (
-        task for task in specification["root"]["dag"]["tasks"].values() if "iteratorPolicy" in task
-    )
+    (loop,) = (task for task in specification["root"]["dag"]["tasks"].values() if "iteratorPolicy" in task)
     assert loop["iteratorPolicy"]["parallelismLimit"] == 1

@@ -52,9 +52,7 @@ def test_weights_of_another_model_name_the_first_tensor(network, tmp_path):
     state = dict(network.state_dict())
     state["features.weight"] = state["features.weight"][:4]
     torch.save(state, tmp_path / "net.pth")
-    with pytest.raises(
-        WeightsError, match=r"fastvsr ×4 .*'features.weight': expected float32 \[8"
-    ):
+    with pytest.raises(WeightsError, match=r"fastvsr ×4 .*'features.weight': expected float32 \[8"):
         read(tmp_path / "net.pth")
 
 
