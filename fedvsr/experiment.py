@@ -1,6 +1,7 @@
 """A whole experiment on this machine: videos in; report, registered model and upscaled clip out."""
 
 import csv
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
 from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device
-from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError
+from fedvsr.errors import ConfigError, FedVSRError, NotFoundError, TrackingError, UnknownNameError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import low_resolution_kind, open_clips, read_manifest
 from fedvsr.federation.engine import OnRound, Videos, run_rounds, shard_all
@@ -100,7 +101,14 @@ def run_experiment(
             tracker.log_evaluation(evaluation)
         on_round(record, evaluation)
 
-    run_rounds(workspace, config, initial=initial, on_round=record_round, progress=progress)
+    try:
+        run_rounds(workspace, config, initial=initial, on_round=record_round, progress=progress)
+    except FedVSRError:
+        if tracker:
+            # Whether MLflow takes this or not, the error that is told is the one that ended the run.
+            with suppress(TrackingError):
+                tracker.finish(succeeded=False)
+        raise
     return _conclude(experiment, workspace, connection, progress)
 
 

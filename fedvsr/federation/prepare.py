@@ -89,7 +89,12 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
     """
     from fedvsr.models.registry import model_info
 
-    get_degradation(config.data.degradation)
+    degradation = get_degradation(config.data.degradation)
+    if config.data.scale not in degradation.scales:
+        allowed = ", ".join(str(scale) for scale in degradation.scales)
+        raise ConfigError(
+            "data.scale", config.data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
+        )
     build_strategy(config.strategy.name, config.strategy.options)
     model_info(config.model.name)
     if not config.federation.clients:

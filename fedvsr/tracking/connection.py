@@ -19,6 +19,7 @@ from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_SQLITE = "sqlite:///"
 
 # MLflow's own 7 tries wait for minutes where no server is; these, about a quarter of one.
 _RETRIES = 3
@@ -27,16 +28,17 @@ _RETRIES = 3
 class Connection:
     """A connection to an MLflow server or database.
 
+    A new experiment in an SQLite file keeps its artifacts in a folder beside that file, where MLflow alone
+    would take one in the working folder; a server chooses for itself.
+
     Args:
         uri: Its tracking URI.
         experiment: The experiment that runs go to; made if it is not there.
-        artifact_root: Where a new experiment keeps its artifacts; the server's choice when None.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_root: Path | None = None) -> None:
+    def __init__(self, uri: str, experiment: str) -> None:
         self.uri = uri
         self.experiment = experiment
-        self._artifact_root = artifact_root
         # MLflow tells every migration of a new database and every version it makes.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -81,7 +83,10 @@ class Connection:
             found = self.client.get_experiment_by_name(self.experiment)
             if found:
                 return str(found.experiment_id)
-            location = self._artifact_root.absolute().as_uri() if self._artifact_root else None
+            location = None
+            if self.uri.startswith(_SQLITE):
+                database = Path(self.uri.removeprefix(_SQLITE)).absolute()
+                location = (database.parent / "mlartifacts").as_uri()
             return str(self.client.create_experiment(self.experiment, artifact_location=location))
 
 
@@ -112,4 +117,4 @@ def connect(tracking: TrackingConfig, store: str, *, make: bool = True) -> Conne
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError("store", store, f"it must be a folder to write to ({error.strerror})") from None
-    return Connection(f"sqlite:///{database}", tracking.experiment, folder / "mlartifacts")
+    return Connection(f"{_SQLITE}{database}", tracking.experiment)
