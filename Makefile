@@ -20,7 +20,7 @@ help:  ## say what there is
 	@printf 'Targets:\n'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\nVariables (make run NAME=second ...):\n'
-	@awk -F '[?]=|#' '/^[A-Z_]+ +[?]=/ {v=$$2; gsub(/ +$$/,"",v); t=$$3; gsub(/^ +/,"",t); gsub(/ /,"",$$1); printf "  %-10s %s (%s)\n", $$1, t, v}' $(MAKEFILE_LIST)
+	@awk -F '[?]=|#' '/^[A-Z_]+ +[?]=/ {v=$$2; gsub(/^ +| +$$/,"",v); t=$$3; gsub(/^ +/,"",t); gsub(/ /,"",$$1); printf "  %-10s %s (%s)\n", $$1, t, v}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install every dependency into .venv, at the locked versions and hashes
 
