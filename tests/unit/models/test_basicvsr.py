@@ -6,6 +6,7 @@ import torch
 from fedvsr.models import build_model
 from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
+from tests.unit.models.waves import video
 
 TINY = {"channels": 4, "blocks": 1}
 
@@ -18,11 +19,6 @@ def filled(model):
             gain = 0.3 if name.startswith("spynet") else 1.6
             parameter.copy_((gain * wave / parameter[0].numel() ** 0.5).view_as(parameter))
     return model.eval()
-
-
-def video(*shape):
-    count = torch.Size(shape).numel()
-    return (torch.sin(torch.arange(count, dtype=torch.float64) * 0.37) * 0.5 + 0.5).float().view(shape)
 
 
 @pytest.fixture(scope="module")

@@ -11,23 +11,9 @@ from fedvsr.models.implicit_alignment import ImplicitWarp
 from fedvsr.models.state import load_state, state_of
 from fedvsr.training.memory import activation_checkpointing
 from fedvsr.weights import WeightsFile, serialize
+from tests.unit.models.waves import filled, video
 
 TINY = {"channels": 8, "groups": 1, "depth": 2, "heads": 2, "window_size": 4}
-
-
-def filled(model):
-    """Gives a model weights that depend on no random generator, and flows of a pixel or two."""
-    with torch.no_grad():
-        for number, (name, parameter) in enumerate(model.named_parameters()):
-            wave = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 1.7 + number)
-            gain = 0.3 if name.startswith("spynet") else 1.2
-            parameter.copy_((gain * wave / parameter[0].numel() ** 0.5).view_as(parameter))
-    return model.eval()
-
-
-def video(*shape):
-    count = torch.Size(shape).numel()
-    return (torch.sin(torch.arange(count, dtype=torch.float64) * 0.37) * 0.5 + 0.5).float().view(shape)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from fedvsr.errors import ConfigError
 from fedvsr.models import build_model, model_info
 from fedvsr.models.state import load_state, state_of
 from fedvsr.weights import WeightsFile, serialize
+from tests.unit.models.waves import video
 
 TINY = {
     "channels": 8,
@@ -31,11 +32,6 @@ def filled(model):
             ):
                 parameter.add_(1.0)
     return model.eval()
-
-
-def video(*shape):
-    count = torch.Size(shape).numel()
-    return (torch.sin(torch.arange(count, dtype=torch.float64) * 0.37) * 0.5 + 0.5).float().view(shape)
 
 
 @pytest.fixture(scope="module")
