@@ -56,11 +56,19 @@ class VideoError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name is in no registry."""
+    """A name is in no registry.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    Args:
+        kind: What was looked for.
+        name: Its name.
+        known: The names there are.
+        hint: What to do next, where there is more to say.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
-        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(known) or 'none'}")
+        message = f"unknown {kind} {name!r}; known: {', '.join(known) or 'none'}"
+        super().__init__(f"{message}; {hint}" if hint else message)
         self.kind = kind
         self.name = name
         self.known = known

@@ -118,7 +118,8 @@ def find_experiment(store: str, run: str) -> Experiment:
     try:
         found = read_record(federation, layout.experiment(run), ExperimentRecord).experiment
     except NotFoundError:
-        raise UnknownNameError(f"run (in {federation.uri})", run, run_names(federation)) from None
+        hint = "`fedvsr run` starts one, --store or FEDVSR_STORE names another store"
+        raise UnknownNameError(f"run (in {federation.uri})", run, run_names(federation), hint) from None
     # The folder may have been moved since.
     return found.model_copy(update={"store": store})
 

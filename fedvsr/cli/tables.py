@@ -36,7 +36,7 @@ def rounds_table(summary: RunSummary) -> Table:
     """A run's rounds."""
     config = summary.record.config
     table = Table(title=f"{config.name}: {config.model.name}, {config.strategy.name}", title_justify="left")
-    for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "over bicubic", "SSIM Y", "MB up", "s"):
+    for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "gain", "SSIM Y", "MB up", "seconds"):
         table.add_column(heading, justify="right")
     by_round = {each.round: each for each in summary.evaluations}
     for record in summary.rounds:
