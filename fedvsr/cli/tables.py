@@ -36,7 +36,7 @@ def rounds_table(summary: RunSummary) -> Table:
     """A run's rounds."""
     config = summary.record.config
     table = Table(title=f"{config.name}: {config.model.name}, {config.strategy.name}", title_justify="left")
-    for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "gain", "SSIM Y", "MB up", "seconds"):
+    for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "gain", "SSIM Y", "MB up", "time"):
         table.add_column(heading, justify="right")
     by_round = {each.round: each for each in summary.evaluations}
     for record in summary.rounds:
@@ -52,7 +52,7 @@ def rounds_table(summary: RunSummary) -> Table:
             f"{gain(evaluation):+.2f}" if evaluation else "–",
             f"{evaluation.mean('ssim_y'):.4f}" if evaluation else "–",
             f"{record.bytes_up / 1e6:.1f}",
-            f"{sum(record.seconds.values()):.0f}",
+            f"{sum(record.seconds.values()):.0f} s",
             style="bold" if best else None,
         )
     return table
