@@ -22,6 +22,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.stored_weights import open_weights
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.registry import build_strategy
@@ -61,7 +62,7 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     plan = read_record(store, layout.plan(run, round), PlanRecord)
     config = load_run(store, run).config
     strategy = build_strategy(config.strategy.name, config.strategy.options)
-    base = _open(store, layout.global_weights(run, round - 1), plan.base_digest)
+    base = open_weights(store, layout.global_weights(run, round - 1), plan.base_digest)
     outcomes, training_seconds = _outcomes(store, plan)
     deliveries: dict[str, _Delivery] = {}
     for client in sorted(plan.clients):
@@ -83,7 +84,7 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     )
     state = {}
     if plan.strategy_digest:
-        state = _open(store, layout.strategy_state(run, round - 1), plan.strategy_digest).load()
+        state = open_weights(store, layout.strategy_state(run, round - 1), plan.strategy_digest).load()
     # What overflows becomes infinite here and is refused below.
     with np.errstate(over="ignore"):
         aggregate = strategy.aggregate(
@@ -211,10 +212,6 @@ def _first_not_finite_of(tensors: Iterable[tuple[str, Array]]) -> str | None:
             count = int(np.count_nonzero(~np.isfinite(array)))
             return f"tensor {name!r}: expected finite values, found {count} that are not"
     return None
-
-
-def _open(store: Store, key: str, digest: str) -> WeightsFile:
-    return WeightsFile(store.local(key, digest), f"{store.uri}/{key}")
 
 
 def _outcomes(store: Store, plan: PlanRecord) -> tuple[dict[str, ClientOutcome], float]:

@@ -13,6 +13,7 @@ from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
 from fedvsr.federation.sampling import derived_seed
+from fedvsr.federation.stored_weights import open_weights
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state, state_of
 from fedvsr.progress import Progress
@@ -24,7 +25,7 @@ from fedvsr.training.batches import batches, step_count
 from fedvsr.training.local import TrainingSummary, train_locally
 from fedvsr.training.objective import Objective
 from fedvsr.video.patches import PatchSampler
-from fedvsr.weights import Array, WeightsFile, serialize
+from fedvsr.weights import Array, serialize
 
 
 def train_client(
@@ -66,10 +67,11 @@ def train_client(
         batch_size=training.batch_size,
         seed=seed,
     )
-    base = _fetch(federation, layout.global_weights(run, round - 1), plan.base_digest)
+    base = open_weights(federation, layout.global_weights(run, round - 1), plan.base_digest).load()
     shared: dict[str, Array] = {}
     if plan.strategy_digest:
-        shared = _fetch(federation, layout.strategy_state(run, round - 1), plan.strategy_digest)
+        key = layout.strategy_state(run, round - 1)
+        shared = open_weights(federation, key, plan.strategy_digest).load()
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = find_device(training.device)
     with repeatable(seed, training.threads):
@@ -164,11 +166,7 @@ def _client_state(own: Store, record: RunRecord, round: int) -> dict[str, Array]
     if not earlier:
         return {}
     data = own.read(earlier[-1])
-    return WeightsFile(own.local(earlier[-1], bytes_digest(data))).load()
-
-
-def _fetch(store: Store, key: str, digest: str) -> dict[str, Array]:
-    return WeightsFile(store.local(key, digest), f"{store.uri}/{key}").load()
+    return open_weights(own, earlier[-1], bytes_digest(data)).load()
 
 
 def _nbytes(tensors: Mapping[str, Array]) -> int:

@@ -12,7 +12,7 @@ from fedvsr.federation.clients import add_client
 from fedvsr.federation.clips import shard_videos
 from fedvsr.federation.evaluate import evaluate_round, find_evaluation, is_evaluated
 from fedvsr.federation.prepare import prepare_run
-from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord, read_record
+from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.federation.sources import LocalSource
 from fedvsr.federation.training_round import ClientRunner, train_round
 from fedvsr.progress import Progress
@@ -100,13 +100,9 @@ def run_rounds(
     name, rounds = config.name, config.federation.rounds
     with progress.stage("rounds", rounds) as advance:
         for round in range(1, rounds + 1):
-            key = layout.round_record(name, round)
-            ended = store.exists(key)
-            if ended:
-                finished = read_record(store, key, RoundRecord)
-            else:
+            if not store.exists(layout.round_record(name, round)):
                 train_round(workspace, name, round, runner, progress)
-                finished = aggregate_round(store, name, round)
+            finished = aggregate_round(store, name, round)
             evaluation = find_evaluation(store, name, round)
             if evaluation is None and is_evaluated(config, round):
                 evaluation = evaluate_round(store, name, round, progress)

@@ -21,6 +21,7 @@ from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.crops import Crop, cut_crop, draw_crops
 from fedvsr.federation.prepare import digests_after, load_run
 from fedvsr.federation.records import ClipScores, EvaluationRecord, read_record, write_record
+from fedvsr.federation.stored_weights import open_weights
 from fedvsr.inference.windows import upscale_clip
 from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
 from fedvsr.metrics.ssim import ssim
@@ -31,7 +32,6 @@ from fedvsr.store.base import Store
 from fedvsr.video.frames import Frames
 from fedvsr.video.patches import ClipPair
 from fedvsr.video.resize import upscale
-from fedvsr.weights import WeightsFile
 
 LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
 
@@ -69,7 +69,7 @@ def evaluate_round(store: Store, run: str, round: int, progress: Progress | None
     device = find_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        weights = WeightsFile(store.local(layout.global_weights(run, round), digest))
+        weights = open_weights(store, layout.global_weights(run, round), digest)
         load_state(model, weights.load(), f"global weights of round {round}")
         model.to(device)
         lpips = _lpips(config.evaluation, device)

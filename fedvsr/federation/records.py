@@ -244,6 +244,12 @@ class ClipScores(BaseModel):
     lpips: float | None = None
 
 
+def mean_score(scores: tuple[ClipScores, ...], metric: str) -> float:
+    """Mean of a metric over all frames, so that a long clip counts by its length."""
+    total = sum(score.frames for score in scores)
+    return float(sum(getattr(score, metric) * score.frames for score in scores) / total)
+
+
 class EvaluationRecord(Record):
     """evaluation.json: weights, or bicubic interpolation, judged on the held-out clips."""
 
@@ -260,10 +266,8 @@ class EvaluationRecord(Record):
     seconds: float
 
     def mean(self, metric: str, *, of_bicubic: bool = False) -> float:
-        """Mean of a metric over all frames, so that a long clip counts by its length."""
-        scores = self.bicubic if of_bicubic else self.scores
-        total = sum(score.frames for score in scores)
-        return float(sum(getattr(score, metric) * score.frames for score in scores) / total)
+        """Mean of a metric over all frames."""
+        return mean_score(self.bicubic if of_bicubic else self.scores, metric)
 
 
 class RegistrationRecord(Record):

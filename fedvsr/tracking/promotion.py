@@ -8,7 +8,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.clips import open_clips
 from fedvsr.federation.evaluate import score_bicubic, score_clips
 from fedvsr.federation.prepare import load_run
-from fedvsr.federation.records import ClipScores
+from fedvsr.federation.records import mean_score
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
@@ -93,7 +93,7 @@ def _compare(
     border = config.evaluation.crop_border
     scores, _ = score_clips(ours.network.to(device), clips, device, border, progress=progress)
     if champion is None:
-        return _mean(scores), _mean(score_bicubic(clips, border))
+        return mean_score(scores, "psnr_y"), mean_score(score_bicubic(clips, border), "psnr_y")
     theirs = download_model(connection, f"models:/{registered_model}/{champion}")
     if theirs.record.scale != ours.record.scale:
         raise InputError(
@@ -101,8 +101,4 @@ def _compare(
             "which cannot be compared; promote with --force or register them under different names"
         )
     other, _ = score_clips(theirs.network.to(device), clips, device, border, progress=progress)
-    return _mean(scores), _mean(other)
-
-
-def _mean(scores: tuple[ClipScores, ...]) -> float:
-    return sum(each.psnr_y * each.frames for each in scores) / sum(each.frames for each in scores)
+    return mean_score(scores, "psnr_y"), mean_score(other, "psnr_y")
