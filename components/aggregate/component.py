@@ -12,7 +12,7 @@ def aggregate(
     """Aggregates the updates that were delivered, if they are as many as the quorum."""
     from pathlib import Path
 
-    from fedvsr import steps
+    from fedvsr.steps.aggregate import aggregate
 
-    for name, value in steps.aggregate(run_name, round, Path(participants.path)).items():
+    for name, value in aggregate(run_name, round, Path(participants.path)).items():
         metrics.log_metric(name, value)

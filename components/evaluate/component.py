@@ -10,7 +10,7 @@ def evaluate(run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], report
     """Scores the weights where that is due, and shows the run so far."""
     from pathlib import Path
 
-    from fedvsr import steps
+    from fedvsr.steps.evaluate import evaluate
 
-    for name, value in steps.evaluate(run_name, round, Path(report.path)).items():
+    for name, value in evaluate(run_name, round, Path(report.path)).items():
         metrics.log_metric(name, value)

@@ -26,9 +26,9 @@ def prepare(
     settings: dict,
 ) -> list:
     """Validates the parameters, writes the run's record and initial weights, or finds the run."""
-    from fedvsr import steps
+    from fedvsr.steps.prepare import prepare
 
-    return steps.prepare(
+    return prepare(
         {
             "name": run_name,
             "seed": seed,

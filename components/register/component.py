@@ -15,7 +15,7 @@ def register(
     """Registers the best round in MLflow with the alias challenger."""
     from pathlib import Path
 
-    from fedvsr import steps
+    from fedvsr.steps.register import register
 
-    for name, value in steps.register(run_name, registered_model, Path(version.path)).items():
+    for name, value in register(run_name, registered_model, Path(version.path)).items():
         metrics.log_metric(name, value)

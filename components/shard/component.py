@@ -10,6 +10,6 @@ def shard(run_name: str, clips: dsl.Output[dsl.Markdown]):
     """Makes the shards of a run's clients and of the held-out clips, or finds them current."""
     from pathlib import Path
 
-    from fedvsr import steps
+    from fedvsr.steps.shard import shard
 
-    steps.shard(run_name, Path(clips.path))
+    shard(run_name, Path(clips.path))

@@ -10,6 +10,6 @@ def train_clients(run_name: str, round: int, outcomes: dsl.Output[dsl.Markdown])
     """Has the round's clients train; ends well whatever becomes of a client."""
     from pathlib import Path
 
-    from fedvsr import steps
+    from fedvsr.steps.train_clients import train_clients
 
-    steps.train_clients(run_name, round, Path(outcomes.path))
+    train_clients(run_name, round, Path(outcomes.path))

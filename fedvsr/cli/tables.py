@@ -8,10 +8,9 @@ from rich.table import Table
 
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
-from fedvsr.federation.evaluate import is_evaluated
+from fedvsr.federation.evaluations import is_evaluated
 from fedvsr.federation.records import ClipScores, EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
-from fedvsr.report.page import gain
 from fedvsr.report.summary import RunSummary
 from fedvsr.testsets.score import ClipScore, mean_score
 
@@ -28,7 +27,7 @@ def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experim
         f"{record.seconds['train']:.0f} s"
     )
     if evaluation:
-        line += f"  PSNR-Y {evaluation.mean('psnr_y'):.2f} dB ({gain(evaluation):+.2f} over bicubic)"
+        line += f"  PSNR-Y {evaluation.mean('psnr_y'):.2f} dB ({evaluation.gain:+.2f} over bicubic)"
     return line
 
 
@@ -49,7 +48,7 @@ def rounds_table(summary: RunSummary) -> Table:
             f"{sum(record.losses) / len(record.losses):.4f}",
             "–" if mixing is None else f"{mixing:.3f}",
             f"{evaluation.mean('psnr_y'):.2f}" if evaluation else "–",
-            f"{gain(evaluation):+.2f}" if evaluation else "–",
+            f"{evaluation.gain:+.2f}" if evaluation else "–",
             f"{evaluation.mean('ssim_y'):.4f}" if evaluation else "–",
             f"{record.bytes_up / 1e6:.1f}",
             f"{sum(record.seconds.values()):.0f} s",

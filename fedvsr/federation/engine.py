@@ -10,7 +10,9 @@ from fedvsr.federation import layout
 from fedvsr.federation.aggregate import aggregate_round
 from fedvsr.federation.clients import add_client
 from fedvsr.federation.clips import shard_videos
-from fedvsr.federation.evaluate import evaluate_round, find_evaluation, is_evaluated
+from fedvsr.federation.evaluate import evaluate_round
+from fedvsr.federation.evaluations import find_evaluation, is_evaluated
+from fedvsr.federation.in_process import InProcessRunner
 from fedvsr.federation.prepare import prepare_run
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.federation.sources import LocalSource
@@ -101,7 +103,7 @@ def run_rounds(
     with progress.stage("rounds", rounds) as advance:
         for round in range(1, rounds + 1):
             if not store.exists(layout.round_record(name, round)):
-                train_round(workspace, name, round, runner, progress)
+                train_round(workspace, name, round, runner or InProcessRunner(), progress)
             finished = aggregate_round(store, name, round)
             evaluation = find_evaluation(store, name, round)
             if evaluation is None and is_evaluated(config, round):

@@ -15,12 +15,12 @@ from torch import nn
 
 from fedvsr.config.run import EvaluationConfig, RunConfig
 from fedvsr.device import find_device, repeatable
-from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.crops import Crop, cut_crop, draw_crops
+from fedvsr.federation.evaluations import evaluations, find_evaluation
 from fedvsr.federation.prepare import digests_after, load_run
-from fedvsr.federation.records import ClipScores, EvaluationRecord, read_record, write_record
+from fedvsr.federation.records import ClipScores, EvaluationRecord, write_record
 from fedvsr.federation.stored_weights import open_weights
 from fedvsr.inference.windows import upscale_clip
 from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
@@ -36,11 +36,6 @@ from fedvsr.video.resize import upscale
 LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
 
 Lpips = Callable[[Frames, Frames], Iterable[float]]
-
-
-def is_evaluated(config: RunConfig, round: int) -> bool:
-    """Says whether a round's weights are to be judged: every N-th round and the last."""
-    return round % config.evaluation.every == 0 or round == config.federation.rounds
 
 
 def evaluate_round(store: Store, run: str, round: int, progress: Progress | None = None) -> EvaluationRecord:
@@ -92,26 +87,6 @@ def evaluate_round(store: Store, run: str, round: int, progress: Progress | None
     )
     write_record(store, layout.evaluation(run, round), evaluation)
     return evaluation
-
-
-def find_evaluation(store: Store, run: str, round: int) -> EvaluationRecord | None:
-    """Returns a round's evaluation, or None if there is none."""
-    try:
-        return read_record(store, layout.evaluation(run, round), EvaluationRecord)
-    except NotFoundError:
-        return None
-
-
-def evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
-    """Returns a run's evaluations so far, in the order of the rounds."""
-    found = (find_evaluation(store, config.name, each) for each in range(config.federation.rounds + 1))
-    return [each for each in found if each]
-
-
-def best_of(found: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
-    """Returns the evaluation of a trained round with the highest PSNR (Y), the earliest of equals."""
-    trained = [each for each in found if each.round > layout.INITIAL_ROUND]
-    return max(trained, key=lambda each: each.mean("psnr_y"), default=None)
 
 
 def score_clips(

@@ -269,6 +269,11 @@ class EvaluationRecord(Record):
         """Mean of a metric over all frames."""
         return mean_score(self.bicubic if of_bicubic else self.scores, metric)
 
+    @property
+    def gain(self) -> float:
+        """PSNR (Y) in dB over that of bicubic interpolation."""
+        return self.mean("psnr_y") - self.mean("psnr_y", of_bicubic=True)
+
 
 class RegistrationRecord(Record):
     """registration.json: which model version a run became."""

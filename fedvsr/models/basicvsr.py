@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.neighbour_flows import neighbour_flows
 from fedvsr.models.residual import ResidualTrunk
 from fedvsr.models.spynet import SPyNet
@@ -35,6 +36,7 @@ class BasicVSR(nn.Module):
 
     temporal_context = None
     spatial_context = 32
+    features_on_cpu = False
 
     def __init__(self, scale: int, channels: int = 64, blocks: int = 30) -> None:
         super().__init__()
@@ -54,20 +56,22 @@ class BasicVSR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
         frames = x.unbind(1)
-        to_next, to_previous = neighbour_flows(self.spynet, x)
+        to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
         backward = self._propagate(self.backward_trunk, frames[::-1], to_next[::-1])[::-1]
         forward = self._propagate(self.forward_trunk, frames, to_previous)
-        outputs = [self._reconstruct(*each) for each in zip(frames, backward, forward, strict=True)]
-        return torch.stack(outputs, 1)
+        outputs = FeatureCache(on_cpu=self.features_on_cpu)
+        for each in zip(frames, backward, forward, strict=True):
+            outputs.append(self._reconstruct(*each).unsqueeze(1))
+        return outputs.joined()
 
-    def _propagate(
-        self, trunk: nn.Module, frames: tuple[Tensor, ...], flows: tuple[Tensor, ...]
-    ) -> list[Tensor]:
+    def _propagate(self, trunk: nn.Module, frames: tuple[Tensor, ...], flows: FeatureCache) -> FeatureCache:
         """Runs one direction; ``flows[i]`` leads from frame i + 1, in that direction, to frame i."""
         N, _, h, w = frames[0].shape
-        features = [trunk(torch.cat((frames[0], frames[0].new_zeros(N, self.channels, h, w)), 1))]
+        latest = trunk(torch.cat((frames[0], frames[0].new_zeros(N, self.channels, h, w)), 1))
+        features = FeatureCache((latest,), on_cpu=self.features_on_cpu)
         for frame, flow in zip(frames[1:], flows, strict=True):
-            features.append(trunk(torch.cat((frame, warp(features[-1], flow)), 1)))
+            latest = trunk(torch.cat((frame, warp(latest, flow)), 1))
+            features.append(latest)
         return features
 
     def _reconstruct(self, frame: Tensor, backward: Tensor, forward: Tensor) -> Tensor:

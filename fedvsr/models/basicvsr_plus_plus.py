@@ -11,6 +11,7 @@ from torch.nn import functional
 from fedvsr.errors import ConfigError
 from fedvsr.models.base import check_count, check_scale
 from fedvsr.models.deform_conv import deform_conv2d
+from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.neighbour_flows import neighbour_flows
 from fedvsr.models.residual import ResidualTrunk
 from fedvsr.models.spynet import SPyNet
@@ -50,6 +51,7 @@ class BasicVSRPlusPlus(nn.Module):
 
     temporal_context = None
     spatial_context = 32
+    features_on_cpu = False
 
     def __init__(self, scale: int, channels: int = 64, blocks: int = 7, maximum_residue: int = 10) -> None:
         super().__init__()
@@ -75,31 +77,27 @@ class BasicVSRPlusPlus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
-        T = x.shape[1]
-        to_next, to_previous = neighbour_flows(self.spynet, x)
-        # For every frame a list of (N, C, h, w): its own features, then those of each pass.
-        features = [[each] for each in self._extract(x)]
+        to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
+        frames = x.unbind(1)
+        # The frames' own features, then those of each pass: (N, C, h, w) a frame.
+        features = [FeatureCache(map(self.feat_extract, frames), on_cpu=self.features_on_cpu)]
         for name in _PASSES:
-            backward = name.startswith("backward")
-            order = range(T)[::-1] if backward else range(T)
-            flows = to_next[::-1] if backward else to_previous
-            found = self._propagate(name, [features[t] for t in order], flows)
-            for t, each in zip(order, found, strict=True):
-                features[t].append(each)
-        outputs = [self._reconstruct(*each) for each in zip(x.unbind(1), features, strict=True)]
-        return torch.stack(outputs, 1)
+            if name.startswith("backward"):
+                known = [each[::-1] for each in features]
+                features.append(self._propagate(name, known, to_next[::-1])[::-1])
+            else:
+                features.append(self._propagate(name, features, to_previous))
+        outputs = FeatureCache(on_cpu=self.features_on_cpu)
+        for frame, *known in zip(frames, *features, strict=True):
+            outputs.append(self._reconstruct(frame, known).unsqueeze(1))
+        return outputs.joined()
 
-    def _extract(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Maps (N, T, 3, h, w) to T tensors (N, C, h, w)."""
-        features: Tensor = self.feat_extract(x.flatten(0, 1))
-        return features.view(*x.shape[:2], *features.shape[1:]).unbind(1)
-
-    def _propagate(self, name: str, features: list[list[Tensor]], flows: tuple[Tensor, ...]) -> list[Tensor]:
+    def _propagate(self, name: str, features: list[FeatureCache], flows: FeatureCache) -> FeatureCache:
         """Runs one pass.
 
         Args:
             name: The pass's.
-            features: For every frame, in the pass's order, what is known of it: each (N, C, h, w).
+            features: What is known of the frames, in the pass's order: (N, C, h, w) each.
             flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1, in that order, to frame i.
 
         Returns:
@@ -108,19 +106,22 @@ class BasicVSRPlusPlus(nn.Module):
         align, trunk = self.deform_align[name], self.backbone[name]
         zeros = torch.zeros_like(features[0][0])
         no_flow = zeros.new_zeros(zeros.shape[0], 2, *zeros.shape[2:])
-        found: list[Tensor] = []
-        for i, known in enumerate(features):
+        found = FeatureCache(on_cpu=self.features_on_cpu)
+        # What the pass found in the frame before and in the one before that, and the flow between the two.
+        near, far, older_flow = zeros, zeros, no_flow
+        for i, known in enumerate(zip(*features, strict=True)):
             carried = zeros
             if i:
-                near, near_flow = found[-1], flows[i - 1]
-                far, far_flow, far_warped = zeros, no_flow, zeros
+                near_flow = flows[i - 1]
+                far_flow, far_warped = no_flow, zeros
                 if i > 1:
-                    far = found[-2]
-                    far_flow = near_flow + warp(flows[i - 2], near_flow)
+                    far_flow = near_flow + warp(older_flow, near_flow)
                     far_warped = warp(far, far_flow)
                 condition = torch.cat((warp(near, near_flow), known[0], far_warped), 1)
                 carried = align(torch.cat((near, far), 1), condition, near_flow, far_flow)
-            found.append(carried + trunk(torch.cat((*known, carried), 1)))
+                older_flow = near_flow
+            near, far = carried + trunk(torch.cat((*known, carried), 1)), near
+            found.append(near)
         return found
 
     def _reconstruct(self, frame: Tensor, features: list[Tensor]) -> Tensor:

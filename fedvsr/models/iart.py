@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fedvsr.errors import ConfigError
 from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.iart_backbone import AttentionBlock, Backbone
 from fedvsr.models.implicit_alignment import ImplicitWarp
 from fedvsr.models.neighbour_flows import neighbour_flows
@@ -46,6 +47,7 @@ class IART(nn.Module):
 
     temporal_context = None
     spatial_context = 32
+    features_on_cpu = False
 
     def __init__(
         self,
@@ -86,17 +88,20 @@ class IART(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
-        to_next, to_previous = neighbour_flows(self.spynet, x)
-        features = list(self.conv_first(x.flatten(0, 1)).unflatten(0, x.shape[:2]).unbind(1))
+        to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
+        frames = x.unbind(1)
+        features = FeatureCache(map(self.conv_first, frames), on_cpu=self.features_on_cpu)
         for name in _PASSES:
             if name.startswith("backward"):
                 features = self._propagate(name, features[::-1], to_next[::-1])[::-1]
             else:
                 features = self._propagate(name, features, to_previous)
-        outputs = [self._reconstruct(*each) for each in zip(x.unbind(1), features, strict=True)]
-        return torch.stack(outputs, 1)
+        outputs = FeatureCache(on_cpu=self.features_on_cpu)
+        for each in zip(frames, features, strict=True):
+            outputs.append(self._reconstruct(*each).unsqueeze(1))
+        return outputs.joined()
 
-    def _propagate(self, name: str, features: list[Tensor], flows: tuple[Tensor, ...]) -> list[Tensor]:
+    def _propagate(self, name: str, features: FeatureCache, flows: FeatureCache) -> FeatureCache:
         """Runs one pass.
 
         Args:
@@ -107,17 +112,21 @@ class IART(nn.Module):
         Returns:
             Each frame's new features (N, C, h, w).
         """
-        refined: list[Tensor] = []
+        refined = FeatureCache(on_cpu=self.features_on_cpu)
+        # What the two frames before became, and the flow between them.
+        latest = older = older_flow = torch.empty(0)
         for number, current in enumerate(features):
             nearer = farther = current
-            if number > 0:
-                nearer = self.implicit_warp(refined[-1], current, flows[number - 1])
-                farther = torch.zeros_like(current)
-            if number > 1:
+            if number:
                 flow = flows[number - 1]
-                farther_flow = flow + warp(flows[number - 2], flow)
-                farther = self.implicit_warp(refined[-2], current, farther_flow)
-            refined.append(self.swin_backbone[name](torch.stack((nearer, current, farther), 1)))
+                nearer = self.implicit_warp(latest, current, flow)
+                farther = torch.zeros_like(current)
+                if number > 1:
+                    farther = self.implicit_warp(older, current, flow + warp(older_flow, flow))
+                older_flow = flow
+            aligned = torch.stack((nearer, current, farther), 1)
+            latest, older = self.swin_backbone[name](aligned), latest
+            refined.append(latest)
         return refined
 
     def _reconstruct(self, frame: Tensor, features: Tensor) -> Tensor:

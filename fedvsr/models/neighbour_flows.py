@@ -2,23 +2,31 @@
 
 from torch import Tensor, nn
 
+from fedvsr.models.feature_cache import FeatureCache
 
-def neighbour_flows(network: nn.Module, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+
+def neighbour_flows(network: nn.Module, x: Tensor, *, on_cpu: bool) -> tuple[FeatureCache, FeatureCache]:
     """Estimates the flows in both directions.
 
     Args:
         network: Maps a reference and a support, both (M, 3, h, w), to the flow (M, 2, h, w) from the
             first to the second, as `fedvsr.models.spynet.SPyNet` does.
         x: (N, T, 3, h, w) in [0, 1].
+        on_cpu: Whether the flows wait in the CPU's memory. Then they are estimated pair by pair, otherwise all
+            at once.
 
     Returns:
         Twice T − 1 tensors (N, 2, h, w), in pixels, channel 0 to the right, channel 1 down. The first
         ones lead from frame t to frame t + 1, the second ones from frame t + 1 to frame t.
     """
-    N, T = x.shape[:2]
-    if T == 1:
-        return (), ()
-    earlier, later = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
-    to_next, to_previous = network(earlier, later), network(later, earlier)
-    shape = (N, T - 1, *to_next.shape[1:])
-    return to_next.view(shape).unbind(1), to_previous.view(shape).unbind(1)
+    T = x.shape[1]
+    to_next, to_previous = FeatureCache(on_cpu=on_cpu), FeatureCache(on_cpu=on_cpu)
+    pairs_at_once = 1 if on_cpu else max(1, T - 1)
+    for start in range(0, T - 1, pairs_at_once):
+        stop = start + pairs_at_once
+        earlier, later = x[:, start:stop], x[:, start + 1 : stop + 1]
+        for flows, reference, support in ((to_next, earlier, later), (to_previous, later, earlier)):
+            found = network(reference.flatten(0, 1), support.flatten(0, 1))
+            for flow in found.unflatten(0, reference.shape[:2]).unbind(1):
+                flows.append(flow)
+    return to_next, to_previous

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from fedvsr.errors import ConfigError
 from fedvsr.models.base import check_count, check_scale
+from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.guided_deformable_attention import CLIP, GuidedDeformableAttention
 from fedvsr.models.mirror import mirror_to
@@ -24,9 +25,6 @@ _OUTER_BLOCKS = 1
 """Residual groups before the four passes, and after them."""
 
 _PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
-
-_Path = tuple[Tensor, Tensor]
-"""Flows from a clip's frames to the clip before it: to the frame with the same number, to the other one."""
 
 
 class RVRT(nn.Module):
@@ -60,6 +58,7 @@ class RVRT(nn.Module):
 
     temporal_context = None
     spatial_context = 32
+    features_on_cpu = False
 
     def __init__(
         self,
@@ -113,44 +112,72 @@ class RVRT(nn.Module):
         T, _, h, w = x.shape[1:]
         x = mirror_to(x, T + T % CLIP, 1)
         x = mirror_to(mirror_to(x, self.window, -2), self.window, -1)
-        to_next, to_previous = neighbour_flows(self.spynet, x)
-        features: list[Tensor] = [self.feat_extract(x)]
+        to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
+        clips = torch.split(x, CLIP, 1)
+        # The clips' own features, then those of each pass: (N, 2, C, h, w) a clip.
+        features = [FeatureCache(map(self.feat_extract, clips), on_cpu=self.features_on_cpu)]
         # The flows between clips, for either direction of the passes.
-        paths = {True: _paths(to_next[::-1]), False: _paths(to_previous)}
+        paths = {True: self._paths(to_next[::-1]), False: self._paths(to_previous)}
         for name in _PASSES:
             backward = name.startswith("backward")
-            known = [each.flip(1) for each in features] if backward else features
-            found, paths[backward] = self._propagate(name, known, paths[backward])
-            features.append(found.flip(1) if backward else found)
-        # Frames do not meet any more: a clip at a time needs less memory.
-        clips = zip(_clips(x), *(_clips(each) for each in features), strict=True)
-        y = torch.cat([self._reconstruct(frames, torch.cat(known, 2)) for frames, *known in clips], 1)
-        return y[:, :T, :, : 4 * h, : 4 * w]
+            found, paths[backward] = self._propagate(name, features, paths[backward], backward)
+            features.append(found)
+        outputs = FeatureCache(on_cpu=self.features_on_cpu)
+        for frames, *known in zip(clips, *features, strict=True):
+            outputs.append(self._reconstruct(frames, torch.cat(known, 2)))
+        return outputs.joined()[:, :T, :, : 4 * h, : 4 * w]
 
-    def _propagate(self, name: str, known: list[Tensor], paths: list[_Path]) -> tuple[Tensor, list[_Path]]:
+    def _propagate(
+        self, name: str, features: list[FeatureCache], paths: FeatureCache, backward: bool
+    ) -> tuple[FeatureCache, FeatureCache]:
         """Runs one pass.
 
         Args:
             name: The pass's.
-            known: What is known of the frames, in the pass's order: each (N, T, C, h, w).
-            paths: For every clip but the first, in the pass's order, the flows to the one before.
+            features: What is known of the clips, in playing order: (N, 2, C, h, w) each.
+            paths: What `_paths` returns for the pass's direction.
+            backward: Whether the pass goes from the last frame to the first.
 
         Returns:
-            (N, T, C, h, w), in the pass's order, and better flows.
+            For every clip, in playing order, (N, 2, C, h, w); and better paths.
         """
         align, trunk = self.deform_align[name], self.backbone[name]
-        clips = [_clips(each) for each in known]
-        carried = torch.zeros_like(clips[0][0])
-        found: list[Tensor] = []
-        refined: list[_Path] = []
-        for i in range(len(clips[0])):
+        found = FeatureCache(on_cpu=self.features_on_cpu)
+        refined = FeatureCache(on_cpu=self.features_on_cpu)
+        # What the pass before this one knows of the clip before, and what this one has found in it.
+        latest_known = latest = torch.empty(0)
+        for i, each in enumerate(zip(*(_turned(each, backward) for each in features), strict=True)):
+            known = [_turned_clip(clip, backward) for clip in each]
+            carried = torch.zeros_like(known[0])
             if i:
-                same, other = paths[i - 1]
-                warped = (_warp_frames(found[-1], same), _warp_frames(found[-1].flip(1), other))
-                carried, path = align(clips[-1][i], clips[-1][i - 1], found[-1], warped, (same, other))
-                refined.append(path)
-            found.append(carried + trunk(torch.cat((*(each[i] for each in clips), carried), 2)))
-        return torch.cat(found, 1), refined
+                same, other = paths[i - 1].unbind()
+                warped = (_warp_frames(latest, same), _warp_frames(latest.flip(1), other))
+                carried, path = align(known[-1], latest_known, latest, warped, (same, other))
+                refined.append(torch.stack(path))
+            latest_known, latest = known[-1], carried + trunk(torch.cat((*known, carried), 2))
+            found.append(_turned_clip(latest, backward))
+        return _turned(found, backward), refined
+
+    def _paths(self, flows: FeatureCache) -> FeatureCache:
+        """Chains flows between neighbours to flows between clips.
+
+        Args:
+            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i; their number is odd.
+
+        Returns:
+            For every clip but the first (2, N, 2, 2, h, w): the flows from its frames to the clip before,
+            first to the frame with the same number, then to the other one.
+        """
+        paths = FeatureCache(on_cpu=self.features_on_cpu)
+        for i in range(CLIP, len(flows), CLIP):
+            second_to_first, first_to_second, next_to_first = flows[i - 2 : i + 1]
+            same_of_first = first_to_second + warp(second_to_first, first_to_second)
+            same_of_second = next_to_first + warp(first_to_second, next_to_first)
+            other_of_second = next_to_first + warp(same_of_first, next_to_first)
+            same = torch.stack((same_of_first, same_of_second), 1)
+            other = torch.stack((first_to_second, other_of_second), 1)
+            paths.append(torch.stack((same, other)))
+        return paths
 
     def _reconstruct(self, frames: Tensor, features: Tensor) -> Tensor:
         """Maps frames (N, T, 3, h, w) and features (N, T, 5·C, h, w) to (N, T, 3, 4·h, 4·w)."""
@@ -162,30 +189,12 @@ class RVRT(nn.Module):
         return residual + upscaled.view_as(residual)
 
 
-def _clips(x: Tensor) -> tuple[Tensor, ...]:
-    """Maps (N, T, …) to T / 2 tensors (N, 2, …)."""
-    return torch.split(x, CLIP, 1)
+def _turned(clips: FeatureCache, backward: bool) -> FeatureCache:
+    return clips[::-1] if backward else clips
 
 
-def _paths(flows: tuple[Tensor, ...]) -> list[_Path]:
-    """Chains flows between neighbours to flows between clips.
-
-    Args:
-        flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i; their number is odd.
-
-    Returns:
-        For every clip but the first the flows to the clip before, (N, 2, 2, h, w) each.
-    """
-    paths = []
-    for i in range(CLIP, len(flows), CLIP):
-        second_to_first, first_to_second, next_to_first = flows[i - 2 : i + 1]
-        same_of_first = first_to_second + warp(second_to_first, first_to_second)
-        same_of_second = next_to_first + warp(first_to_second, next_to_first)
-        other_of_second = next_to_first + warp(same_of_first, next_to_first)
-        same = torch.stack((same_of_first, same_of_second), 1)
-        other = torch.stack((first_to_second, other_of_second), 1)
-        paths.append((same, other))
-    return paths
+def _turned_clip(clip: Tensor, backward: bool) -> Tensor:
+    return clip.flip(1) if backward else clip
 
 
 def _warp_frames(clip: Tensor, flow: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import base64
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from fedvsr.federation.records import EvaluationRecord, Outcome, RoundRecord
+from fedvsr.federation.records import Outcome, RoundRecord
 from fedvsr.report.figures import loss_figure, psnr_figure, to_svg
 from fedvsr.report.summary import RunSummary
 
@@ -27,14 +27,9 @@ def render_page(summary: RunSummary) -> str:
         psnr_svg=to_svg(psnr_figure(summary.evaluations)) if summary.evaluations else None,
         loss_svg=to_svg(loss_figure(summary.rounds)) if summary.rounds else None,
         crops=base64.b64encode(summary.crops).decode() if summary.crops else None,
-        best_gain=gain(summary.best) if summary.best else None,
+        best_gain=summary.best.gain if summary.best else None,
         config_json=summary.record.config.model_dump_json(indent=2),
     )
-
-
-def gain(evaluation: EvaluationRecord) -> float:
-    """Returns by how much weights are better than bicubic interpolation, in dB of PSNR (Y)."""
-    return evaluation.mean("psnr_y") - evaluation.mean("psnr_y", of_bicubic=True)
 
 
 def client_rows(rounds: tuple[RoundRecord, ...]) -> list[dict[str, object]]:

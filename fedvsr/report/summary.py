@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
-from fedvsr.federation.evaluate import best_of, evaluations
+from fedvsr.federation.evaluations import best_of, evaluations
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import (
     EvaluationRecord,

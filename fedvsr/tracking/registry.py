@@ -16,7 +16,7 @@ import fedvsr
 from fedvsr.errors import InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import open_clips
-from fedvsr.federation.evaluate import best_of, evaluations
+from fedvsr.federation.evaluations import best_of, evaluations
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import (
     EvaluationRecord,
@@ -26,7 +26,6 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
-from fedvsr.report.page import gain
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.runs import RUN_TAG, RunTracker
@@ -189,7 +188,7 @@ def _create_version(
         "fedvsr.strategy": config.strategy.name,
         "fedvsr.dataset_digest": best.dataset_digest,
         "fedvsr.psnr_y": f"{best.mean('psnr_y'):.4f}",
-        "fedvsr.psnr_y_over_bicubic": f"{gain(best):.4f}",
+        "fedvsr.psnr_y_over_bicubic": f"{best.gain:.4f}",
         _DIGEST_TAG: best.global_digest,
     }
     with connection.current(), connection.failures("make the model version"):
@@ -207,7 +206,7 @@ def _create_version(
             description=(
                 f"Round {best.round} of {config.name}: {config.model.name} ×{config.data.scale}, "
                 f"{config.strategy.name}, {best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
-                f"{gain(best):+.2f} dB over bicubic"
+                f"{best.gain:+.2f} dB over bicubic"
             ),
         )
     return str(made.version)

@@ -9,8 +9,6 @@ from pathlib import Path
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
-from fedvsr.report.figures import psnr_figure, to_png
-from fedvsr.report.page import gain, render_page
 from fedvsr.report.summary import RunSummary
 from fedvsr.tracking.connection import Connection
 
@@ -59,12 +57,16 @@ class RunTracker:
         values = {name: evaluation.mean(name) for name in ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")}
         if all(score.lpips is not None for score in evaluation.scores):
             values["lpips"] = evaluation.mean("lpips")
-        values["psnr_y_over_bicubic"] = gain(evaluation)
+        values["psnr_y_over_bicubic"] = evaluation.gain
         values["seconds_evaluate"] = evaluation.seconds
         self._log(values, evaluation.round, _EVALUATION_METRIC)
 
     def log_summary(self, summary: RunSummary) -> None:
         """Sends what of the run's records is not there yet, and its configuration, plot, crops and report."""
+        # Imported here because whoever sends a round alone draws nothing: its image has no Matplotlib.
+        from fedvsr.report.figures import psnr_figure, to_png
+        from fedvsr.report.page import render_page
+
         for record in summary.rounds:
             self.log_round(record)
         for evaluation in summary.evaluations:

@@ -5,11 +5,16 @@ import shutil
 import pytest
 from mlflow import MlflowClient
 
-from fedvsr import steps
 from fedvsr.errors import ConfigError, QuorumError
 from fedvsr.federation import layout
 from fedvsr.federation.clients import add_client
 from fedvsr.federation.prepare import load_run
+from fedvsr.steps.aggregate import aggregate as aggregate_step
+from fedvsr.steps.evaluate import evaluate as evaluate_step
+from fedvsr.steps.prepare import prepare as prepare_step
+from fedvsr.steps.register import register as register_step
+from fedvsr.steps.shard import shard as shard_step
+from fedvsr.steps.train_clients import train_clients as train_clients_step
 from fedvsr.store.workspace import Workspace
 from tests.unit.tiny_run import RUN
 
@@ -51,13 +56,13 @@ def deployment(tmp_path, videos, empty_database, monkeypatch):
 
 
 def run_round(each, folder):
-    steps.train_clients(RUN, each["round"], folder / "clients.md")
-    steps.evaluate(RUN, each["previous"], folder / "previous.html")
-    return steps.aggregate(RUN, each["round"], folder / "round.md")
+    train_clients_step(RUN, each["round"], folder / "clients.md")
+    evaluate_step(RUN, each["previous"], folder / "previous.html")
+    return aggregate_step(RUN, each["round"], folder / "round.md")
 
 
 def test_a_run_step_by_step(deployment, finished, tmp_path):
-    rounds = steps.prepare(SETTINGS)
+    rounds = prepare_step(SETTINGS)
     assert rounds == [
         {"round": 1, "previous": 0, "clients": ["ann", "bob"]},
         {"round": 2, "previous": 1, "clients": ["ann", "bob"]},
@@ -67,7 +72,7 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     assert config.model.options == {"channels": 8, "blocks": 1}
     assert type(config.training.local_steps) is int
 
-    steps.shard(RUN, tmp_path / "shards.md")
+    shard_step(RUN, tmp_path / "shards.md")
     shards = (tmp_path / "shards.md").read_text()
     assert all(f"| {owner} |" in shards for owner in ("ann", "bob", "held-out"))
 
@@ -77,9 +82,9 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     assert "| ann | ok |" in (tmp_path / "clients.md").read_text()
     assert (tmp_path / "round.md").read_text().startswith("# Round 2")
 
-    scores = steps.evaluate(RUN, 2, tmp_path / "page.html")
+    scores = evaluate_step(RUN, 2, tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
-    best = steps.register(RUN, "models", tmp_path / "registered.md")
+    best = register_step(RUN, "models", tmp_path / "registered.md")
     assert (tmp_path / "registered.md").read_text().startswith("# models version 1")
     assert best["psnr_y"] >= scores["psnr_y"]
     assert best["psnr_y_over_bicubic"] == pytest.approx(
@@ -99,53 +104,53 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     assert [each.step for each in client.get_metric_history(version.run_id, "psnr_y")] == [1, 2]
 
     # Submitted again: nothing is left, and what comes after the rounds still succeeds.
-    assert steps.prepare(SETTINGS) == []
-    steps.shard(RUN, tmp_path / "shards.md")
-    assert steps.evaluate(RUN, 2, tmp_path / "page.html") == scores
-    assert steps.register(RUN, "models", tmp_path / "registered.md") == best
+    assert prepare_step(SETTINGS) == []
+    shard_step(RUN, tmp_path / "shards.md")
+    assert evaluate_step(RUN, 2, tmp_path / "page.html") == scores
+    assert register_step(RUN, "models", tmp_path / "registered.md") == best
     assert len(client.search_model_versions("name = 'models'")) == 1
     # With more rounds it goes on.
-    assert [each["round"] for each in steps.prepare({**SETTINGS, "federation.rounds": 3.0})] == [3]
+    assert [each["round"] for each in prepare_step({**SETTINGS, "federation.rounds": 3.0})] == [3]
 
 
 def test_a_round_that_is_not_due_is_not_evaluated(deployment, tmp_path):
-    steps.prepare({**SETTINGS, "evaluation.every": 2.0, "federation.clients": ["bob"]})
-    steps.shard(RUN, tmp_path / "shards.md")
-    assert steps.evaluate(RUN, 0, tmp_path / "page.html") == {}
-    steps.train_clients(RUN, 1, tmp_path / "clients.md")
-    steps.aggregate(RUN, 1, tmp_path / "round.md")
-    assert steps.evaluate(RUN, 1, tmp_path / "page.html") == {}
+    prepare_step({**SETTINGS, "evaluation.every": 2.0, "federation.clients": ["bob"]})
+    shard_step(RUN, tmp_path / "shards.md")
+    assert evaluate_step(RUN, 0, tmp_path / "page.html") == {}
+    train_clients_step(RUN, 1, tmp_path / "clients.md")
+    aggregate_step(RUN, 1, tmp_path / "round.md")
+    assert evaluate_step(RUN, 1, tmp_path / "page.html") == {}
     assert "No round has ended yet" not in (tmp_path / "page.html").read_text()
 
 
 def test_a_client_without_videos_is_told_and_left_to_the_quorum(deployment, tmp_path):
     shutil.rmtree(tmp_path / "buckets/clients/bob")
-    steps.prepare({**SETTINGS, "federation.quorum": 2.0})
-    steps.shard(RUN, tmp_path / "shards.md")
+    prepare_step({**SETTINGS, "federation.quorum": 2.0})
+    shard_step(RUN, tmp_path / "shards.md")
     (row,) = [line for line in (tmp_path / "shards.md").read_text().splitlines() if "| bob |" in line]
     assert "no video" in row
-    steps.train_clients(RUN, 1, tmp_path / "clients.md")
+    train_clients_step(RUN, 1, tmp_path / "clients.md")
     assert "| bob | failed |" in (tmp_path / "clients.md").read_text()
     with pytest.raises(QuorumError, match="1 of 2 clients delivered"):
-        steps.aggregate(RUN, 1, tmp_path / "round.md")
+        aggregate_step(RUN, 1, tmp_path / "round.md")
 
 
 def test_a_wrong_setting_is_told_before_anything_is_written(deployment, tmp_path):
     with pytest.raises(ConfigError, match=r"training\.local_steps"):
-        steps.prepare({**SETTINGS, "training.local_steps": 1.5})
+        prepare_step({**SETTINGS, "training.local_steps": 1.5})
     with pytest.raises(ConfigError, match=r"federation\.clients"):
-        steps.prepare({**SETTINGS, "federation.clients": ["Eve!"]})
+        prepare_step({**SETTINGS, "federation.clients": ["Eve!"]})
     assert not (tmp_path / "buckets/federation/runs").exists()
 
 
 def test_a_federation_without_clients_has_nobody_to_ask(deployment, tmp_path):
     shutil.rmtree(tmp_path / "buckets/federation/clients")
     with pytest.raises(ConfigError, match="at least one client"):
-        steps.prepare(SETTINGS)
+        prepare_step(SETTINGS)
 
 
 @pytest.mark.parametrize("missing", ["FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE", "MLFLOW_TRACKING_URI"])
 def test_a_container_without_its_environment_says_what_is_missing(deployment, monkeypatch, missing):
     monkeypatch.delenv(missing)
     with pytest.raises(ConfigError, match=missing):
-        steps.prepare(SETTINGS)
+        prepare_step(SETTINGS)

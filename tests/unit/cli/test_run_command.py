@@ -159,16 +159,16 @@ def test_shard_alone_then_again_changes_nothing(fedvsr, config, store):
 @pytest.mark.parametrize("missing", ["one client", "everybody"])
 def test_what_a_failed_client_costs(fedvsr, config, store, missing, monkeypatch):
     from fedvsr.errors import TrainingError
-    from fedvsr.federation import training_round
+    from fedvsr.federation import in_process
 
-    train = training_round.train_client
+    train = in_process.train_client
 
     def fail(workspace, run, round, client, progress=None):
         if missing == "everybody" or client == "bob":
             raise TrainingError("the loss [/tmp] is <b>odd</b> :cat:")
         return train(workspace, run, round, client, progress)
 
-    monkeypatch.setattr(training_round, "train_client", fail)
+    monkeypatch.setattr(in_process, "train_client", fail)
     output = fedvsr("run", config, "--store", store)
     reason = "the loss [/tmp] is <b>odd</b> :cat:"
     if missing == "one client":
@@ -180,7 +180,7 @@ def test_what_a_failed_client_costs(fedvsr, config, store, missing, monkeypatch)
         return
     assert output.code == 1
     assert output.err.startswith("error: round 1 of 'tiny': 0 of 2 clients delivered, the quorum is 1")
-    monkeypatch.setattr(training_round, "train_client", train)
+    monkeypatch.setattr(in_process, "train_client", train)
     assert fedvsr("resume", RUN, "--store", store).code == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.federation import layout
+from fedvsr.federation.in_process import InProcessRunner
 from fedvsr.federation.prepare import load_run, prepare_run
 from fedvsr.federation.records import PlanRecord, ReportRecord, read_record, write_record
 from fedvsr.federation.training_round import train_round
@@ -83,7 +84,7 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
                 strategy__name=strategy, federation__clients=["ann", "bob", "cleo"], federation__quorum=2
             )
             prepare_run(workspace.federation(), config)
-            train_round(workspace, RUN, 1)
+            train_round(workspace, RUN, 1, InProcessRunner())
             made[strategy] = root / "stores"
         return made[strategy]
 

@@ -15,10 +15,12 @@ from fedvsr.federation import layout
 from fedvsr.federation.aggregate import aggregate_round
 from fedvsr.federation.client import train_client
 from fedvsr.federation.engine import run_rounds
-from fedvsr.federation.evaluate import evaluate_round, find_evaluation
+from fedvsr.federation.evaluate import evaluate_round
+from fedvsr.federation.evaluations import find_evaluation
+from fedvsr.federation.in_process import InProcessRunner
 from fedvsr.federation.prepare import load_run, plan_round, prepare_run, rounds_left
 from fedvsr.federation.records import Outcome, OutcomesRecord, RoundRecord, read_record
-from fedvsr.federation.training_round import InProcessRunner, train_round
+from fedvsr.federation.training_round import train_round
 from fedvsr.progress import Progress
 from fedvsr.store.base import bytes_digest
 from fedvsr.store.local import LocalStore
@@ -326,10 +328,10 @@ def test_without_a_quorum_the_run_stops_and_goes_on_when_the_client_is_mended(fr
 def test_clients_whose_turn_comes_after_the_deadline_are_timed_out(clips_of_two, make_config, monkeypatch):
     # A clock that moves by ten minutes whenever it is looked at.
     ticks = iter(range(0, 600_000, 600))
-    monkeypatch.setattr("fedvsr.federation.training_round.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("fedvsr.federation.in_process.time.monotonic", lambda: next(ticks))
     store = clips_of_two.federation()
     prepare_run(store, make_config(federation__deadline_seconds=1000))
-    record = train_round(clips_of_two, RUN, 1)
+    record = train_round(clips_of_two, RUN, 1, InProcessRunner())
     assert [each.outcome for each in record.outcomes] == [Outcome.OK, Outcome.TIMED_OUT]
     assert record.outcomes[1].reason == "the round's 1000 s were over before its turn"
     assert read_record(store, layout.outcomes(RUN, 1), OutcomesRecord) == record
@@ -339,7 +341,7 @@ def test_an_error_that_is_no_outcome_is_not_hidden(clips_of_two, make_config, mo
     def broken(*arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fedvsr.federation.training_round.train_client", broken)
+    monkeypatch.setattr("fedvsr.federation.in_process.train_client", broken)
     with pytest.raises(ZeroDivisionError):
         run_rounds(clips_of_two, make_config())
 

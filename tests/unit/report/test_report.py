@@ -18,7 +18,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.report.figures import loss_figure, psnr_figure, to_png, to_svg
 from fedvsr.report.markdown import outcomes_markdown, registration_markdown, round_markdown, shards_markdown
-from fedvsr.report.page import client_rows, gain, render_page
+from fedvsr.report.page import client_rows, render_page
 from fedvsr.report.summary import RunSummary, summarise_run
 from tests.unit.tiny_run import RUN
 
@@ -170,7 +170,7 @@ def test_curves_show_the_records(summary):
     rounds, losses = curve(loss_figure(summary.rounds), "mean")
     assert rounds == [1, 2]
     assert losses == pytest.approx([np.mean(each.losses) for each in summary.rounds])
-    assert gain(summary.best) == pytest.approx(summary.best.scores[0].psnr_y - summary.best.bicubic[0].psnr_y)
+    assert summary.best.gain == pytest.approx(summary.best.scores[0].psnr_y - summary.best.bicubic[0].psnr_y)
 
 
 def test_figures_are_whole_files(summary):

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, StoreError
 from fedvsr.federation import layout
-from fedvsr.federation.evaluate import best_of, evaluations
+from fedvsr.federation.evaluations import best_of, evaluations
 from fedvsr.federation.prepare import load_run
 from fedvsr.models.state import state_of
 from fedvsr.tracking import registry

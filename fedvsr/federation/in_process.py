@@ -1,0 +1,46 @@
+"""Clients of a round that train in this process, one after the other."""
+
+import time
+from collections.abc import Iterable
+
+from fedvsr.errors import FedVSRError
+from fedvsr.federation.client import train_client
+from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord
+from fedvsr.federation.training_round import ClientRunner
+from fedvsr.progress import Progress
+from fedvsr.store.workspace import Workspace
+
+# What ends a client's Job ends only the client here too: PyTorch tells a lack of memory, and all else that
+# its operators refuse, as a RuntimeError.
+_CLIENT_FAILURES = (FedVSRError, OSError, RuntimeError)
+
+
+class InProcessRunner(ClientRunner):
+    """Runs the clients one after the other in this process.
+
+    A client that fails is an outcome; those whose turn would come after the deadline are timed out.
+    """
+
+    def run(self, workspace: Workspace, plan: PlanRecord, progress: Progress) -> Iterable[ClientOutcome]:
+        start = time.monotonic()
+        with progress.stage("clients", len(plan.clients)) as advance:
+            for done, client in enumerate(plan.clients, start=1):
+                begun = time.monotonic()
+                if begun - start > plan.deadline_seconds:
+                    reason = f"the round's {plan.deadline_seconds} s were over before its turn"
+                    yield ClientOutcome(client=client, outcome=Outcome.TIMED_OUT, reason=reason)
+                    continue
+                try:
+                    report = train_client(workspace, plan.run, plan.round, client, progress)
+                except _CLIENT_FAILURES as error:
+                    advance(done, f"{client} failed")
+                    progress.message(f"client {client}: {error}")
+                    yield ClientOutcome(
+                        client=client,
+                        outcome=Outcome.FAILED,
+                        reason=str(error) or type(error).__name__,
+                        seconds=time.monotonic() - begun,
+                    )
+                else:
+                    advance(done, f"{client} loss {report.loss:.4f}")
+                    yield ClientOutcome(client=client, outcome=Outcome.OK, seconds=time.monotonic() - begun)

@@ -1,0 +1,78 @@
+"""What a recurrent network knows of a video's frames, kept where there is room for it.
+
+A network that looks at all frames has several tensors of each to keep until its last pass: for BasicVSR++ 320
+channels a pixel, 7.4 GB for a hundred frames of 320 × 180. Here they wait in the CPU's memory where
+that is asked for, and each goes to the device when a step reads it. BasicVSR++'s authors do the same from
+``cpu_cache_length`` frames on.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from fedvsr.errors import ConfigError
+
+_ATTRIBUTE = "features_on_cpu"
+
+
+class FeatureCache(Sequence[Tensor]):
+    """A list of tensors, one a frame or a clip, that may wait in the CPU's memory.
+
+    Reading one gives a tensor on the device where it was made; a slice is a cache of the same tensors, and moves
+    none. The copies are plain ones that the CPU waits for: page-locked memory would be faster, but what
+    waits here is gigabytes, which the system could no more swap out and PyTorch would not give back.
+
+    Args:
+        tensors: The first ones.
+        on_cpu: Whether they wait in the CPU's memory.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor] = (), *, on_cpu: bool) -> None:
+        self._on_cpu = on_cpu
+        # Each as it waits, and where it belongs.
+        self._entries: list[tuple[Tensor, torch.device]] = []
+        for tensor in tensors:
+            self.append(tensor)
+
+    def append(self, tensor: Tensor) -> None:
+        """Takes one more; it no longer needs the device's memory if nobody else holds it."""
+        self._entries.append((tensor.cpu() if self._on_cpu else tensor, tensor.device))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "FeatureCache": ...
+
+    def __getitem__(self, index: int | slice) -> "Tensor | FeatureCache":
+        if isinstance(index, slice):
+            part = FeatureCache(on_cpu=self._on_cpu)
+            part._entries = self._entries[index]
+            return part
+        tensor, device = self._entries[index]
+        return tensor.to(device)
+
+    def joined(self) -> Tensor:
+        """Returns all of them, (N, t, …) each, as one (N, T, …) where they wait: for a network's output."""
+        return torch.cat([tensor for tensor, _ in self._entries], 1)
+
+
+def keep_features_on_cpu(model: nn.Module) -> None:
+    """Has a network's features wait in the CPU's memory from now on, and return its output there.
+
+    Raises:
+        fedvsr.errors.ConfigError: It has no attribute ``features_on_cpu``.
+    """
+    if not hasattr(model, _ATTRIBUTE):
+        raise ConfigError(
+            _ATTRIBUTE,
+            True,
+            f"{type(model).__name__} has no features that wait for a later step; "
+            "where memory is short, take shorter windows and smaller tiles",
+        )
+    setattr(model, _ATTRIBUTE, True)

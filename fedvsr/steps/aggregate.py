@@ -1,0 +1,30 @@
+"""The step that makes new global weights of a round's updates."""
+
+from pathlib import Path
+
+from fedvsr.federation.aggregate import aggregate_round
+from fedvsr.federation.prepare import load_run
+from fedvsr.federation.records import RoundRecord
+from fedvsr.report.markdown import round_markdown
+from fedvsr.steps.mlflow_connection import environment_connection
+from fedvsr.store.workspace import Workspace
+from fedvsr.tracking.runs import RunTracker
+
+
+def aggregate(run: str, round: int, summary: Path) -> dict[str, float]:
+    """Aggregates a round and sends it to MLflow; returns the numbers to show."""
+    store = Workspace.from_environment().federation()
+    record = aggregate_round(store, run, round)
+    RunTracker(environment_connection(), load_run(store, run)).log_round(record)
+    summary.write_text(round_markdown(record))
+    return _round_numbers(record)
+
+
+def _round_numbers(record: RoundRecord) -> dict[str, float]:
+    losses = record.losses
+    return {
+        "round": float(record.round),
+        "participants": float(len(losses)),
+        "client_loss_mean": sum(losses) / len(losses),
+        **record.diagnostics,
+    }
