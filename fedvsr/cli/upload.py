@@ -1,0 +1,34 @@
+"""`fedvsr upload`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from fedvsr.cli.progress import print_line, show_progress
+
+
+@click.command()
+@click.argument("videos", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
+@click.option("--client", metavar="NAME", help="Whose videos they are: into this client's own bucket.")
+@click.option("--held-out", is_flag=True, help="They are for evaluation: into the federation's bucket.")
+def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None:
+    """Put VIDEOS (files, or folders of them) where the shard step looks for them.
+
+    The buckets are those of the environment: FEDVSR_CLIENT_STORE or FEDVSR_FEDERATION_STORE,
+    FEDVSR_S3_ENDPOINT and the credentials of their owner. Any other S3 program does as well: a client's
+    videos lie below raw/, held-out ones below evaluation-videos/.
+    """
+    from fedvsr.federation import layout
+    from fedvsr.federation.uploading import upload_videos
+    from fedvsr.store.workspace import Workspace
+
+    if bool(client) == held_out:
+        raise click.UsageError("give either --client NAME or --held-out", click.get_current_context())
+    workspace = Workspace.from_environment()
+    store = workspace.client(client) if client else workspace.federation()
+    folder = layout.RAW_VIDEOS if client else layout.EVALUATION_VIDEOS
+    console = Console()
+    with show_progress(console) as progress:
+        keys = upload_videos(store, folder, videos, progress)
+    print_line(console, f"{len(keys)} files in {store.uri}/{folder}")

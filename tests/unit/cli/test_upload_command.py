@@ -1,0 +1,35 @@
+"""`fedvsr upload`."""
+
+import pytest
+
+
+@pytest.fixture
+def buckets(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDVSR_FEDERATION_STORE", str(tmp_path / "federation"))
+    monkeypatch.setenv("FEDVSR_CLIENT_STORE", str(tmp_path / "clients/{client}"))
+    return tmp_path
+
+
+def test_a_clients_videos_go_into_its_own_bucket_and_held_out_ones_into_the_federations(
+    fedvsr, buckets, videos
+):
+    output = fedvsr("upload", videos / "ann", "--client", "ann")
+    assert (output.code, output.err) == (0, "")
+    assert f"2 files in {buckets}/clients/ann/raw/" in output.out
+    assert fedvsr("upload", videos / "held-out", "--held-out").code == 0
+    assert sorted(path.name for path in (buckets / "clients/ann/raw").iterdir()) == ["ann-0.avi", "ann-1.avi"]
+    assert [path.name for path in (buckets / "federation/evaluation-videos").iterdir()] == ["clip.avi"]
+
+
+@pytest.mark.parametrize("owner", [[], ["--client", "ann", "--held-out"]])
+def test_whose_they_are_must_be_said_once(fedvsr, buckets, videos, owner):
+    output = fedvsr("upload", videos / "ann", *owner)
+    assert output.code == 2
+    assert "give either --client NAME or --held-out" in output.err
+
+
+def test_a_folder_without_videos_is_told(fedvsr, buckets, tmp_path):
+    (tmp_path / "empty").mkdir()
+    output = fedvsr("upload", tmp_path / "empty", "--client", "ann")
+    assert output.code == 2
+    assert "no video was found" in output.err
