@@ -48,6 +48,11 @@ _OF_BOTH = ("name", "dataset", "store")
 )
 @click.option("--lpips", is_flag=True, help="LPIPS too; needs fedvsr[lpips].")
 @click.option("--vmaf", is_flag=True, help="VMAF too; needs an ffmpeg with libvmaf.")
+@click.option(
+    "--features-on-cpu",
+    is_flag=True,
+    help="Keep a recurrent model's features in the CPU's memory: for more frames at once than the GPU holds.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @store_option
 @tracking_option

@@ -18,6 +18,7 @@ from fedvsr.inference.mirror import MirroredClip
 from fedvsr.inference.windows import WindowSettings, upscale_frames
 from fedvsr.metrics.vmaf import find_ffmpeg
 from fedvsr.models.base import contexts
+from fedvsr.models.feature_cache import keep_features_on_cpu
 from fedvsr.models.registry import build_model
 from fedvsr.testsets.agreement import disagreement
 from fedvsr.testsets.base import VideoTestSet
@@ -41,6 +42,7 @@ def evaluate_dataset(
     mirror: bool,
     lpips: bool,
     vmaf: bool,
+    features_on_cpu: bool,
     device: str,
     store: str,
     tracking_uri: str,
@@ -58,6 +60,8 @@ def evaluate_dataset(
     clips = find_clips(test_set, root, degrade.name, scale)
     settings = WindowSettings(_frames_at_once(network) if window is None else window, tile)
     network = network.to(where)
+    if features_on_cpu:
+        keep_features_on_cpu(network)
     for wanted, wrapper in ((mirror, MirroredClip), (self_ensemble, SelfEnsemble)):
         network = wrapper(network) if wanted else network
     console = Console()

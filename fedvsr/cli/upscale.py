@@ -26,6 +26,11 @@ from fedvsr.cli.stores import find_model, store_option, tracking_option
 @click.option(
     "--self-ensemble", is_flag=True, help="Average over flips and transpositions: 8 times the work."
 )
+@click.option(
+    "--features-on-cpu",
+    is_flag=True,
+    help="Keep a recurrent model's features in the CPU's memory: for more frames at once than the GPU holds.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @store_option
 @tracking_option
@@ -36,6 +41,7 @@ def upscale(
     window: int,
     tile: int,
     self_ensemble: bool,
+    features_on_cpu: bool,
     device: str,
     store: str,
     tracking_uri: str,
@@ -50,6 +56,7 @@ def upscale(
     from fedvsr.errors import InputError
     from fedvsr.inference.ensemble import SelfEnsemble
     from fedvsr.inference.windows import WindowSettings, upscale_frames
+    from fedvsr.models.feature_cache import keep_features_on_cpu
     from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
     from fedvsr.video.encode import VideoWriter
 
@@ -62,6 +69,8 @@ def upscale(
         output = VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND)
         found = find_model(model, store, tracking_uri)
         network = found.network.to(where)
+        if features_on_cpu:
+            keep_features_on_cpu(network)
         if self_ensemble:
             network = SelfEnsemble(network)
         console = Console()

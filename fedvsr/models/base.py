@@ -5,13 +5,15 @@ A model is any `torch.nn.Module` with
     forward(x: (N, T, 3, h, w) floating, in [0, 1]) -> (N, T, 3, s·h, s·w)
 
 in the input's dtype: RGB frames in playing order, of any T ≥ 1 and any size. The output may leave
-[0, 1]; whoever makes pictures of it clips. Two class attributes are optional and only matter
-where a long or large video is upscaled in overlapping windows:
+[0, 1]; whoever makes pictures of it clips. Three class attributes are optional and only matter
+where a long or large video is upscaled, in overlapping windows or with little of the device's memory:
 
 - ``temporal_context: int | None``: how many neighbouring frames on either side an output frame
   depends on, None if on all of them (a recurrent model);
 - ``spatial_context: int``: how many input pixels beyond a tile's border make the tile's inside
-  (very nearly) equal to that of the whole frame.
+  (very nearly) equal to that of the whole frame;
+- ``features_on_cpu: bool``: that what the model keeps of every frame can wait in the CPU's memory, and
+  whether it does; `fedvsr.models.feature_cache` sets it. The output is then on the CPU too.
 """
 
 from collections.abc import Collection

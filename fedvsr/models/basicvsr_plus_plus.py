@@ -83,8 +83,8 @@ class BasicVSRPlusPlus(nn.Module):
         features = [FeatureCache(map(self.feat_extract, frames), on_cpu=self.features_on_cpu)]
         for name in _PASSES:
             if name.startswith("backward"):
-                known = [each[::-1] for each in features]
-                features.append(self._propagate(name, known, to_next[::-1])[::-1])
+                backwards = [each[::-1] for each in features]
+                features.append(self._propagate(name, backwards, to_next[::-1])[::-1])
             else:
                 features.append(self._propagate(name, features, to_previous))
         outputs = FeatureCache(on_cpu=self.features_on_cpu)

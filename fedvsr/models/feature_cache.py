@@ -20,9 +20,9 @@ _ATTRIBUTE = "features_on_cpu"
 class FeatureCache(Sequence[Tensor]):
     """A list of tensors, one a frame or a clip, that may wait in the CPU's memory.
 
-    Reading one gives a tensor on the device where it was made; a slice is a cache of the same tensors, and moves
-    none. The copies are plain ones that the CPU waits for: page-locked memory would be faster, but what
-    waits here is gigabytes, which the system could no more swap out and PyTorch would not give back.
+    Reading one gives a tensor on the device where it was made; a slice is a cache of the same tensors, and
+    moves none. The copies are plain ones that the CPU waits for: page-locked memory would be faster, but
+    what waits here is gigabytes, which the system could not swap out and PyTorch would not give back.
 
     Args:
         tensors: The first ones.

@@ -12,8 +12,8 @@ def neighbour_flows(network: nn.Module, x: Tensor, *, on_cpu: bool) -> tuple[Fea
         network: Maps a reference and a support, both (M, 3, h, w), to the flow (M, 2, h, w) from the
             first to the second, as `fedvsr.models.spynet.SPyNet` does.
         x: (N, T, 3, h, w) in [0, 1].
-        on_cpu: Whether the flows wait in the CPU's memory. Then they are estimated pair by pair, otherwise all
-            at once.
+        on_cpu: Whether the flows wait in the CPU's memory. Then they are estimated pair by pair, otherwise
+            all at once.
 
     Returns:
         Twice T − 1 tensors (N, 2, h, w), in pixels, channel 0 to the right, channel 1 down. The first

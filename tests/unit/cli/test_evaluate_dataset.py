@@ -129,6 +129,16 @@ def test_a_model_of_a_folder_however_its_work_is_cut(fedvsr, vid4, model):
         assert rows(fedvsr(*arguments, option)) != rows(whole)
 
 
+def test_features_of_a_recurrent_model_wait_on_the_cpu(fedvsr, vid4, model, tmp_path):
+    options = {"channels": 4, "blocks": 1}
+    save_converted(tmp_path, state_of(build_model("basicvsr", 4, options)), "basicvsr", 4, options, "test")
+    arguments = ("evaluate", "--dataset", "vid4", "--root", vid4, "--device", "cpu", "--model")
+    assert rows(fedvsr(*arguments, tmp_path, "--features-on-cpu")) == rows(fedvsr(*arguments, tmp_path))
+    refused = fedvsr(*arguments, model, "--features-on-cpu")
+    assert refused.code == 2
+    assert "features_on_cpu: True is not allowed; FastVSR has no features that wait" in refused.err
+
+
 def test_low_resolution_of_another_phase_is_told(fedvsr, tmp_path):
     frames = picture(0, 2)
     write(tmp_path / "GT/000", frames)

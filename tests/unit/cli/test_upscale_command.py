@@ -136,6 +136,7 @@ def test_frames_in_hand_do_not_grow_with_the_video(fedvsr, source, model, tmp_pa
         (["in.avi", "out.mp4", "--model", "models:/fedvsr"], ["models:/fedvsr", "models:/NAME/VERSION"]),
         (["in.avi", "out.mp4", "--window", "-1"], ["window", "-1"]),
         (["in.avi", "out.mp4", "--device", "abacus"], ["'abacus'", "auto, cpu"]),
+        (["in.avi", "out.mp4", "--model", "models:/fedvsr/1", "--features-on-cpu"], ["features_on_cpu"]),
     ],
     ids=lambda each: " ".join(each) if len(each) > 1 and each[1].startswith(("out", "in", "./")) else "",
 )
