@@ -16,6 +16,7 @@ Federation's store::
     runs/<run>/rounds/<r>/round.json                  the round's record: written last
     runs/<run>/evaluation/<r>/evaluation.json         numbers; crops.png beside it: pictures
     runs/<run>/registration.json                      the registered model version
+    checks/<id>                                       what `fedvsr check` writes and deletes
 
 Client's store::
 
@@ -98,6 +99,10 @@ def crops(run: str, round: int) -> str:
 
 def registration(run: str) -> str:
     return f"runs/{run}/registration.json"
+
+
+def check(name: str) -> str:
+    return f"checks/{name}"
 
 
 def client_state_folder(run: str, identity: str) -> str:

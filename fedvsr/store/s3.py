@@ -1,4 +1,4 @@
-"""A store in an S3 bucket: the only module that imports minio."""
+"""A store in an S3 bucket: with `s3_admin` the only module that imports minio."""
 
 import io
 import os
@@ -51,7 +51,7 @@ class S3Store(Store):
     def __init__(self, bucket: str, prefix: str = "", client: Minio | None = None) -> None:
         self.bucket = bucket
         self.prefix = prefix.strip("/")
-        self._client = client or _client_from_environment()
+        self._client = client or client_from_environment()
 
     @property
     def uri(self) -> str:
@@ -181,14 +181,30 @@ def _not_written(path: Path, error: OSError) -> str:
     return f"cannot write {path}: {error.strerror or error}; make room there"
 
 
-def _client_from_environment() -> Minio:
+def s3_address() -> tuple[str, bool]:
+    """Returns the server's HOST:PORT, and whether it is spoken to over TLS.
+
+    Raises:
+        fedvsr.errors.ConfigError: FEDVSR_S3_ENDPOINT is no such address.
+    """
     endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
     parts = urlsplit(endpoint or "https://s3.amazonaws.com")
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
         raise ConfigError(ENDPOINT_VARIABLE, endpoint, "it must be http://HOST:PORT or https://HOST")
+    return parts.netloc, parts.scheme == "https"
+
+
+def s3_connections(retries: int = 3) -> urllib3.PoolManager:
+    """Makes the connections to a server, with its certificates and limits."""
+    return _connections(_CONNECT_SECONDS, _READ_SECONDS, retries)
+
+
+def client_from_environment() -> Minio:
+    """Connects to the server of the environment with the credentials found there."""
+    address, secure = s3_address()
     return Minio(
-        endpoint=parts.netloc,
-        secure=parts.scheme == "https",
+        endpoint=address,
+        secure=secure,
         region=os.environ.get("AWS_REGION", "us-east-1"),
         credentials=ChainedProvider(
             [
@@ -198,7 +214,7 @@ def _client_from_environment() -> Minio:
                 IamAwsProvider(http_client=_connections(_METADATA_SECONDS, _METADATA_SECONDS, retries=0)),
             ]
         ),
-        http_client=_connections(_CONNECT_SECONDS, _READ_SECONDS, retries=3),
+        http_client=s3_connections(),
     )
 
 

@@ -1,0 +1,34 @@
+"""`fedvsr check`: what `helm test` runs."""
+
+import uuid
+
+import click
+
+from fedvsr.cli.stores import tracking_config, tracking_option
+from fedvsr.errors import StoreError
+from fedvsr.federation import layout
+from fedvsr.store.workspace import Workspace
+
+
+@click.command()
+@tracking_option
+def check(tracking_uri: str) -> None:
+    """Write, read and delete an object of the federation's store, and ask MLflow for its models.
+
+    The stores and MLflow are those of the environment, as a step of the pipeline has them.
+    """
+    from fedvsr.tracking.connection import connect
+
+    store = Workspace.from_environment().federation()
+    key, data = layout.check(uuid.uuid4().hex), uuid.uuid4().bytes
+    store.write(key, data)
+    try:
+        if store.read(key) != data:
+            raise StoreError(f"{store.uri}/{key} holds other bytes than were written; look at the S3 server")
+    finally:
+        store.delete(key)
+    click.echo(f"{store.uri}: an object was written, read and deleted")
+    connection = connect(tracking_config(tracking_uri, "fedvsr"), store.uri, make=False)
+    with connection.failures("list its registered models"):
+        models = connection.client.search_registered_models()
+    click.echo(f"{connection.uri}: {len(models)} registered model{'' if len(models) == 1 else 's'}")
