@@ -15,7 +15,9 @@
     ├── TrainingError             local training cannot go on
     │   └── NonFiniteLossError    the loss became NaN or infinite
     ├── QuorumError               too few clients delivered in a round
-    └── TrackingError             MLflow refused or failed
+    ├── ClusterError              Kubernetes refused or cannot be reached
+    ├── TrackingError             MLflow refused or failed
+    └── PipelinesError            Kubeflow Pipelines refused or failed
 
 A message is one or two sentences: what was expected, what came, and what to do next.
 """
@@ -145,5 +147,22 @@ class QuorumError(FedVSRError):
     """Fewer clients than the quorum delivered an update."""
 
 
+class ClusterError(FedVSRError):
+    """Kubernetes refused or cannot be reached.
+
+    Args:
+        message: What was asked of it, what it said, and what to do next.
+        status: The HTTP status of its answer; 0 where there was none.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class TrackingError(FedVSRError):
     """MLflow refused or failed."""
+
+
+class PipelinesError(FedVSRError):
+    """Kubeflow Pipelines refused or failed."""

@@ -1,4 +1,4 @@
-"""What a federated run is: everything that its final weights depend on."""
+"""What a federated run is: everything that its final weights depend on, and how its Jobs run."""
 
 from typing import Annotated, Literal, Self
 
@@ -95,6 +95,9 @@ class FederationConfig(Section):
     clients_per_round: int = Field(0, ge=0, description="clients drawn for a round; 0: all")
     quorum: int = Field(1, ge=1, description="clients that must deliver for a round to count")
     deadline_seconds: int = Field(3600, ge=1, description="how long a round waits for its clients")
+    wait_for: Literal["all", "quorum"] = Field(
+        "all", description="quorum: a round ends once that many have delivered, the others are cut off"
+    )
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Self:
@@ -125,6 +128,16 @@ class EvaluationConfig(Section):
     lpips: bool = Field(False, description="measure LPIPS too (needs the lpips extra)")
 
 
+class JobsConfig(Section):
+    """How a client's work runs on Kubernetes; other values may be given when a run is continued."""
+
+    gpus: int = Field(0, ge=0, description="GPUs of a client's training Job")
+    retries: int = Field(2, ge=0, description="how often a client's Job is tried again after a failure")
+    sharding_deadline_seconds: int = Field(
+        21600, ge=1, description="how long the sharding waits for a client's Job"
+    )
+
+
 class RunConfig(Section):
     """A federated run, as runs/<name>/config.json keeps it."""
 
@@ -140,6 +153,7 @@ class RunConfig(Section):
     strategy: StrategyConfig = StrategyConfig()
     federation: FederationConfig = FederationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    jobs: JobsConfig = JobsConfig()
 
     @model_validator(mode="after")
     def _patch_fits_scale(self) -> Self:

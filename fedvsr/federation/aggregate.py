@@ -29,6 +29,9 @@ from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array, TensorSpec, WeightsFile, check_fit, serialize, specs_of
 
+# Said of a client that the training step recorded nothing of.
+_NOTHING = "it delivered nothing"
+
 
 @dataclass(frozen=True)
 class _Delivery:
@@ -68,14 +71,14 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     for client in sorted(plan.clients):
         try:
             deliveries[client] = check_update(store, plan, client, base.specs, strategy)
-            outcomes[client] = ClientOutcome(
-                client=client, outcome=Outcome.OK, seconds=outcomes[client].seconds
-            )
+            outcomes[client] = _delivered(outcomes[client])
         except NotFoundError:
             # What the training step saw says why there is nothing.
             continue
         except UpdateError as error:
-            outcomes[client] = ClientOutcome(client=client, outcome=Outcome.REFUSED, reason=error.reason)
+            outcomes[client] = outcomes[client].model_copy(
+                update={"outcome": Outcome.REFUSED, "reason": error.reason}
+            )
     _check_quorum(store, plan, outcomes, len(deliveries))
 
     contributions = tuple(
@@ -217,7 +220,7 @@ def _first_not_finite_of(tensors: Iterable[tuple[str, Array]]) -> str | None:
 def _outcomes(store: Store, plan: PlanRecord) -> tuple[dict[str, ClientOutcome], float]:
     """What the training step recorded; a client it does not mention has not started."""
     missing = {
-        client: ClientOutcome(client=client, outcome=Outcome.FAILED, reason="it delivered nothing")
+        client: ClientOutcome(client=client, outcome=Outcome.FAILED, reason=_NOTHING)
         for client in plan.clients
     }
     try:
@@ -225,6 +228,14 @@ def _outcomes(store: Store, plan: PlanRecord) -> tuple[dict[str, ClientOutcome],
     except NotFoundError:
         return missing, 0.0
     return missing | {each.client: each for each in record.outcomes}, record.seconds
+
+
+def _delivered(seen: ClientOutcome) -> ClientOutcome:
+    """The outcome of a client whose good update is there, whatever the training step saw of it."""
+    reason = seen.reason
+    if seen.outcome is not Outcome.OK:
+        reason = f"its update was there, though it was {seen.outcome}: {reason}" if reason != _NOTHING else ""
+    return seen.model_copy(update={"outcome": Outcome.OK, "reason": reason})
 
 
 def _check_quorum(store: Store, plan: PlanRecord, outcomes: dict[str, ClientOutcome], delivered: int) -> None:

@@ -7,9 +7,10 @@ from torch import nn
 
 from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device, repeatable
-from fedvsr.errors import DataError, NotFoundError, RecordError
+from fedvsr.errors import RecordError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import dataset_digest, open_clips
+from fedvsr.federation.delivery import find_delivery
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
 from fedvsr.federation.sampling import derived_seed
@@ -51,7 +52,7 @@ def train_client(
     plan = read_record(federation, layout.plan(run, round), PlanRecord)
     if client not in plan.clients:
         raise RecordError(f"client {client!r} is not in the plan of round {round} of {run!r}")
-    delivered = _delivered(federation, plan, client)
+    delivered = find_delivery(federation, plan, client)
     if delivered:
         return delivered
     record = load_run(federation, run)
@@ -139,23 +140,6 @@ def _train(
             lambda step, loss: advance(step, f"loss {loss:.4f}"),
             first_step=earlier_rounds * count,
         )
-
-
-def _delivered(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
-    """The client's report, if all that it names is there as it says: what was damaged is made again."""
-    try:
-        report = read_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
-        sent = [(layout.update(plan.run, plan.round, client), report.update_digest, report.update_bytes)]
-        if report.extra_digest:
-            key = layout.update_extra(plan.run, plan.round, client)
-            sent.append((key, report.extra_digest, report.extra_bytes))
-        for key, digest, size in sent:
-            if store.size(key) != size:
-                return None
-            store.local(key, digest)
-    except (DataError, NotFoundError):
-        return None
-    return report if report.base_digest == plan.base_digest else None
 
 
 def _client_state(own: Store, record: RunRecord, round: int) -> dict[str, Array]:

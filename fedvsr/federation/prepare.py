@@ -6,7 +6,14 @@ import fedvsr
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError, WeightsError
 from fedvsr.federation import layout
-from fedvsr.federation.records import PlanRecord, RoundRecord, RunRecord, read_record, write_record
+from fedvsr.federation.records import (
+    MAY_CHANGE,
+    PlanRecord,
+    RoundRecord,
+    RunRecord,
+    read_record,
+    write_record,
+)
 from fedvsr.federation.sampling import select_clients
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
@@ -20,7 +27,8 @@ if TYPE_CHECKING:
 def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None) -> RunRecord:
     """Writes a run's record and initial weights, or finds those of a run that was begun.
 
-    A run that was begun goes on as it is; only its number of rounds may be raised.
+    A run that was begun goes on as it is; only its number of rounds may be raised, and how its Jobs
+    run may be changed.
 
     Args:
         store: The federation's store.
@@ -175,7 +183,8 @@ def digests_after(store: Store, record: RunRecord, round: int) -> tuple[str, str
 
 
 def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecord:
-    if config.federation.rounds > begun.config.federation.rounds:
+    # What differs is what may: `check_run` has looked.
+    if config != begun.config:
         begun = begun.model_copy(update={"config": config})
         write_record(store, layout.config(config.name), begun)
     return begun
@@ -183,8 +192,8 @@ def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecor
 
 def _check_continuation(begun: RunRecord, config: RunConfig) -> None:
     difference = _first_difference(
-        begun.config.model_dump(exclude={"federation": {"rounds"}}),
-        config.model_dump(exclude={"federation": {"rounds"}}),
+        begun.config.model_dump(exclude=MAY_CHANGE),
+        config.model_dump(exclude=MAY_CHANGE),
     )
     if difference:
         field, was, now = difference

@@ -1,7 +1,8 @@
 """Every JSON record in the object stores: typed, versioned, validated on reading."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -9,6 +10,9 @@ from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import Name, RunConfig
 from fedvsr.errors import RecordError
 from fedvsr.store.base import Store, bytes_digest
+
+# What may differ when a run is continued, and so is no part of what the run is.
+MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {"federation": {"rounds"}, "jobs": True}
 
 
 class Record(BaseModel):
@@ -83,7 +87,7 @@ class RunRecord(Record):
     @property
     def identity(self) -> str:
         """A digest of all that the weights depend on except the number of rounds, which may be raised."""
-        settings = self.config.model_dump_json(exclude={"federation": {"rounds"}})
+        settings = self.config.model_dump_json(exclude=MAY_CHANGE)
         return bytes_digest(f"{settings} {self.initial_digest}".encode())
 
 
@@ -120,6 +124,23 @@ class ManifestRecord(Record):
     @property
     def bytes(self) -> int:
         return sum(shard.bytes for shard in self.shards)
+
+
+class ShardSummary(Record):
+    """What leaves a client's site of its shards: sizes and a digest, no name of a video or clip."""
+
+    what: ClassVar[str] = "summary of shards"
+
+    clips: int = Field(ge=1)
+    frames: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, manifest: ManifestRecord) -> Self:
+        """Sums up a manifest."""
+        digest = bytes_digest("\n".join(shard.digest for shard in manifest.shards).encode())
+        return cls(clips=manifest.clips, frames=manifest.frames, bytes=manifest.bytes, digest=digest)
 
 
 class PlanRecord(Record):
@@ -167,11 +188,12 @@ class Outcome(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed-out"
     CUT_OFF = "cut-off"
+    UNSCHEDULABLE = "unschedulable"
     REFUSED = "refused"
 
 
 class ClientOutcome(BaseModel):
-    """One client's outcome, with the reason where it is not ok."""
+    """One client's outcome, with the reason: why it is not ok, or what went wrong before it was."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -158,6 +158,24 @@ def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_rou
     assert len(record.participants) == 2
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason", "kept"),
+    [
+        (Outcome.OK, "ok after 1 retry: Evicted", "ok after 1 retry: Evicted"),
+        (Outcome.CUT_OFF, "too slow", "its update was there, though it was cut-off: too slow"),
+    ],
+)
+def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round, outcome, reason, kept):
+    trained = trained_round()
+    key = layout.outcomes(RUN, 1)
+    seen = read_record(trained.store, key, OutcomesRecord)
+    told = [each.model_copy(update={"outcome": outcome, "reason": reason}) for each in seen.outcomes]
+    write_record(trained.store, key, seen.model_copy(update={"outcomes": tuple(told)}))
+    record = aggregate_round(trained.store, RUN, 1)
+    assert {(each.outcome, each.reason) for each in record.outcomes} == {(Outcome.OK, kept)}
+    assert [each.seconds for each in record.outcomes] == [each.seconds for each in seen.outcomes]
+
+
 def test_updates_count_that_came_although_no_outcome_was_recorded(trained_round):
     trained = trained_round()
     trained.store.delete(layout.outcomes(RUN, 1))

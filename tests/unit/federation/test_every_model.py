@@ -13,33 +13,11 @@ from fedvsr.federation.records import RoundRecord, read_record
 from fedvsr.federation.sources import local_sources
 from fedvsr.models.registry import model_names
 from fedvsr.store.workspace import Workspace
+from tests.unit.models.tiny import TINY
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 VIDEOS = {"north": "train_000.mp4", "south": "train_007.mp4"}
-PRESETS = {
-    "basicvsr": {"channels": 8, "blocks": 1},
-    "basicvsr++": {"channels": 8, "blocks": 1},
-    "iart": {"channels": 8, "groups": 1, "depth": 2, "heads": 2, "window_size": 4},
-    "rvrt": {
-        "channels": 8,
-        "blocks": 1,
-        "heads": 2,
-        "window": 4,
-        "alignment_heads": 2,
-        "offset_groups": 4,
-    },
-    "vrt": {
-        "channels": 8,
-        "depth": 2,
-        "refining_channels": 12,
-        "refining_stages": 2,
-        "refining_depth": 1,
-        "heads": 2,
-        "window_frames": 2,
-        "window_size": 2,
-        "deformable_groups": 4,
-    },
-}
+PRESETS = TINY | {"basicvsr": {"channels": 8, "blocks": 1}}
 
 
 @pytest.fixture(scope="module")

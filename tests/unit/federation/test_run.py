@@ -119,6 +119,17 @@ def test_rounds_can_be_raised_and_not_lowered(clips_of_two, make_config):
         prepare_run(store, make_config(federation__rounds=4))
 
 
+def test_how_jobs_run_may_change_when_a_run_is_continued_and_is_no_part_of_what_it_is(
+    clips_of_two, make_config
+):
+    store = clips_of_two.federation()
+    begun = prepare_run(store, make_config())
+    continued = prepare_run(store, make_config(jobs__gpus=2, jobs__retries=0))
+    assert (continued.config.jobs.gpus, continued.config.jobs.retries) == (2, 0)
+    assert continued.identity == begun.identity
+    assert load_run(store, RUN) == continued
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
