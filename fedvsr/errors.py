@@ -166,3 +166,7 @@ class TrackingError(FedVSRError):
 
 class PipelinesError(FedVSRError):
     """Kubeflow Pipelines refused or failed."""
+
+
+class PipelinesError(FedVSRError):
+    """Kubeflow Pipelines refused or failed."""

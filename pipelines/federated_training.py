@@ -18,6 +18,7 @@ from components.prepare.component import prepare
 from components.register.component import register
 from components.shard.component import shard
 from components.train_clients.component import train_clients
+from pipelines.cluster import step
 
 COMPILED = Path(__file__).with_suffix(".yaml")
 
@@ -34,13 +35,17 @@ def federated_training(
     clients: list = [],  # noqa: B006  KFP copies it
     clients_per_round: int = 0,
     quorum: int = 1,
+    wait_for: str = "all",
     deadline_seconds: int = 3600,
+    gpus_per_client: int = 0,
     local_steps: int = 0,
     scale: int = 4,
     degradation: str = "bi",
     learning_rate: float = 4e-4,
     seed: int = 0,
     evaluate_every: int = 1,
+    evaluation_gpus: int = 0,
+    evaluation_memory: str = "8Gi",
     lambda_hf: float = 1.0,
     warm_start: str = "",
     registered_model: str = "fedvsr",
@@ -50,50 +55,73 @@ def federated_training(
 
     Args:
         run_name: Lower case, digits and dashes. Submitting a name again continues that run.
-        model: The network: fastvsr, basicvsr, or another registered one.
+        model: The network: fastvsr, basicvsr, or another registered one (`fedvsr models` lists them).
         strategy: fedvsr, fedavg, fedprox, scaffold, fedmedian, fedsr, fedvsr-hf or fedvsr-ala.
         rounds: Rounds of training and aggregation; may be raised when a run is continued.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
         clients_per_round: Clients drawn for each round; 0 takes all.
         quorum: Clients that must deliver for a round to count.
+        wait_for: all waits for every client until the deadline; quorum cuts off who is slower.
         deadline_seconds: How long a round waits for its clients.
+        gpus_per_client: GPUs that each client's training asks for; 0 trains on the CPU.
         local_steps: Optimiser steps of a client in a round; 0 trains one pass over its clips.
         scale: Enlargement of height and width: 2, 3 or 4.
         degradation: How low resolution is made: bi (bicubic) or bd (Gaussian blur, then subsampling).
         learning_rate: Adam's learning rate.
         seed: Seed of the weights, the sampling and the batches.
         evaluate_every: Evaluate every so many rounds, and the last.
+        evaluation_gpus: GPUs (nvidia.com/gpu) that an evaluation asks for; 0 evaluates on the CPU.
+        evaluation_memory: Memory that an evaluation may take; larger held-out videos need more.
         lambda_hf: Weight of the high-frequency loss, for strategies that use it.
         warm_start: Initial weights: empty for random ones, champion, or models:/NAME@ALIAS.
         registered_model: The registered model that the best round becomes a version of.
         settings: Other fields of the configuration, such as {"training.batch_size": 4}.
     """
-    prepared = prepare(
-        run_name=run_name,
-        model=model,
-        strategy=strategy,
-        rounds=rounds,
-        clients=clients,
-        clients_per_round=clients_per_round,
-        quorum=quorum,
-        deadline_seconds=deadline_seconds,
-        local_steps=local_steps,
-        scale=scale,
-        degradation=degradation,
-        learning_rate=learning_rate,
-        seed=seed,
-        evaluate_every=evaluate_every,
-        lambda_hf=lambda_hf,
-        warm_start=warm_start,
-        settings=settings,
-    ).set_caching_options(False)
-    sharded = shard(run_name=run_name).set_caching_options(False).after(prepared)
+    prepared = step(
+        prepare(
+            run_name=run_name,
+            model=model,
+            strategy=strategy,
+            rounds=rounds,
+            clients=clients,
+            clients_per_round=clients_per_round,
+            quorum=quorum,
+            wait_for=wait_for,
+            deadline_seconds=deadline_seconds,
+            gpus_per_client=gpus_per_client,
+            local_steps=local_steps,
+            scale=scale,
+            degradation=degradation,
+            learning_rate=learning_rate,
+            seed=seed,
+            evaluate_every=evaluate_every,
+            lambda_hf=lambda_hf,
+            warm_start=warm_start,
+            settings=settings,
+        ),
+        "Prepare the run",
+        memory="4Gi",
+    )
+    sharded = step(shard(run_name=run_name), "Shard the videos", memory="4Gi").after(prepared)
+
+    def evaluation(round, name):
+        task = step(evaluate(run_name=run_name, round=round), name, memory=evaluation_memory)
+        return task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(evaluation_gpus)
+
     with dsl.ParallelFor(prepared.output, parallelism=1, name="rounds") as item:
-        trained = train_clients(run_name=run_name, round=item.round).set_caching_options(False).after(sharded)
-        evaluate(run_name=run_name, round=item.previous).set_caching_options(False).after(sharded)
-        aggregated = aggregate(run_name=run_name, round=item.round).set_caching_options(False).after(trained)
-    evaluated = evaluate(run_name=run_name, round=rounds).set_caching_options(False).after(aggregated)
-    register(run_name=run_name, registered_model=registered_model).set_caching_options(False).after(evaluated)
+        trained = step(
+            train_clients(run_name=run_name, round=item.round), "Train the clients", memory="2Gi"
+        ).after(sharded)
+        evaluation(item.previous, "Evaluate the previous round").after(sharded)
+        aggregated = step(
+            aggregate(run_name=run_name, round=item.round), "Aggregate the updates", memory="4Gi"
+        ).after(trained)
+    evaluated = evaluation(rounds, "Evaluate the last round").after(aggregated)
+    step(
+        register(run_name=run_name, registered_model=registered_model),
+        "Register the best round",
+        memory="4Gi",
+    ).after(evaluated)
 
 
 def compile_pipeline(path: Path = COMPILED) -> None:

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.image import TRAINER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def evaluate(run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], report: dsl.Output[dsl.HTML]):
     """Scores the weights where that is due, and shows the run so far."""
     from pathlib import Path

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.image import IMAGE
+from components.image import TRAINER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def prepare(
     run_name: str,
     model: str,
@@ -14,7 +14,9 @@ def prepare(
     clients: list,
     clients_per_round: int,
     quorum: int,
+    wait_for: str,
     deadline_seconds: int,
+    gpus_per_client: int,
     local_steps: int,
     scale: int,
     degradation: str,
@@ -26,26 +28,9 @@ def prepare(
     settings: dict,
 ) -> list:
     """Validates the parameters, writes the run's record and initial weights, or finds the run."""
+    parameters = dict(locals())
+
+    from fedvsr.config.parameters import to_fields
     from fedvsr.steps.prepare import prepare
 
-    return prepare(
-        {
-            "name": run_name,
-            "seed": seed,
-            "warm_start": warm_start,
-            "data.scale": scale,
-            "data.degradation": degradation,
-            "model.name": model,
-            "strategy.name": strategy,
-            "training.local_steps": local_steps,
-            "training.learning_rate": learning_rate,
-            "training.lambda_hf": lambda_hf,
-            "federation.rounds": rounds,
-            "federation.clients": clients,
-            "federation.clients_per_round": clients_per_round,
-            "federation.quorum": quorum,
-            "federation.deadline_seconds": deadline_seconds,
-            "evaluation.every": evaluate_every,
-            **settings,
-        }
-    )
+    return prepare(to_fields(parameters))

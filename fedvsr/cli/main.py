@@ -70,10 +70,10 @@ def cli() -> None:
     """  # noqa: D301 -- click wants the character backspace, which keeps the lines as they are
 
 
-def main() -> None:
-    """Runs the command line; exit code 2 for a wrong input, 1 for a failure."""
+def main(command: click.Command = cli) -> None:
+    """Runs a command line; exit code 2 for a wrong input, 1 for a failure."""
     try:
-        cli.main(standalone_mode=False)
+        command.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         sys.exit(0)

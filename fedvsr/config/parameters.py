@@ -1,0 +1,42 @@
+"""The pipeline's parameters, and the configuration's fields that they set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What the form in the KFP UI asks for, by the dotted name of the field in `fedvsr.config.run.RunConfig`.
+FIELDS = {
+    "run_name": "name",
+    "model": "model.name",
+    "strategy": "strategy.name",
+    "rounds": "federation.rounds",
+    "clients": "federation.clients",
+    "clients_per_round": "federation.clients_per_round",
+    "quorum": "federation.quorum",
+    "wait_for": "federation.wait_for",
+    "deadline_seconds": "federation.deadline_seconds",
+    "gpus_per_client": "jobs.gpus",
+    "local_steps": "training.local_steps",
+    "scale": "data.scale",
+    "degradation": "data.degradation",
+    "learning_rate": "training.learning_rate",
+    "seed": "seed",
+    "evaluate_every": "evaluation.every",
+    "lambda_hf": "training.lambda_hf",
+    "warm_start": "warm_start",
+}
+# The parameter that holds every other field, by its dotted name.
+OTHERS = "settings"
+
+
+def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values by the dotted names of fields, of the pipeline's parameters."""
+    fields = {FIELDS[name]: value for name, value in parameters.items() if name != OTHERS}
+    return {**fields, **parameters.get(OTHERS, {})}
+
+
+def to_parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the pipeline's parameters, of values by the dotted names of fields."""
+    names = {field: name for name, field in FIELDS.items()}
+    parameters = {names[field]: value for field, value in fields.items() if field in names}
+    others = {field: value for field, value in fields.items() if field not in names}
+    return {**parameters, OTHERS: others} if others else parameters

@@ -1,0 +1,147 @@
+"""Which Kubeflow Pipelines, and what its failures look like."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+from fedvsr.errors import InputError, PipelinesError
+
+ENDPOINT_VARIABLE = "FEDVSR_KFP_ENDPOINT"
+TOKEN_VARIABLE = "FEDVSR_KFP_TOKEN"  # noqa: S105  its name
+UI_VARIABLE = "FEDVSR_KFP_UI"
+# Where `make ui` forwards KFP's web server, which passes the API on.
+DEFAULT_ENDPOINT = "http://localhost:8080"
+
+_API = "/apis/v2beta1"
+_TIMEOUT = 30.0
+_PAGE = 100
+
+
+class Connection:
+    """The REST API of one Kubeflow Pipelines.
+
+    Args:
+        endpoint: Its address, or that of its web server; FEDVSR_KFP_ENDPOINT or localhost:8080 if empty.
+
+    Raises:
+        fedvsr.errors.InputError: The endpoint is no address of HTTP.
+    """
+
+    def __init__(self, endpoint: str = "") -> None:
+        self.endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT).rstrip("/")
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise InputError(
+                f"the KFP endpoint {self.endpoint!r} must begin with http:// or https://; give it as "
+                f"--endpoint or in {ENDPOINT_VARIABLE}"
+            )
+        # What a person's browser opens, which the API's own address is not.
+        self.ui = os.environ.get(UI_VARIABLE, DEFAULT_ENDPOINT).rstrip("/")
+        token = os.environ.get(TOKEN_VARIABLE)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Returns the JSON at a path of the API."""
+        return self._json(self._request("GET", f"{_API}{path}", query))
+
+    def find(self, path: str, **query: Any) -> Any | None:
+        """Returns the JSON at a path of the API, or None if nothing has that name."""
+        try:
+            return self.get(path, **query)
+        except _NothingThereError:
+            return None
+
+    def pages(self, path: str, field: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Yields what a list holds in its field, page by page as far as it is read."""
+        token = ""
+        while True:
+            page = self.get(path, page_size=_PAGE, page_token=token, **query)
+            yield from page.get(field, [])
+            token = page.get("next_page_token", "")
+            if not token:
+                return
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Sends JSON; returns what comes back."""
+        data = json.dumps(body).encode()
+        request = self._request("POST", f"{_API}{path}", {}, data, "application/json")
+        return self._json(request)
+
+    def upload(self, path: str, package: bytes, **query: Any) -> Any:
+        """Sends a compiled pipeline as a browser's form does; returns what comes back."""
+        boundary = uuid4().hex
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="uploadfile"; filename="pipeline.yaml"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        body = head.encode() + package + f"\r\n--{boundary}--\r\n".encode()
+        kind = f"multipart/form-data; boundary={boundary}"
+        return self._json(self._request("POST", f"{_API}{path}", query, body, kind))
+
+    def find_text(self, path: str, **query: Any) -> str | None:
+        """Returns the plain text at a path of the server, or None if it has no such path."""
+        try:
+            kind, body = self._send(self._request("GET", path, query))
+        except _NothingThereError:
+            return None
+        # The web server answers paths that it does not know with its own page.
+        return None if kind == "text/html" else body.decode("utf-8", "replace")
+
+    def run_url(self, run_id: str) -> str:
+        """Returns where a person sees a run."""
+        return f"{self.ui}/#/runs/details/{run_id}"
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, Any], data: bytes | None = None, kind: str = ""
+    ) -> Request:
+        given = urlencode({key: value for key, value in query.items() if value not in ("", None)})
+        headers = {**self._headers, **({"Content-Type": kind} if kind else {})}
+        url = f"{self.endpoint}{path}{'?' if given else ''}{given}"
+        return Request(url, data, headers, method=method)  # noqa: S310  http or https: see __init__
+
+    def _json(self, request: Request) -> Any:
+        _, body = self._send(request)
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise PipelinesError(
+                f"{request.full_url} answered something that is not JSON; is KFP's API at {self.endpoint}? "
+                f"Give its address as --endpoint or in {ENDPOINT_VARIABLE}"
+            ) from None
+
+    def _send(self, request: Request) -> tuple[str, bytes]:
+        try:
+            answer: HTTPResponse
+            with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310  http or https: see __init__
+                return answer.headers.get_content_type(), answer.read()
+        except HTTPError as error:
+            kind = _NothingThereError if error.code == 404 else PipelinesError
+            raise kind(
+                f"KFP at {self.endpoint} refused {request.get_method()} {request.selector}: {_reason(error)}"
+                + (f"; set {TOKEN_VARIABLE} to a bearer token" if error.code in (401, 403) else "")
+            ) from None
+        except (URLError, HTTPException, OSError) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            raise PipelinesError(
+                f"KFP at {self.endpoint} does not answer ({reason}); run `make ui`, leave it open, or give "
+                f"another address as --endpoint or in {ENDPOINT_VARIABLE}"
+            ) from None
+
+
+class _NothingThereError(PipelinesError):
+    """Nothing has that name, or the server has no such path."""
+
+
+def _reason(error: HTTPError) -> str:
+    """What KFP says, without the chain of Go's errors that it repeats in its details."""
+    body = error.read().decode("utf-8", "replace")
+    try:
+        said = json.loads(body)
+        return f"{said.get('message') or said['error_message']} (HTTP {error.code})"
+    except (ValueError, KeyError, AttributeError):
+        return f"HTTP {error.code} {error.reason}"

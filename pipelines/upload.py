@@ -1,0 +1,33 @@
+"""Compiles the pipeline for a deployment's images and makes it the newest version in KFP.
+
+FEDVSR_IMAGE=… FEDVSR_TRAINER_IMAGE=… python -m pipelines.upload [--endpoint URL]
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from components.image import IMAGE, TRAINER_IMAGE
+from fedvsr.cli.main import main
+from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.pipeline import upload
+from pipelines.federated_training import compile_pipeline, federated_training
+
+
+@click.command()
+@click.option("--endpoint", default="", help="KFP's API or web server. [env: FEDVSR_KFP_ENDPOINT]")
+def upload_pipeline(endpoint: str) -> None:
+    """Make the pipeline, with the images of FEDVSR_IMAGE and FEDVSR_TRAINER_IMAGE, the newest version."""
+    connection = Connection(endpoint)
+    with tempfile.TemporaryDirectory(prefix="fedvsr-pipeline-") as folder:
+        package = Path(folder) / "pipeline.yaml"
+        compile_pipeline(package)
+        version, new = upload(connection, package.read_bytes(), federated_training.description)
+    click.echo(
+        f"pipeline {version.name}: {'uploaded' if new else 'there already'} ({IMAGE}, {TRAINER_IMAGE})"
+    )
+
+
+if __name__ == "__main__":
+    main(upload_pipeline)
