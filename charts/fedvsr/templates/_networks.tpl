@@ -1,0 +1,47 @@
+{{- define "fedvsr.toDns" -}}
+- to: {{- toYaml .Values.networkPolicy.dns.to | nindent 4 }}
+  ports:
+    - {protocol: UDP, port: {{ .Values.networkPolicy.dns.port }}}
+    - {protocol: TCP, port: {{ .Values.networkPolicy.dns.port }}}
+{{- end }}
+
+{{- define "fedvsr.toPod" -}}
+- to:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ .root.Release.Namespace }}}}
+      podSelector:
+        matchLabels: {{- include "fedvsr.selector" . | nindent 10 }}
+  ports:
+    - {protocol: TCP, port: {{ .port }}}
+{{- end }}
+
+{{- define "fedvsr.toAddresses" -}}
+- to:
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
+  ports:
+    - {protocol: TCP, port: {{ .port }}}
+{{- end }}
+
+{{- define "fedvsr.toS3" -}}
+{{- if include "fedvsr.hasS3" . -}}
+{{- include "fedvsr.toPod" (dict "root" . "component" "s3" "port" 9000) }}
+{{- else -}}
+{{- include "fedvsr.toAddresses" (dict "cidrs" .Values.s3.external.cidrs "port" (include "fedvsr.s3Port" .)) }}
+{{- end }}
+{{- end }}
+
+{{- define "fedvsr.toPostgres" -}}
+{{- if include "fedvsr.hasPostgres" . -}}
+{{- include "fedvsr.toPod" (dict "root" . "component" "postgres" "port" 5432) }}
+{{- else -}}
+{{- include "fedvsr.toAddresses" .Values.postgres.external }}
+{{- end }}
+{{- end }}
+
+{{/* Who may come to a server from other namespaces: a list of their names. */}}
+{{- define "fedvsr.fromNamespaces" -}}
+- namespaceSelector:
+    matchExpressions:
+      - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }}}
+{{- end }}
