@@ -166,7 +166,3 @@ class TrackingError(FedVSRError):
 
 class PipelinesError(FedVSRError):
     """Kubeflow Pipelines refused or failed."""
-
-
-class PipelinesError(FedVSRError):
-    """Kubeflow Pipelines refused or failed."""
