@@ -1,0 +1,111 @@
+"""Buckets and S3 users follow the list of clients."""
+
+import pytest
+
+from fedvsr.errors import ConfigError
+from fedvsr.federation.provision import Deployment, provision, read_secrets
+
+
+class Server:
+    """Remembers what it was told, as `fedvsr.store.s3_admin.S3Admin` makes a real one do."""
+
+    def __init__(self):
+        self.buckets, self.known = set(), {}
+
+    def make_bucket(self, name):
+        made = name not in self.buckets
+        self.buckets.add(name)
+        return made
+
+    def users(self):
+        return {name: enabled for name, (enabled, _, _) in self.known.items()}
+
+    def set_user(self, name, secret, policy):
+        self.known[name] = (True, secret, policy)
+
+    def disable_user(self, name):
+        self.known[name] = (False, *self.known[name][1:])
+
+
+def deployment(*clients):
+    return Deployment.parse(
+        {"federation": "fed", "mlflow": "mlflow", "clients": {name: f"fed-client-{name}" for name in clients}}
+    )
+
+
+def run(server, *clients):
+    lines = []
+    wanted = deployment(*clients)
+    provision(server, wanted, {user: f"secret-of-{user}" for user in wanted.users()}, lines.append)
+    return lines
+
+
+def test_everything_is_made_once():
+    server = Server()
+    first = run(server, "ann", "bob")
+    assert server.buckets == {"fed", "mlflow", "fed-client-ann", "fed-client-bob"}
+    assert set(server.known) == {"federation", "mlflow", "client-ann", "client-bob"}
+    assert "bucket fed-client-ann: made" in first
+    assert "user client-ann: made; its bucket is fed-client-ann" in first
+    before = dict(server.known)
+    second = run(server, "ann", "bob")
+    assert server.known == before
+    assert not [line for line in second if "made" in line]
+
+
+def test_a_client_that_is_gone_has_no_rights_and_keeps_its_data():
+    server = Server()
+    run(server, "ann", "bob")
+    lines = run(server, "ann")
+    assert server.users() == {"federation": True, "mlflow": True, "client-ann": True, "client-bob": False}
+    assert "fed-client-bob" in server.buckets
+    assert lines[-1] == "user client-bob: disabled, since it is no client any more; its bucket stays"
+    assert not [line for line in run(server, "ann") if "client-bob" in line]
+    assert "user client-bob: enabled again; its bucket is fed-client-bob" in run(server, "ann", "bob")
+
+
+def test_users_that_are_not_ours_are_left_alone():
+    server = Server()
+    server.known["somebody"] = (True, "", {})
+    run(server, "ann")
+    assert server.users()["somebody"]
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        ({"federation": "fed"}, "mlflow", "required"),
+        ({"federation": "Fed", "mlflow": "mlflow"}, "federation", "lower-case"),
+        ({"federation": "fed", "mlflow": "fed"}, "mlflow", "share a bucket"),
+        ({"federation": "fed", "mlflow": "mlflow", "clients": {"a": "fed"}}, "clients.a", "share a bucket"),
+        (
+            {"federation": "fed", "mlflow": "mlflow", "clients": {"a": "x-x", "b": "x-x"}},
+            "clients.b",
+            "share a bucket",
+        ),
+        ({"federation": "fed", "mlflow": "mlflow", "client": {}}, "client", "no such field"),
+        ([], "CONFIG", "mapping"),
+    ],
+)
+def test_an_unclear_list_is_refused(values, field, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        Deployment.parse(values)
+    assert caught.value.field == field
+
+
+def test_a_wrong_client_name_is_refused():
+    with pytest.raises(ConfigError, match="lower-case letters, digits and dashes"):
+        Deployment.parse({"federation": "fed", "mlflow": "mlflow", "clients": {"../ann": "fed-client-ann"}})
+
+
+def test_secrets_are_files_named_after_users(tmp_path):
+    for user in ("federation", "mlflow", "client-ann"):
+        (tmp_path / user).write_text(f"secret-of-{user}\n")
+    secrets = read_secrets(tmp_path, deployment("ann"))
+    assert secrets["client-ann"] == "secret-of-client-ann"
+    with pytest.raises(ConfigError, match="client-bob"):
+        read_secrets(tmp_path, deployment("ann", "bob"))
+    (tmp_path / "client-ann").write_text("short")
+    with pytest.raises(ConfigError, match="at least 8 characters") as caught:
+        read_secrets(tmp_path, deployment("ann"))
+    assert "short" not in str(caught.value)
