@@ -1,0 +1,154 @@
+"""The two images: their tag, building them, bringing them to where the cluster finds them."""
+
+import hashlib
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.deploy.settings import ROOT, Settings
+from scripts.deploy.shell import Cluster, CommandError, read, run, say, succeeds
+
+CONTROL = "fedvsr"
+TRAINER = "fedvsr-trainer"
+
+
+def context_files(root: Path) -> Iterator[Path]:
+    """Yields the files that a build sees, in order: what .dockerignore lets through."""
+    for line in sorted((root / ".dockerignore").read_text().splitlines()):
+        if line.startswith("!"):
+            entry = root / line[1:]
+            inside = entry.rglob("*") if entry.is_dir() else [entry]
+            yield from sorted(path for path in inside if path.is_file() and "__pycache__" not in path.parts)
+
+
+def version(root: Path) -> str:
+    """Returns fedvsr's version."""
+    return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+
+
+def content_tag(root: Path, settings: Settings) -> str:
+    """Returns the tag: the same for the same files and build arguments, and for nothing else."""
+    digest = hashlib.sha256(f"{settings.base_image}\0{settings.torch}\0".encode())
+    for path in context_files(root):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{version(root)}-{digest.hexdigest()[:12]}"
+
+
+def image_names(settings: Settings, tag: str) -> dict[str, str]:
+    """Returns both images' full names."""
+    return {image: f"{settings.image_registry}/{image}:{tag}" for image in (CONTROL, TRAINER)}
+
+
+def build(settings: Settings, tag: str) -> None:
+    """Builds the images that the container tool has not got yet."""
+    for image, name in image_names(settings, tag).items():
+        if _is_built(settings.container_tool, name):
+            say(f"{name} is built")
+            continue
+        say(f"building {name}")
+        arguments = {
+            "VERSION": version(ROOT),
+            "REVISION": _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"),
+            "SOURCE": _public(_git("remote", "get-url", "origin")),
+        }
+        if image == TRAINER:
+            arguments["TORCH"] = settings.torch
+            if settings.base_image:
+                arguments["BASE_IMAGE"] = settings.base_image
+        run(*build_command(settings, image, name, arguments))
+
+
+def build_command(settings: Settings, image: str, name: str, arguments: dict[str, str]) -> list[str]:
+    """Returns the command that builds an image with docker, podman or buildah."""
+    # The other two keep layers by themselves.
+    layers = ["--layers"] if Path(settings.container_tool).name == "buildah" else []
+    return [
+        settings.container_tool,
+        "build",
+        *layers,
+        *settings.build_flags,
+        "--file",
+        str(ROOT / "images" / image / "Dockerfile"),
+        *(word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")),
+        "--tag",
+        name,
+        str(ROOT),
+    ]
+
+
+def load(settings: Settings, cluster: Cluster, context: str, tag: str) -> None:
+    """Brings the images to where the cluster finds them; a registry that has them takes nothing again.
+
+    Args:
+        settings: Whose `image_loader` does it, if it is set.
+        cluster: The cluster.
+        context: Its context's name, by which kind and minikube are known.
+        tag: The images' tag.
+    """
+    names = list(image_names(settings, tag).values())
+    if settings.image_loader:
+        say(f"loading {' '.join(names)}")
+        run(*settings.image_loader, *names)
+    elif loader := node_loader(context):
+        if nodes_have(cluster, names):
+            say("the nodes have the images")
+            return
+        say(f"loading {' '.join(names)} into the nodes")
+        _load_into_nodes(settings, loader, names)
+    else:
+        for name in names:
+            say(f"pushing {name}")
+            run(settings.container_tool, "push", name)
+
+
+def nodes_have(cluster: Cluster, names: list[str]) -> bool:
+    """Whether every node has every image. A node lists its 50 largest images: ours are among them."""
+    listed = cluster.kubectl(
+        "get", "nodes", "-o", "jsonpath={range .items[*]}{.status.images[*].names}{'\\n'}{end}"
+    )
+    nodes = listed.splitlines()
+    return bool(nodes) and all(f'"{name}"' in node for node in nodes for name in names)
+
+
+def node_loader(context: str) -> list[str]:
+    """Returns the command that puts images into the nodes of kind or minikube; empty for other clusters."""
+    if context.startswith("kind-"):
+        return ["kind", "load", "--name", context.removeprefix("kind-")]
+    if context == "minikube":
+        return ["minikube", "image", "load"]
+    return []
+
+
+def _load_into_nodes(settings: Settings, loader: list[str], names: list[str]) -> None:
+    is_kind = loader[0] == "kind"
+    if Path(settings.container_tool).name == "docker":
+        run(*loader, *(["docker-image"] if is_kind else []), *names)
+        return
+    # Both look for images in Docker alone; an archive they take from anyone.
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="fedvsr-image-") as folder:
+            archive = f"{folder}/image.tar"
+            run(settings.container_tool, "push", name, f"docker-archive:{archive}:{name}")
+            run(*loader, *(["image-archive"] if is_kind else []), archive)
+
+
+def _is_built(tool: str, name: str) -> bool:
+    if Path(tool).name == "buildah":
+        return succeeds(tool, "inspect", "--type", "image", name)
+    return succeeds(tool, "image", "inspect", name)
+
+
+def _git(*arguments: str) -> str:
+    """Returns git's answer, or nothing in a copy that is no repository."""
+    try:
+        return read("git", "-C", str(ROOT), *arguments).strip()
+    except CommandError:
+        return ""
+
+
+def _public(url: str) -> str:
+    """Returns a repository's address without a user's name or password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url

@@ -1,0 +1,125 @@
+"""What must be there before anything is built: each check ends well or says in one line what to do."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from scripts.deploy import images, kfp, release
+from scripts.deploy.settings import Settings
+from scripts.deploy.shell import Cluster, CommandError, DeployError, succeeds
+
+
+def check_container_tool(settings: Settings) -> None:
+    """Checks that images can be built."""
+    tool = settings.container_tool
+    if not shutil.which(tool):
+        raise DeployError(
+            f"{tool} is not there to build images; install it, or name CONTAINER_TOOL=podman or buildah"
+        )
+    if Path(tool).name == "docker" and not succeeds(tool, "version"):
+        raise DeployError(
+            f"{tool} is there but its daemon does not answer; start it, or name "
+            "CONTAINER_TOOL=podman or buildah"
+        )
+
+
+def check_context(cluster: Cluster) -> str:
+    """Checks that kubectl and helm are there and the cluster answers; returns its context's name."""
+    for program, check in (("kubectl", ("version", "--client")), ("helm", ("version",))):
+        command = (*cluster.prefix, program, *check)
+        if not succeeds(*command):
+            raise DeployError(
+                f"`{' '.join(command)}` fails; install {program}, or set EXEC to what runs it for the cluster"
+            )
+    context = cluster.context
+    if not context:
+        try:
+            context = cluster.kubectl("config", "current-context").strip()
+        except CommandError:
+            raise DeployError(
+                "kubectl has no current context; name one with KUBE_CONTEXT "
+                "(`kubectl config get-contexts` lists them)"
+            ) from None
+    try:
+        cluster.kubectl("version", "--request-timeout=10s")
+    except CommandError as error:
+        raise DeployError(
+            f"the cluster of context {context!r} does not answer ({error.reason}); start it, or name another "
+            "KUBE_CONTEXT (`kubectl config get-contexts` lists them)"
+        ) from None
+    return context
+
+
+def check_rights(cluster: Cluster) -> None:
+    """Checks that this user may make the clients' namespaces."""
+    try:
+        cluster.kubectl("auth", "can-i", "create", "namespaces", "--quiet")
+    except CommandError:
+        raise DeployError(
+            "this user may not create namespaces in the cluster; deploy as one who may, or name another "
+            "KUBE_CONTEXT"
+        ) from None
+
+
+def check_kfp(settings: Settings, cluster: Cluster) -> None:
+    """Checks that Kubeflow Pipelines is there where it is needed and not about to be installed."""
+    if settings.kfp and not settings.kfp_install and not kfp.is_installed(settings, cluster):
+        raise DeployError(
+            f"there is no Kubeflow Pipelines in namespace {settings.kfp_namespace!r}; name its "
+            "KFP_NAMESPACE, install it with KFP_INSTALL=1, or do without: KFP=0 (`fedvsr run --clients "
+            "cluster` drives the clients' Jobs)"
+        )
+
+
+def check_storage(settings: Settings, cluster: Cluster) -> None:
+    """Checks that the volumes that the chart asks for can be made."""
+    wanted = storage_classes(release.render(settings, cluster))
+    classes = json.loads(cluster.kubectl("get", "storageclass", "-o", "json"))["items"]
+    there = {item["metadata"]["name"] for item in classes}
+    listed = ", ".join(sorted(there)) or "none"
+    for name in sorted(wanted - there - {""}):
+        raise DeployError(f"there is no StorageClass {name!r} (there are: {listed}); name another in VALUES")
+    if "" in wanted and not any(_is_default(item) for item in classes):
+        raise DeployError(
+            f"no StorageClass is the default one (there are: {listed}); mark one, or name one in VALUES"
+        )
+
+
+def storage_classes(manifest: str) -> set[str]:
+    """Returns the storage classes that a manifest's volume claims name, empty for the default one."""
+    found = set()
+    for document in re.split(r"^---\s*$", manifest, flags=re.MULTILINE):
+        if re.search(r"^kind: PersistentVolumeClaim$|^\s+volumeClaimTemplates:", document, re.MULTILINE):
+            named = re.findall(r"^\s+storageClassName:[ \t]*[\"']?([\w.-]*)", document, re.MULTILINE)
+            found.update(named or [""])
+    return found
+
+
+def check_loader(settings: Settings, context: str) -> None:
+    """Checks that the program that loads images into the nodes is there."""
+    if settings.image_loader:
+        if not shutil.which(settings.image_loader[0]):
+            raise DeployError(f"IMAGE_LOADER's {settings.image_loader[0]} is not there")
+        return
+    loader = images.node_loader(context)
+    if loader and not shutil.which(loader[0]):
+        raise DeployError(
+            f"context {context!r} is one of {loader[0]}, which is not there; install it, or set IMAGE_LOADER"
+        )
+
+
+def _is_default(storage_class: dict[str, dict[str, dict[str, str]]]) -> bool:
+    annotations = storage_class["metadata"].get("annotations", {})
+    return annotations.get("storageclass.kubernetes.io/is-default-class") == "true"
+
+
+def check_all(settings: Settings, cluster: Cluster) -> str:
+    """Runs every check; returns the context's name."""
+    check_container_tool(settings)
+    context = check_context(cluster)
+    check_loader(settings, context)
+    check_rights(cluster)
+    check_kfp(settings, cluster)
+    check_storage(settings, cluster)
+    return context

@@ -1,0 +1,65 @@
+"""What the make variables say."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = "charts/fedvsr"
+# The trainer's base where no GPU is asked for; with one, its Dockerfile names CUDA's.
+PLAIN_PYTHON = "docker.io/library/python:3.11-slim-bookworm"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The make variables of the same names; commands are split into words as a shell does.
+
+    The Helm release is named as its namespace is.
+    """
+
+    container_tool: str
+    build_flags: tuple[str, ...]
+    image_registry: str
+    image_loader: tuple[str, ...]
+    base_image: str
+    torch: str
+    kube_context: str
+    exec: tuple[str, ...]
+    namespace: str
+    values: str
+    kfp: bool
+    kfp_install: bool
+    kfp_namespace: str
+    kfp_endpoint: str
+    purge: bool
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Reads the variables, as make exports them."""
+
+        def text(name: str, default: str = "") -> str:
+            return environment.get(name, "").strip() or default
+
+        def flag(name: str, default: str = "0") -> bool:
+            return text(name, default).lower() not in ("0", "no", "false")
+
+        torch = text("TORCH", "cuda")
+        return cls(
+            container_tool=text("CONTAINER_TOOL", "docker"),
+            build_flags=tuple(shlex.split(text("BUILD_FLAGS"))),
+            image_registry=text("IMAGE_REGISTRY", "localhost:5001").rstrip("/"),
+            image_loader=tuple(shlex.split(text("IMAGE_LOADER"))),
+            base_image=text("BASE_IMAGE", PLAIN_PYTHON if torch == "cpu" else ""),
+            torch=torch,
+            kube_context=text("KUBE_CONTEXT"),
+            exec=tuple(shlex.split(text("EXEC"))),
+            namespace=text("NAMESPACE", "fedvsr"),
+            values=text("VALUES"),
+            kfp=flag("KFP", "1"),
+            kfp_install=flag("KFP_INSTALL"),
+            kfp_namespace=text("KFP_NAMESPACE", "kubeflow"),
+            kfp_endpoint=text("KFP_ENDPOINT"),
+            purge=flag("PURGE"),
+        )
