@@ -3,13 +3,13 @@
 import torch
 
 
-def filled(model):
+def filled(model, gain=1.2):
     """Gives a model weights that depend on no random generator, and flows of a pixel or two."""
     with torch.no_grad():
         for number, (name, parameter) in enumerate(model.named_parameters()):
             wave = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 1.7 + number)
-            gain = 0.3 if name.startswith("spynet") else 1.2
-            parameter.copy_((gain * wave / parameter[0].numel() ** 0.5).view_as(parameter))
+            size = 0.3 if name.startswith("spynet") else gain
+            parameter.copy_((size * wave / parameter[0].numel() ** 0.5).view_as(parameter))
     return model.eval()
 
 
