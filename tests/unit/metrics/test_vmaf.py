@@ -1,10 +1,12 @@
 """VMAF: what is sent to ffmpeg, what comes back, and what is said where there is none."""
 
+import importlib
 import json
 import os
 import shutil
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,12 @@ def program(folder, script):
 
 
 @pytest.fixture
-def libvmaf():
+def libvmaf(monkeypatch, tmp_path_factory):
+    """The path of a real ffmpeg with libvmaf; the development packages' own is put on PATH."""
+    folder = tmp_path_factory.mktemp("ffmpeg")
+    with suppress(ImportError, RuntimeError):  # a RuntimeError: the package has none for this machine
+        (folder / "ffmpeg").symlink_to(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     try:
         return find_ffmpeg()
     except InputError as error:
