@@ -1,4 +1,4 @@
-"""The chart renders what goldens/ says, refuses wrong values in words, and gives pods only the rights they need.
+"""The chart renders what goldens/ says, refuses wrong values in words, and gives no pod a right too many.
 
 `FEDVSR_UPDATE_GOLDENS=1 pytest tests/pipeline/test_chart.py` writes the goldens anew; `git diff` shows what
 has changed.
