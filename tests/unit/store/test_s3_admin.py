@@ -1,4 +1,4 @@
-"""Buckets and users of a MinIO server: that of FEDVSR_TEST_S3_ENDPOINT; without one these tests are skipped."""
+"""Buckets and users of a MinIO server: skipped where FEDVSR_TEST_S3_ENDPOINT names none."""
 
 import os
 import socket
