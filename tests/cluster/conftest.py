@@ -1,0 +1,129 @@
+"""One deployment for all cluster tests: made from nothing, removed with everything at the end."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedvsr.federation import layout
+from fedvsr.federation.engine import Videos, run_rounds, shard_all
+from fedvsr.federation.records import RunRecord
+from fedvsr.federation.sources import local_sources
+from fedvsr.store.base import Store
+from fedvsr.store.workspace import Workspace
+from tests.cluster.deployment import ROOT, Deployment, command, forwarded, kubectl
+
+RELEASE = "fedvsr-test"
+SAMPLES = ROOT / "samples"
+# Three clients with little to do: tests that train draw from them by name.
+VIDEOS = {
+    "ann": ("train_012.mp4",),
+    "bob": ("train_087.mp4",),
+    "cas": ("train_036.mp4",),
+    "dee": ("train_090.mp4",),
+}
+HELD_OUT = ("eval_103.mp4",)
+SMALL = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+VALUES = {
+    "s3": {"storage": "2Gi"},
+    "postgres": {"storage": "1Gi"},
+    "clients": [
+        {"name": "ann", "resources": SMALL},
+        {"name": "bob", "resources": SMALL},
+        # A client whose Jobs are given too little memory, so that one can be seen to be killed for it.
+        {"name": "cas", "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "96Mi"}}},
+        # A client whose nodes there are none of.
+        {"name": "dee", "gpuResource": "fedvsr.test/none", "resources": SMALL},
+    ],
+}
+
+
+def make(target: str, values: Path, *options: str) -> str:
+    return command(
+        "make", "--no-print-directory", target, f"NAMESPACE={RELEASE}", f"VALUES={values}", *options
+    ).stdout
+
+
+@pytest.fixture(scope="session")
+def values(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("deploy") / "values.yaml"
+    path.write_text(yaml.safe_dump(VALUES))
+    return path
+
+
+@pytest.fixture(scope="session")
+def kfp_is_there() -> bool:
+    """Whether Kubeflow Pipelines is installed in the cluster."""
+    return bool(kubectl("get", "deployment", "ml-pipeline", "-n", "kubeflow", "--ignore-not-found"))
+
+
+@pytest.fixture(scope="session")
+def deployment(values: Path, kfp_is_there: bool) -> Iterator[Deployment]:
+    """fedvsr as `make deploy` leaves it on an empty cluster, with videos in the clients' buckets."""
+    options = () if kfp_is_there else ("KFP=0",)
+    make("undeploy", values, "PURGE=1", *options)
+    make("deploy", values, *options)
+    try:
+        with ExitStack() as forwards:
+
+            def reach(namespace: str, service: str, port: int) -> str:
+                return forwards.enter_context(forwarded(namespace, service, port))
+
+            deployment = Deployment(
+                release=RELEASE,
+                s3=reach(RELEASE, "s3", 9000),
+                mlflow=reach(RELEASE, "mlflow", 5000),
+                kfp=reach("kubeflow", "ml-pipeline", 8888) if kfp_is_there else None,
+                values=values,
+                options=options,
+            )
+            for client, names in VIDEOS.items():
+                paths = [SAMPLES / name for name in names]
+                deployment.fedvsr("upload", *paths, "--client", client, client=client)
+            deployment.fedvsr("upload", *(SAMPLES / name for name in HELD_OUT), "--held-out")
+            yield deployment
+    finally:
+        if not os.environ.get("FEDVSR_KEEP_DEPLOYMENT"):
+            make("undeploy", values, "PURGE=1", *options)
+
+
+@pytest.fixture
+def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], Store]:
+    """Trains a run of the deployment once more in this process; gives the store with its rounds.
+
+    Videos, configuration, PyTorch and the number of threads are the same, so its weights are to be so too,
+    byte for byte. On another kind of CPU the last bits of a float may differ; here both run on this machine.
+    """
+
+    def train(run: str) -> Store:
+        config = RunRecord.from_bytes(deployment.read(layout.config(run)), "config").config
+        for owner, names in {**VIDEOS, "held-out": HELD_OUT}.items():
+            (tmp_path / owner).mkdir()
+            for name in names:
+                shutil.copy(SAMPLES / name, tmp_path / owner)
+        workspace = Workspace.below(str(tmp_path / "stores"))
+        clients = {client: local_sources(tmp_path / client) for client in config.federation.clients}
+        shard_all(workspace, Videos(clients, local_sources(tmp_path / "held-out")), config.data)
+        run_rounds(workspace, config)
+        return workspace.federation()
+
+    return train
+
+
+@pytest.fixture
+def two_gpus() -> Iterator[None]:
+    """Has the node offer two GPUs, which is all that scheduling asks for."""
+    path = "/status/capacity/nvidia.com~1gpu"
+    (node,) = kubectl("get", "nodes", "-o", "name").split()
+
+    def patch(operation: dict[str, str]) -> None:
+        kubectl("patch", node, "--subresource=status", "--type=json", "-p", json.dumps([operation]))
+
+    patch({"op": "add", "path": path, "value": "2"})
+    yield
+    patch({"op": "remove", "path": path})

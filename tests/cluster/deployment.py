@@ -1,0 +1,152 @@
+"""A deployment on the cluster of kubectl's current context, as the tests see it."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minio import Minio
+
+ROOT = Path(__file__).parents[2]
+_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
+
+
+def command(
+    *arguments: object,
+    input: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the repository; a failure shows what it said."""
+    done = subprocess.run(
+        [str(each) for each in arguments],
+        input=input,
+        env={**os.environ, **(environment or {})},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, f"{arguments}:\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def kubectl(*arguments: object, input: str | None = None, check: bool = True) -> str:
+    """Runs kubectl and returns what it printed."""
+    return command("kubectl", *arguments, input=input, check=check).stdout
+
+
+def kubectl_json(*arguments: object) -> Any:
+    """Runs kubectl and returns its answer."""
+    return json.loads(kubectl(*arguments, "-o", "json"))
+
+
+@contextmanager
+def forwarded(namespace: str, service: str, port: int) -> Iterator[str]:
+    """Makes a service reachable from here; gives its address."""
+    with subprocess.Popen(
+        ["kubectl", "-n", namespace, "port-forward", f"service/{service}", f":{port}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            match = _FORWARDING.search(line)
+            assert match, f"{namespace}/{service}: {line}{process.stdout.read()}"
+            yield f"http://127.0.0.1:{match.group(1)}"
+        finally:
+            process.terminate()
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What was deployed, and how it is reached from here.
+
+    Attributes:
+        release: The namespace of the Helm release, which everything is named after.
+        s3: The S3 server's address.
+        mlflow: MLflow's address.
+        kfp: The address of KFP's API, or None where there is no KFP.
+        values: The Helm values file it was deployed with.
+    """
+
+    release: str
+    s3: str
+    mlflow: str
+    values: Path
+    kfp: str | None = None
+    kfp_namespace: str = "kubeflow"
+    options: tuple[str, ...] = field(default=())
+
+    def client_namespace(self, client: str) -> str:
+        return f"{self.release}-client-{client}"
+
+    def secret(self, namespace: str, name: str) -> dict[str, str]:
+        found = kubectl_json("-n", namespace, "get", "secret", name)["data"]
+        return {key: base64.b64decode(value).decode() for key, value in found.items()}
+
+    def credentials(self, client: str | None = None) -> dict[str, str]:
+        """The S3 credentials of a client, or of the federation."""
+        if client:
+            return self.secret(self.client_namespace(client), "fedvsr-client")
+        return self.secret(self.release, "fedvsr-federation")
+
+    def client_bucket(self, client: str) -> str:
+        return f"{self.release}-client-{client}"
+
+    def environment(self, client: str | None = None) -> dict[str, str]:
+        """What `make ui` tells a person to export, with the credentials of whom is asked for."""
+        return {
+            "FEDVSR_FEDERATION_STORE": f"s3://{self.release}",
+            "FEDVSR_CLIENT_STORE": f"s3://{self.release}-client-{{client}}",
+            "FEDVSR_S3_ENDPOINT": self.s3,
+            "FEDVSR_NAMESPACE": self.release,
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            **({"FEDVSR_KFP_ENDPOINT": self.kfp} if self.kfp else {}),
+            **self.credentials(client),
+        }
+
+    def fedvsr(
+        self, *arguments: object, client: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a fedvsr command against the deployment."""
+        program = Path(sys.executable).with_name("fedvsr")
+        return command(program, *arguments, environment=self.environment(client), check=check)
+
+    def bucket(self, client: str | None = None) -> Minio:
+        """A connection to the S3 server as a client, or as the federation."""
+        keys = self.credentials(client)
+        return Minio(
+            endpoint=self.s3.removeprefix("http://"),
+            access_key=keys["AWS_ACCESS_KEY_ID"],
+            secret_key=keys["AWS_SECRET_ACCESS_KEY"],
+            secure=False,
+            region="us-east-1",
+        )
+
+    def read(self, key: str) -> bytes:
+        """An object of the federation's bucket."""
+        answer = self.bucket().get_object(bucket_name=self.release, object_name=key)
+        try:
+            return bytes(answer.read())
+        finally:
+            answer.close()
+            answer.release_conn()
+
+    def record(self, key: str) -> Any:
+        return json.loads(self.read(key))
+
+    def settings(self) -> dict[str, str]:
+        """The ConfigMap that steps, and people, have their settings from."""
+        found: dict[str, str] = kubectl_json("-n", self.release, "get", "configmap", "fedvsr")["data"]
+        return found

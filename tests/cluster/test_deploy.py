@@ -1,0 +1,42 @@
+"""`make deploy` again, and the chart's own test."""
+
+import pytest
+
+from tests.cluster.conftest import make
+from tests.cluster.deployment import command, kubectl, kubectl_json
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+
+def versions(deployment):
+    """The version of every object of the deployment that only a change would raise."""
+    namespaces = [deployment.release, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
+    kinds = "deployments,statefulsets,services,secrets,configmaps,networkpolicies,resourcequotas,roles,pods"
+    return {
+        (namespace, each["kind"], each["metadata"]["name"]): (
+            each["metadata"]["uid"],
+            each["metadata"].get("generation"),
+            each.get("data"),
+        )
+        for namespace in namespaces
+        for each in kubectl_json("get", kinds, "-n", namespace)["items"]
+    }
+
+
+def test_deploying_again_changes_nothing(deployment):
+    before = versions(deployment)
+    revision = command("helm", "history", "fedvsr", "-n", deployment.release).stdout
+    make("deploy", deployment.values, *deployment.options)
+    assert versions(deployment) == before
+    assert command("helm", "history", "fedvsr", "-n", deployment.release).stdout == revision
+
+
+def test_the_charts_test_puts_gets_and_asks_the_registry(deployment):
+    assert "Phase:          Succeeded" in command("helm", "test", "fedvsr", "-n", deployment.release).stdout
+
+
+def test_clients_that_are_ready_are_told_so_and_what_is_missing_is_named(deployment):
+    done = deployment.fedvsr("clients", "check", "ann", "dee", check=False)
+    assert done.returncode == 1
+    assert "ann" in done.stdout
+    assert "fedvsr/test" not in kubectl("get", "jobs", "-A", "-o", "name")

@@ -1,0 +1,86 @@
+"""A run that is small enough for the tests' cluster."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.deployment import Deployment
+
+FIELDS: dict[str, Any] = {
+    "seed": 1,
+    "data.scale": 2,
+    "data.minimum_frames": 3,
+    "data.maximum_frames": 12,
+    "model.name": "fastvsr",
+    "model.options": {"channels": 8, "blocks": 1},
+    "training.local_steps": 2,
+    "training.batch_size": 1,
+    "training.frames": 3,
+    "training.patch_size": 32,
+    "training.learning_rate": 0.002,
+    "training.device": "cpu",
+    "training.threads": 1,
+}
+
+
+def fields_of(clients: Sequence[str], rounds: int, **others: Any) -> dict[str, Any]:
+    """The run's configuration by dotted name; others' names have two underscores for a dot."""
+    named = {name.replace("__", "."): value for name, value in others.items()}
+    return {**FIELDS, "federation.clients": list(clients), "federation.rounds": rounds, **named}
+
+
+def run_of(
+    deployment: Deployment,
+    name: str,
+    fields: Mapping[str, Any],
+    *,
+    registered_model: str = "fedvsr-test",
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Runs it to its end: on Kubeflow Pipelines where that is installed, else with Jobs driven from here."""
+    runner = submit if deployment.kfp else drive
+    return runner(deployment, name, fields, registered_model, check=check)
+
+
+def submit(
+    deployment: Deployment,
+    name: str,
+    fields: Mapping[str, Any],
+    registered_model: str = "fedvsr-test",
+    *,
+    follow: bool = True,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Submits it to Kubeflow Pipelines."""
+    settings = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
+    return deployment.fedvsr(
+        "submit", name, *settings, "--registered-model", registered_model, *(["--follow"] if follow else []),
+        check=check,
+    )  # fmt: skip
+
+
+def drive(
+    deployment: Deployment,
+    name: str,
+    fields: Mapping[str, Any],
+    registered_model: str = "fedvsr-test",
+    *,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Drives its clients' Jobs from here."""
+    values: dict[str, Any] = {"name": name, "tracking": {"registered_model": registered_model}}
+    for field, value in fields.items():
+        *sections, leaf = field.split(".")
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[leaf] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return deployment.fedvsr("run", path, "--clients", "cluster", check=check)
