@@ -26,6 +26,7 @@ _COMMANDS = (
     ("Use", "upscale", "fedvsr.cli.upscale:upscale", "Upscale a video of any length with a trained model."),
     ("Operate", "check", "fedvsr.cli.check:check", "Check that the object store and MLflow answer."),
     ("Operate", "provision", "fedvsr.cli.provision:provision_command", "Make the buckets and S3 users."),
+    ("Operate", "client", "fedvsr.cli.client:client", "Do a client's own work, as its Job does."),
     ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
     ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the federated strategies."),
 )

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from fedvsr.federation.records import ManifestRecord, OutcomesRecord, RegistrationRecord, RoundRecord
+from fedvsr.federation.records import OutcomesRecord, RegistrationRecord, RoundRecord, ShardSummary
 
 
-def shards_markdown(manifests: Mapping[str, ManifestRecord], failures: Mapping[str, str]) -> str:
+def shards_markdown(shards: Mapping[str, ShardSummary], failures: Mapping[str, str]) -> str:
     """Whose shards there are, and why others are missing."""
     rows = [
         (name, str(each.clips), str(each.frames), f"{each.bytes / 1e6:.1f}", "")
-        for name, each in manifests.items()
+        for name, each in shards.items()
     ]
     rows += [(name, "–", "–", "–", reason) for name, reason in failures.items()]
     return "# Shards\n\n" + _table(("whose", "clips", "frames", "MB, low resolution", "problem"), rows)

@@ -1,14 +1,16 @@
 """The step that begins a run or finds it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedvsr.cluster.settings import choose_clients, clients_from_environment
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.config.run import RunConfig
 from fedvsr.federation.clients import client_names
 from fedvsr.federation.prepare import find_run, prepare_run, rounds_left
 from fedvsr.federation.sampling import select_clients
 from fedvsr.steps.mlflow_connection import environment_connection
+from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from fedvsr.tracking.runs import RunTracker
 from fedvsr.tracking.warm_start import initial_weights
@@ -21,7 +23,8 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
 
     Args:
         settings: Values by dotted name of `fedvsr.config.run.RunConfig`'s fields. Without
-            ``federation.clients`` all clients of the federation take part.
+            ``federation.clients`` all clients take part: those of the deployment, which FEDVSR_CLIENTS
+            describes, or those that the federation's store lists.
 
     Returns:
         The rounds that are left: number, previous round, and clients of each.
@@ -30,8 +33,7 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     store = workspace.federation()
     values = _nested(settings)
     federation = values.setdefault("federation", {})
-    if not federation.get("clients"):
-        federation["clients"] = client_names(store)
+    federation["clients"] = _clients(store, str(values.get("name")), federation.get("clients") or ())
     config = RunConfig.parse(values)
     tracking = TrackingConfig()
     initial = None
@@ -51,6 +53,15 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
         }
         for round in rounds_left(store, record)
     ]
+
+
+def _clients(store: Store, run: str, wanted: Sequence[str]) -> Sequence[str]:
+    """Those that are wanted; else those that the run was begun with, or all there are for a new one."""
+    begun = None if wanted else find_run(store, run)
+    if begun:
+        return begun.config.federation.clients
+    deployed = clients_from_environment()
+    return choose_clients(deployed, wanted) if deployed is not None else wanted or client_names(store)
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:

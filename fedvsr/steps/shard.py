@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from fedvsr.cluster.settings import Clients, clients_from_environment
 from fedvsr.errors import VideoError
 from fedvsr.federation.prepare import load_run
+from fedvsr.federation.records import RunRecord, ShardSummary
 from fedvsr.federation.sharding import shard_client, shard_evaluation
 from fedvsr.progress import LogProgress
 from fedvsr.report.markdown import shards_markdown
@@ -11,17 +13,47 @@ from fedvsr.store.workspace import Workspace
 
 
 def shard(run: str, summary: Path) -> None:
-    """Makes the shards of a run's clients and of the held-out clips, or finds them current."""
+    """Makes the shards of a run's clients and of the held-out clips, or finds them current.
+
+    In a deployment, which FEDVSR_CLIENTS describes, each client does that in a Job in its own namespace,
+    the only place from which its videos can be read; without one, all is done here. A client without
+    shards is told of and no error: its training will fail for the same reason, and whether that matters
+    is for the quorum to say.
+    """
     workspace = Workspace.from_environment()
-    config = load_run(workspace.federation(), run).config
+    record = load_run(workspace.federation(), run)
+    clients = clients_from_environment()
+    if clients is None:
+        summaries, failures = _shard_here(workspace, record)
+    else:
+        summaries, failures = _shard_in_jobs(workspace, record, clients)
+    summary.write_text(shards_markdown(summaries, failures))
+
+
+def _shard_here(workspace: Workspace, record: RunRecord) -> tuple[dict[str, ShardSummary], dict[str, str]]:
     progress = LogProgress()
-    manifests = {"held-out": shard_evaluation(workspace, config.data, progress)}
+    data = record.config.data
+    summaries = {"held-out": ShardSummary.of(shard_evaluation(workspace, data, progress))}
     failures: dict[str, str] = {}
-    for client in config.federation.clients:
+    for client in record.config.federation.clients:
         try:
-            manifests[client] = shard_client(workspace, client, config.data, progress)
+            summaries[client] = ShardSummary.of(shard_client(workspace, client, data, progress))
         except VideoError as error:
-            # Its training will fail for the same reason; whether that matters is for the quorum to say.
             failures[client] = str(error)
             progress.message(f"client {client}: {error}")
-    summary.write_text(shards_markdown(manifests, failures))
+    return summaries, failures
+
+
+def _shard_in_jobs(
+    workspace: Workspace, record: RunRecord, clients: Clients
+) -> tuple[dict[str, ShardSummary], dict[str, str]]:
+    from fedvsr.cluster.api import Cluster
+    from fedvsr.cluster.sharding import ShardJobs
+
+    progress = LogProgress()
+    jobs = ShardJobs(Cluster(), clients, record, progress)
+    jobs.start()
+    # The federation's own videos meanwhile. Should that fail, the Jobs are found again by the next try.
+    held_out = ShardSummary.of(shard_evaluation(workspace, record.config.data, progress))
+    jobs.wait()
+    return {"held-out": held_out, **jobs.summaries}, jobs.failures

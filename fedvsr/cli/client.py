@@ -1,0 +1,134 @@
+"""`fedvsr client`: a client's own work, in its Job or under plain `docker run`."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+
+from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, TrainingError
+
+if TYPE_CHECKING:
+    from fedvsr.federation.records import ShardSummary
+
+# Where Kubernetes looks for a container's last word. Outside a pod there is no such file.
+TERMINATION_LOG = Path("/dev/termination-log")
+# BSD's EX_DATAERR: another try would end as this one did. The Job is told to give up on it.
+CANNOT_BE_MENDED = 65
+_MOST_BYTES = 4000
+
+Result = TypeVar("Result")
+
+_FINAL = (InputError, DataError, TrainingError, NotFoundError)
+
+_run_option = click.option("--run", required=True, help="The run's name.")
+_client_option = click.option("--client", "name", required=True, help="This client's name.")
+
+
+@click.group()
+def client() -> None:
+    """Do a client's own work: what its Job runs, and `docker run` at a site without Kubernetes.
+
+    The environment says where the stores are (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE,
+    FEDVSR_S3_ENDPOINT) and has the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
+    Exit code 65: another try would fail for the same reason; 1: it may succeed.
+    """
+
+
+@client.command()
+@_run_option
+@click.option("--round", type=click.IntRange(min=1), required=True, help="The round, which is planned.")
+@_client_option
+def train(run: str, round: int, name: str) -> None:
+    """Train for a round of a run, and deliver the update and its report.
+
+    Where it has delivered already nothing is trained. A model named package.module:callable is imported
+    only from the packages that FEDVSR_ALLOW_MODELS lists.
+    """
+
+    def work() -> None:
+        from fedvsr.federation.allowed_models import check_model_allowed
+        from fedvsr.federation.client import train_client
+        from fedvsr.federation.prepare import load_run
+        from fedvsr.progress import LogProgress
+        from fedvsr.store.workspace import Workspace
+
+        workspace = Workspace.from_environment()
+        check_model_allowed(load_run(workspace.federation(), run).config.model.name)
+        report = train_client(workspace, run, round, name, LogProgress())
+        took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
+        print(f"delivered: loss {report.loss:.4f}, {took}")
+
+    _work(work)
+
+
+@client.command()
+@_run_option
+@_client_option
+def shard(run: str, name: str) -> None:
+    """Turn this client's videos into a run's training clips; what is current is left alone.
+
+    What leaves the site is one line: how many clips, frames and bytes there are, and their digest.
+    """
+
+    def work() -> "ShardSummary":
+        from fedvsr.federation.prepare import load_run
+        from fedvsr.federation.records import ShardSummary
+        from fedvsr.federation.sharding import shard_client
+        from fedvsr.progress import LogProgress
+        from fedvsr.store.workspace import Workspace
+
+        workspace = Workspace.from_environment()
+        data = load_run(workspace.federation(), run).config.data
+        return ShardSummary.of(shard_client(workspace, name, data, LogProgress()))
+
+    summary = _work(work)
+    line = summary.model_dump_json()
+    print(line)
+    _last_word(line)
+
+
+def _work(work: Callable[[], Result]) -> Result:
+    """Does the work; tells why it failed where Kubernetes looks, and ends with the right code."""
+    with _ends_when_told():
+        try:
+            return work()
+        except _FINAL as error:
+            _fail(error, CANNOT_BE_MENDED)
+        except FedVSRError as error:
+            _fail(error, 1)
+        except Exception as error:
+            # Not foreseen: whoever looks at the log needs to see where it came from.
+            _last_word(f"{type(error).__name__}: {error}")
+            raise
+
+
+@contextmanager
+def _ends_when_told() -> Iterator[None]:
+    """The first process of a container ignores SIGTERM unless it asks for it."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        _last_word("told to stop")
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(error: FedVSRError, code: int) -> NoReturn:
+    _last_word(str(error))
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _last_word(text: str) -> None:
+    with suppress(OSError):
+        if TERMINATION_LOG.exists():
+            line = " ".join(text.split())
+            TERMINATION_LOG.write_bytes(line.encode()[:_MOST_BYTES])

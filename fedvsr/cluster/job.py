@@ -1,0 +1,173 @@
+"""A client's Job: what Kubernetes is told."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedvsr.cluster.settings import ClientSettings
+
+SERVICE_ACCOUNT = "fedvsr-client"
+CONFIG_MAP = "fedvsr-client"
+SECRET = "fedvsr-client"  # noqa: S105 -- a name
+
+# `fedvsr client` ends with it where another try would end as this one did (BSD's EX_DATAERR).
+CANNOT_BE_MENDED = 65
+
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+RUN_LABEL = "fedvsr/run"
+ROUND_LABEL = "fedvsr/round"
+CLIENT_LABEL = "fedvsr/client"
+
+_APP = "fedvsr"
+_USER = 10001
+_CONTAINER = "client"
+# A Job whose step died and was never run again goes by itself.
+_KEPT_SECONDS = 86_400
+# `fedvsr client` ends at once when it is told to; this is for one that cannot.
+_GRACE_SECONDS = 10
+# Job and pod names are labels too: 63 characters, of which a pod's suffix takes 6.
+_MOST_CHARACTERS = 57
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A piece of a client's work.
+
+    Attributes:
+        component: What kind of work: train, shard or check.
+        client: The client's name.
+        run: The run's name, empty where it belongs to none.
+        round: The round, None where it belongs to none.
+        key: What makes it another piece of work though run, round and client are the same.
+        command: The arguments of `fedvsr client`.
+        gpus: How many GPUs it gets.
+        retries: How often it is tried again.
+        deadline_seconds: How long it may take, waiting for a node included.
+    """
+
+    component: str
+    client: str
+    run: str
+    round: int | None
+    key: str
+    command: tuple[str, ...]
+    gpus: int
+    retries: int
+    deadline_seconds: int
+
+    @property
+    def name(self) -> str:
+        """The Job's name: the same for the same work, so that it is found again."""
+        identity = "\n".join([self.component, self.client, self.run, str(self.round), self.key])
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        round = "" if self.round is None else f"-r{self.round:04d}"
+        head = f"fedvsr-{self.component}-"
+        room = _MOST_CHARACTERS - len(head) - len(round) - len(digest) - 1
+        middle = re.sub(r"-+$", "", (self.run or self.client)[:room])
+        return f"{head}{middle}{round}-{digest}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the Job and its pods are found by."""
+        labels = {NAME_LABEL: _APP, COMPONENT_LABEL: self.component, CLIENT_LABEL: self.client}
+        if self.run:
+            labels[RUN_LABEL] = self.run
+        if self.round is not None:
+            labels[ROUND_LABEL] = str(self.round)
+        return labels
+
+
+def selector(labels: Mapping[str, str], *names: str) -> str:
+    """Returns the label selector for some of a Job's labels."""
+    return ",".join(f"{name}={labels[name]}" for name in names if name in labels)
+
+
+def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
+    """Returns the Job as Kubernetes' API takes it.
+
+    Its pod fits Pod Security's level `restricted`, has no token of the Kubernetes API, and gets its
+    stores' addresses and credentials from the client's own namespace.
+    """
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": spec.name, "namespace": settings.namespace, "labels": spec.labels},
+        "spec": {
+            "backoffLimit": spec.retries,
+            "activeDeadlineSeconds": spec.deadline_seconds,
+            "ttlSecondsAfterFinished": _KEPT_SECONDS,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": _CONTAINER,
+                            "operator": "In",
+                            "values": [CANNOT_BE_MENDED],
+                        },
+                    },
+                    # A drained node or a preemption is not the client's fault and does not count as a try.
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {"metadata": {"labels": spec.labels}, "spec": _pod(spec, settings)},
+        },
+    }
+
+
+def _pod(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "serviceAccountName": SERVICE_ACCOUNT,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": settings.cache_size}}],
+        "containers": [_container(spec, settings)],
+    }
+    if settings.node_selector:
+        pod["nodeSelector"] = dict(settings.node_selector)
+    if settings.tolerations:
+        pod["tolerations"] = [dict(each) for each in settings.tolerations]
+    if settings.runtime_class_name:
+        pod["runtimeClassName"] = settings.runtime_class_name
+    return pod
+
+
+def _container(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
+    requests, limits = dict(settings.resources.requests), dict(settings.resources.limits)
+    if spec.gpus:
+        # Of what Kubernetes knows only as a number, request and limit are the same.
+        requests[settings.gpu_resource] = limits[settings.gpu_resource] = str(spec.gpus)
+    return {
+        "name": _CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["fedvsr", "client", *spec.command],
+        "env": [
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 -- the pod's own, and all that it may write
+            {"name": "FEDVSR_CACHE", "value": "/tmp/fedvsr"},  # noqa: S108
+            {"name": "PYTHONUNBUFFERED", "value": "1"},
+        ],
+        "envFrom": [{"configMapRef": {"name": CONFIG_MAP}}, {"secretRef": {"name": SECRET}}],
+        "resources": {"requests": requests, "limits": limits},
+        # Where it left no word of its own, the end of its log says why it ended.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
