@@ -44,7 +44,7 @@ def federated_training(
     learning_rate: float = 4e-4,
     seed: int = 0,
     evaluate_every: int = 1,
-    evaluation_gpus: int = 0,
+    evaluation_gpus: str = "0",
     evaluation_memory: str = "8Gi",
     lambda_hf: float = 1.0,
     warm_start: str = "",
@@ -105,10 +105,13 @@ def federated_training(
     sharded = step(shard(run_name=run_name), "Shard the videos", memory="4Gi").after(prepared)
 
     def evaluation(round, name):
-        task = step(evaluate(run_name=run_name, round=round), name, memory=evaluation_memory)
-        return task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(evaluation_gpus)
+        task = evaluate(run_name=run_name, round=round)
+        return step(task, name, memory=evaluation_memory, gpus=evaluation_gpus)
 
-    with dsl.ParallelFor(prepared.output, parallelism=1, name="rounds") as item:
+    loop = dsl.ParallelFor(prepared.output, parallelism=1, name="rounds")
+    with loop as item:
+        # The UI calls an iteration by this name and its index: in a new run, round 7 is rounds-from-0.6.
+        loop.name = "rounds-from-0"
         trained = step(
             train_clients(run_name=run_name, round=item.round), "Train the clients", memory="2Gi"
         ).after(sharded)

@@ -1,6 +1,6 @@
 """Compiles the pipeline for a deployment's images and makes it the newest version in KFP.
 
-FEDVSR_IMAGE=… FEDVSR_TRAINER_IMAGE=… python -m pipelines.upload [--endpoint URL]
+FEDVSR_IMAGE=… FEDVSR_TRAINER_IMAGE=… [FEDVSR_RELEASE=…] python -m pipelines.upload [--endpoint URL]
 """
 
 import tempfile
@@ -11,8 +11,12 @@ import click
 from components.image import IMAGE, TRAINER_IMAGE
 from fedvsr.cli.main import main
 from fedvsr.kubeflow.connection import Connection
-from fedvsr.kubeflow.pipeline import upload
+from fedvsr.kubeflow.pipeline import DEFAULT_PIPELINE, upload
+from pipelines.cluster import DEFAULT_RELEASE, RELEASE
 from pipelines.federated_training import compile_pipeline, federated_training
+
+# Deployments that share a KFP have a pipeline each.
+PIPELINE = DEFAULT_PIPELINE if RELEASE == DEFAULT_RELEASE else f"{DEFAULT_PIPELINE}-{RELEASE}"
 
 
 @click.command()
@@ -23,10 +27,9 @@ def upload_pipeline(endpoint: str) -> None:
     with tempfile.TemporaryDirectory(prefix="fedvsr-pipeline-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(package)
-        version, new = upload(connection, package.read_bytes(), federated_training.description)
-    click.echo(
-        f"pipeline {version.name}: {'uploaded' if new else 'there already'} ({IMAGE}, {TRAINER_IMAGE})"
-    )
+        version, new = upload(connection, PIPELINE, package.read_bytes(), federated_training.description)
+    told = "uploaded" if new else "there already"
+    click.echo(f"pipeline {PIPELINE} {version.name}: {told} ({IMAGE}, {TRAINER_IMAGE})")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from fedvsr import __version__
 from fedvsr.errors import InputError
 from fedvsr.kubeflow.connection import Connection
 
-PIPELINE = "federated-training"
+PIPELINE_VARIABLE = "FEDVSR_PIPELINE"
+DEFAULT_PIPELINE = "federated-training"
 
-_BY_NAME = f"/pipelines/names/{PIPELINE}"
 _DIGITS = 12
 
 
@@ -30,11 +31,14 @@ class PipelineVersion:
     version_id: str
 
 
-def upload(connection: Connection, package: bytes, description: str) -> tuple[PipelineVersion, bool]:
+def upload(
+    connection: Connection, pipeline: str, package: bytes, description: str
+) -> tuple[PipelineVersion, bool]:
     """Makes a package the newest version of the pipeline, which runs are made from.
 
     Args:
         connection: The KFP.
+        pipeline: The pipeline's name, made where there is none.
         package: The compiled pipeline.
         description: What a person reads beside it in the UI.
 
@@ -42,8 +46,8 @@ def upload(connection: Connection, package: bytes, description: str) -> tuple[Pi
         The version, and whether it is a new one: a package that is the newest already changes nothing.
     """
     name = f"{__version__}-{hashlib.sha256(package).hexdigest()[:_DIGITS]}"
-    found = connection.find(_BY_NAME) or connection.post(
-        "/pipelines", {"name": PIPELINE, "display_name": PIPELINE, "description": description}
+    found = connection.find(_by_name(pipeline)) or connection.post(
+        "/pipelines", {"name": pipeline, "display_name": pipeline, "description": description}
     )
     pipeline_id = found["pipeline_id"]
     known = list(_versions(connection, pipeline_id))
@@ -61,20 +65,24 @@ def upload(connection: Connection, package: bytes, description: str) -> tuple[Pi
     return _version(made), True
 
 
-def newest(connection: Connection) -> PipelineVersion:
-    """Returns the version that was uploaded last.
+def newest(connection: Connection, pipeline: str) -> PipelineVersion:
+    """Returns the version of a pipeline that was uploaded last.
 
     Raises:
         fedvsr.errors.InputError: There is none.
     """
-    found = connection.find(_BY_NAME)
+    found = connection.find(_by_name(pipeline))
     version = next(_versions(connection, found["pipeline_id"]), None) if found else None
     if version is None:
         raise InputError(
-            f"KFP at {connection.endpoint} has no pipeline {PIPELINE!r}; `make deploy` uploads it, and "
-            "pipelines/federated_training.yaml can be uploaded in its UI"
+            f"KFP at {connection.endpoint} has no pipeline {pipeline!r}; `make deploy` uploads it, and "
+            f"another name can be given as --pipeline or in {PIPELINE_VARIABLE}"
         )
     return version
+
+
+def _by_name(pipeline: str) -> str:
+    return f"/pipelines/names/{quote(pipeline, safe='')}"
 
 
 def _versions(connection: Connection, pipeline_id: str) -> Iterator[PipelineVersion]:
