@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from scripts.deploy.settings import CHART, ROOT, Settings
+from scripts.deploy.settings import CHART, RELEASE, ROOT, Settings
 from scripts.deploy.shell import Cluster, CommandError, DeployError, run, say
 
 _TIMEOUT = "10m"
@@ -17,7 +17,7 @@ def chart_arguments(settings: Settings, tag: str) -> list[str]:
         "kfp.namespace": settings.kfp_namespace,
     }
     return [
-        settings.namespace,
+        RELEASE,
         str(ROOT / CHART),
         *("--namespace", settings.namespace),
         *(("--values", settings.values) if settings.values else ()),
@@ -34,7 +34,7 @@ def render(settings: Settings, cluster: Cluster) -> str:
 def deployed(settings: Settings, cluster: Cluster) -> dict[str, Any] | None:
     """Returns the release as helm has recorded it, None where there is none."""
     try:
-        found = cluster.helm("status", settings.namespace, "-n", settings.namespace, "-o", "json")
+        found = cluster.helm("status", RELEASE, "-n", settings.namespace, "-o", "json")
     except CommandError as error:
         if "not found" in error.reason:
             return None
@@ -44,20 +44,20 @@ def deployed(settings: Settings, cluster: Cluster) -> dict[str, Any] | None:
 
 def upgrade(settings: Settings, cluster: Cluster, tag: str) -> bool:
     """Installs or upgrades the release and waits for it; returns False if there was nothing to change."""
-    name, arguments = settings.namespace, chart_arguments(settings, tag)
+    arguments = chart_arguments(settings, tag)
     current = deployed(settings, cluster)
     status = current["info"]["status"] if current else ""
     if status.startswith("pending-"):
         raise DeployError(
-            f"release {name} is {status}: helm is at work on it, or was stopped at it; wait, or "
+            f"release {RELEASE} is {status}: helm is at work on it, or was stopped at it; wait, or "
             f"`make undeploy` and deploy again, which keeps the data"
         )
     if current and status == "deployed":
         planned = json.loads(cluster.helm("upgrade", *arguments, "--dry-run=server", "--output", "json"))
         if is_same(current, planned) and _objects_exist(cluster, current["manifest"]):
-            say(f"release {name} is as it should be (revision {current['version']})")
+            say(f"release {RELEASE} is as it should be (revision {current['version']})")
             return False
-    say(f"helm upgrade --install {name}")
+    say(f"helm upgrade --install {RELEASE}")
     waiting = ("--create-namespace", "--wait", "--timeout", _TIMEOUT)
     run(*cluster.helm_command("upgrade", "--install", *arguments, *waiting))
     return True

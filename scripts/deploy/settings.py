@@ -8,16 +8,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = "charts/fedvsr"
+# One deployment a namespace: the namespace is what tells deployments apart.
+RELEASE = "fedvsr"
 # The trainer's base where no GPU is asked for; with one, its Dockerfile names CUDA's.
 PLAIN_PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The make variables of the same names; commands are split into words as a shell does.
-
-    The Helm release is named as its namespace is.
-    """
+    """The make variables of the same names; commands are split into words as a shell does."""
 
     container_tool: str
     build_flags: tuple[str, ...]

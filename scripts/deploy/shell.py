@@ -83,7 +83,8 @@ class Cluster:
 
     def exists(self, kind: str, name: str, namespace: str) -> bool:
         """Whether an object is there."""
-        return bool(self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name"))
+        found = self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name")
+        return bool(found.strip())
 
     def helm_command(self, *arguments: str) -> tuple[str, ...]:
         """Returns the command line of helm for this cluster."""

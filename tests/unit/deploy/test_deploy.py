@@ -1,0 +1,133 @@
+"""Deploying, deploying again, and taking it away, as the programs see it."""
+
+import json
+
+import pytest
+
+from scripts.deploy import __main__ as program
+from scripts.deploy import release
+from scripts.deploy.settings import PLAIN_PYTHON
+from scripts.deploy.shell import Cluster, DeployError
+from scripts.deploy.undeploy import undeploy
+from tests.unit.deploy.conftest import settings
+
+RELEASE = {
+    "info": {"status": "deployed"},
+    "version": 3,
+    "manifest": "kind: Service",
+    "config": {"clients": []},
+    "hooks": [{"manifest": "kind: Job", "last_run": {"phase": "Succeeded"}}],
+}
+PLANNED = {**RELEASE, "version": 4, "hooks": [{"manifest": "kind: Job", "last_run": {}}]}
+
+
+@pytest.fixture
+def released(programs):
+    programs.answer("^helm status fedvsr", json.dumps(RELEASE))
+    programs.answer("^helm upgrade .*--dry-run=server", json.dumps(PLANNED))
+    return programs
+
+
+def test_a_release_as_it_should_be_is_left_alone(released, cluster):
+    assert release.upgrade(settings(), cluster, "tag") is False
+    assert not released.called("helm upgrade --install")
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"manifest": "kind: Service\nspec: {}"},
+        {"config": None},
+        {"hooks": []},
+        {"hooks": [{"manifest": "kind: Job\nspec: {}"}]},
+    ],
+)
+def test_a_release_that_would_change_is_upgraded(released, cluster, difference):
+    released.answer("^helm upgrade .*--dry-run=server", json.dumps({**PLANNED, **difference}))
+    assert release.upgrade(settings(), cluster, "tag") is True
+    (line,) = released.called("helm upgrade --install fedvsr ")
+    assert all(word in line for word in ("--wait", "images.tag=tag", "images.registry=localhost:5001"))
+
+
+def test_what_somebody_deleted_comes_back(released, cluster):
+    released.answer("^kubectl get -f - ", 'Error from server (NotFound): services "s3" not found', 1)
+    assert release.upgrade(settings(), cluster, "tag") is True
+
+
+def test_a_release_that_failed_is_tried_again(released, cluster):
+    released.answer("^helm status fedvsr", json.dumps({**RELEASE, "info": {"status": "failed"}}))
+    assert release.upgrade(settings(), cluster, "tag") is True
+
+
+def test_a_release_that_is_being_changed_is_not_touched(released, cluster):
+    released.answer("^helm status fedvsr", json.dumps({**RELEASE, "info": {"status": "pending-upgrade"}}))
+    with pytest.raises(DeployError, match="pending-upgrade"):
+        release.upgrade(settings(), cluster, "tag")
+
+
+def test_a_first_release(programs, cluster):
+    programs.answer("^helm status fedvsr", "Error: release: not found", 1)
+    assert release.upgrade(settings(namespace="other", values="mine.yaml", kfp="0"), cluster, "tag") is True
+    (line,) = programs.called("helm upgrade --install fedvsr ")
+    wanted = ("--namespace other", "--values mine.yaml", "kfp.enabled=false", "--create-namespace")
+    assert all(word in line for word in wanted)
+
+
+def test_the_context_and_what_runs_the_programs_are_named_every_time(programs):
+    cluster = Cluster(("env", "A=1"), "other")
+    assert cluster.kubectl_command("get")[:5] == ("env", "A=1", "kubectl", "--context", "other")
+    assert cluster.helm_command("list")[-2:] == ("--kube-context", "other")
+
+
+def test_deploying_without_kfp_from_first_to_last(programs, monkeypatch, capsys):
+    programs.answer("^helm status fedvsr", "Error: release: not found", 1)
+    programs.answer("image inspect", "none", 1)
+    monkeypatch.setenv("KFP", "0")
+    assert program.main(["deploy"]) == 0
+    changes = [" ".join(call.split()[:2]) for call in programs.calls if call.split()[1] in ("build", "push")]
+    assert changes == ["docker build"] * 2 + ["docker push"] * 2
+    assert programs.calls[-1].startswith("helm upgrade --install")
+    assert "deployed to context 'somewhere'" in capsys.readouterr().err
+
+
+def test_kfp_is_installed_where_there_is_none_and_that_is_asked_for(programs, cluster):
+    from scripts.deploy import kfp
+
+    kfp.install(settings(), cluster)
+    applied = programs.called("kubectl apply -k github.com/kubeflow/pipelines/manifests/kustomize/")
+    assert [line.rpartition("kustomize/")[2] for line in applied] == [
+        "cluster-scoped-resources?ref=2.17.0",
+        "env/platform-agnostic?ref=2.17.0",
+    ]
+
+
+def test_a_mistake_is_one_line_and_a_status(programs, monkeypatch, capsys):
+    programs.remove("docker")
+    assert program.main(["deploy"]) == 1
+    assert capsys.readouterr().err.startswith("error: docker is not there")
+    assert program.main(["nonsense"]) == 2
+
+
+def test_undeploying_keeps_the_data(released, cluster):
+    undeploy(settings(), cluster)
+    assert len(released.called("helm uninstall fedvsr -n fedvsr --wait")) == 1
+    assert not released.called("kubectl delete")
+
+
+def test_purging_removes_the_namespace_too(released, cluster):
+    undeploy(settings(purge="1"), cluster)
+    assert len(released.called("kubectl delete namespace fedvsr --ignore-not-found")) == 1
+
+
+def test_undeploying_what_is_not_there_is_no_mistake(programs, cluster):
+    programs.answer("^helm status fedvsr", "Error: release: not found", 1)
+    undeploy(settings(purge="1"), cluster)
+    assert not programs.called("helm uninstall")
+
+
+def test_settings_are_read_as_make_hands_them_over():
+    found = settings(torch="cpu", exec="ssh 'a host'", kfp_install=" 1 ", purge="0", kfp="")
+    assert found.exec == ("ssh", "a host")
+    assert (found.kfp, found.kfp_install, found.purge) == (True, True, False)
+    assert found.base_image == PLAIN_PYTHON
+    assert settings(torch="cuda").base_image == ""
