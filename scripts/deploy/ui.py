@@ -61,6 +61,7 @@ def _exports(
         exports["MLFLOW_TRACKING_URI"] = forwards["mlflow"].url
     if kfp.API_SERVICE in forwards:
         exports["FEDVSR_KFP_ENDPOINT"] = forwards[kfp.API_SERVICE].url
+        exports["FEDVSR_PIPELINE"] = kfp.pipeline_name(settings)
     if cluster.exists("secret", _KEYS, settings.namespace):
         get = " ".join(cluster.kubectl_command("-n", settings.namespace, "get", "secret", _KEYS))
         for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

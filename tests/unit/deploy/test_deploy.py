@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.deploy import __main__ as program
-from scripts.deploy import release
+from scripts.deploy import kfp, release
 from scripts.deploy.settings import PLAIN_PYTHON
 from scripts.deploy.shell import Cluster, DeployError
 from scripts.deploy.undeploy import undeploy
@@ -91,8 +91,6 @@ def test_deploying_without_kfp_from_first_to_last(programs, monkeypatch, capsys)
 
 
 def test_kfp_is_installed_where_there_is_none_and_that_is_asked_for(programs, cluster):
-    from scripts.deploy import kfp
-
     kfp.install(settings(), cluster)
     applied = programs.called("kubectl apply -k github.com/kubeflow/pipelines/manifests/kustomize/")
     assert [line.rpartition("kustomize/")[2] for line in applied] == [
@@ -131,3 +129,8 @@ def test_settings_are_read_as_make_hands_them_over():
     assert (found.kfp, found.kfp_install, found.purge) == (True, True, False)
     assert found.base_image == PLAIN_PYTHON
     assert settings(torch="cuda").base_image == ""
+
+
+def test_a_deployment_beside_the_first_has_a_pipeline_of_its_own():
+    assert kfp.pipeline_name(settings()) == "federated-training"
+    assert kfp.pipeline_name(settings(namespace="other")) == "federated-training-other"
