@@ -11,6 +11,24 @@ from scripts.deploy.settings import Settings
 from scripts.deploy.shell import Cluster
 
 NAMES = ("kubectl", "helm", "docker", "podman", "buildah", "kind", "minikube")
+VARIABLES = (
+    "BASE_IMAGE",
+    "BUILD_FLAGS",
+    "CONTAINER_TOOL",
+    "EXEC",
+    "IMAGE_LOADER",
+    "IMAGE_REGISTRY",
+    "KFP",
+    "KFP_ENDPOINT",
+    "KFP_INSTALL",
+    "KFP_NAMESPACE",
+    "KUBECONFIG",
+    "KUBE_CONTEXT",
+    "NAMESPACE",
+    "PURGE",
+    "TORCH",
+    "VALUES",
+)
 _FAKE = """#!{python} -IS
 import json, os, re, sys
 line = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
@@ -62,6 +80,9 @@ def programs(tmp_path, monkeypatch):
         path = tmp_path / "bin" / name
         path.write_text(_FAKE.format(python=sys.executable, log=str(log), answers=str(answers)))
         path.chmod(0o755)
+    # What a shell has set for a real cluster would have a test deploy to it.
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setattr("shutil.which", lambda name: _which(tmp_path / "bin", name))
     programs = Programs(tmp_path)
