@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,9 @@ def programs(tmp_path, monkeypatch):
     # What a shell has set for a real cluster would have a test deploy to it.
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    # What make exports to every target, these tests among them.
+    for field in fields(Settings):
+        monkeypatch.delenv(field.name.upper(), raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setattr("shutil.which", lambda name: _which(tmp_path / "bin", name))
     programs = Programs(tmp_path)
