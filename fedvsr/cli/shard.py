@@ -20,7 +20,7 @@ def shard(config: Path, **values: Any) -> None:
     Writes each client's shards into that client's store and the held-out clips into the federation's.
     What is there already and current is left as it is.
     """
-    from fedvsr.experiment import find_clients_videos
+    from fedvsr.experiment.videos import find_clients_videos
     from fedvsr.federation import layout
     from fedvsr.federation.clips import low_resolution_kind, read_manifest
     from fedvsr.federation.engine import shard_all

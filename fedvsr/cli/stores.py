@@ -20,6 +20,14 @@ store_option = click.option(
     help="Where runs are: the folder or s3://BUCKET/PREFIX of the experiment. [env: FEDVSR_STORE]",
 )
 
+namespace_option = click.option(
+    "--namespace",
+    default="fedvsr",
+    show_default=True,
+    envvar="FEDVSR_NAMESPACE",
+    help="The deployment's namespace on the cluster. [env: FEDVSR_NAMESPACE]",
+)
+
 tracking_option = click.option(
     "--tracking-uri",
     default="",

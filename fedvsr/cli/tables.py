@@ -129,7 +129,8 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     settings.add_row(
         "tracking.uri", escape(experiment.tracking.uri) or "MLFLOW_TRACKING_URI, or SQLite in the store"
     )
-    return Group(clients, rounds, settings)
+    # Who has how much is known only of the clients on this machine.
+    return Group(*([clients] if sources else []), rounds, settings)
 
 
 def _mean(evaluation: EvaluationRecord, of_bicubic: bool) -> ClipScores:

@@ -41,6 +41,7 @@ class Course:
     refusal: str = ""
     refused: bool = False
     cut: CutOff | None = None
+    _stuck: str = ""
 
     @property
     def client(self) -> str:
@@ -49,30 +50,43 @@ class Course:
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.refused or self.gone or bool(self.job and self.job.ended)
+        return self.refused or self.gone or self.succeeded or bool(self.job and self.job.ended)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its work is done; the pod says so a second or two before the Job."""
+        done = any(pod.phase == "Succeeded" for pod in self.pods.values())
+        return done or bool(self.job and self.job.ended == "Complete")
 
     def see(self, pod: PodState, *, vanished: bool = False) -> None:
         """Takes note of one of its pods."""
+        before = self.pods.get(pod.uid)
+        if before and before.phase in ("Succeeded", "Failed"):
+            # How it ended is known; that it is deleted afterwards says nothing.
+            return
         self.pods[pod.uid] = pod
         if vanished:
             self.vanished.add(pod.uid)
+        if pod is self.tries()[-1]:
+            # A pod that is deleted forgets what it waited for.
+            self._stuck = "" if pod.has_run else _why_stuck(pod, self.settings.image) or self._stuck
 
     def tries(self) -> list[PodState]:
         """Its pods in the order in which they were made."""
         return sorted(self.pods.values(), key=lambda pod: (pod.created, pod.name))
 
+    @property
     def waiting(self) -> str:
-        """Why its work has not begun or not begun again, empty where it has."""
-        pod = next(iter(reversed(self.tries())), None)
-        if pod is None:
-            return self.refusal
-        if pod.has_run:
-            return ""
-        if pod.unschedulable:
-            return f"no node can take it: {pod.unschedulable}"
-        if pod.waiting in ("", "ContainerCreating", "PodInitializing"):
-            return ""
-        if "Image" in pod.waiting:
-            said = pod.waiting_message or pod.waiting
-            return f"its image {self.settings.image} cannot be pulled: {said}"
-        return f"its container cannot start: {pod.waiting}: {pod.waiting_message}"
+        """Why its work has not begun, or not begun again; empty where it has."""
+        return self._stuck if self.pods else self.refusal
+
+
+def _why_stuck(pod: PodState, image: str) -> str:
+    if pod.unschedulable:
+        return f"no node can take it: {pod.unschedulable}"
+    if pod.waiting in ("", "ContainerCreating", "PodInitializing"):
+        return ""
+    said = f"{pod.waiting}: {pod.waiting_message}".rstrip(": ")
+    if "Image" in pod.waiting:
+        return f"its image {image} cannot be pulled: {said}"
+    return f"its container cannot start: {said}"

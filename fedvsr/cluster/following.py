@@ -178,18 +178,17 @@ class Following:
         return follower
 
     def _tell_waiting(self, course: Course) -> None:
+        """Says once why a client's work does not begin, and why it begins anew."""
         track = self._of(course)
-        lines = [course.waiting()] if not course.has_ended and not course.cut else []
-        if course.job and not course.job.ended and not course.cut:
-            lines += [f"a try has failed: {why}" for why in self._past_failures(course)]
+        if track.settled:
+            return
+        lines = [] if course.has_ended or course.cut else [course.waiting]
+        for pod in course.tries()[:-1]:
+            lines.append(f"{pod.name} failed, Kubernetes tries again: {why_failed(course, pod)}")
         for line in lines:
             if line and line not in track.told:
                 track.told.add(line)
                 self._progress.message(f"{course.client}: {line}")
-
-    def _past_failures(self, course: Course) -> list[str]:
-        ended = [pod for pod in course.tries() if pod.phase == "Failed" or pod.uid in course.vanished]
-        return [why for why in (why_failed(course, pod) for pod in ended) if why]
 
     # How it ends.
 

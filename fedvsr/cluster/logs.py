@@ -1,5 +1,6 @@
 """Follows a pod's log to its last line, whatever happens to the connection."""
 
+import re
 import threading
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ _MOST_LINES = 20_000
 # Once a pod has ended its log either can be read or has gone with its node.
 _TRIES_AFTER_THE_END = 4
 _NOT_FOUND = 404
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 class LogFollower(threading.Thread):
@@ -95,8 +97,9 @@ class LogFollower(threading.Thread):
                 if self._stopped.is_set():
                     return
                 time, _, text = line.decode("utf-8", "replace").partition(" ")
-                # Kubernetes takes whole seconds: what was told of the last one comes again.
-                if time <= self._last:
+                # Kubernetes takes whole seconds: what was told of the last one comes again. A line without
+                # a time is the node's own, which cannot find the log.
+                if not _TIME.match(time) or time <= self._last:
                     continue
                 self._last = time
                 self._tell(text)

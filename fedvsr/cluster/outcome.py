@@ -8,6 +8,9 @@ from fedvsr.cluster.course import Course
 from fedvsr.cluster.states import PodState, last_line, printable
 from fedvsr.federation.records import Outcome
 
+# A process that a signal ended is given 128 more than the signal's number.
+_SIGNALS = 128
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -44,7 +47,7 @@ def why_failed(course: Course, pod: PodState) -> str:
         return f"OOMKilled: it needed more memory than its limit{limit} (exit code {pod.exit_code})"
     if pod.disruption:
         return pod.disruption
-    if (pod.deleting or vanished) and pod.exit_code != 0:
+    if (pod.deleting or vanished) and (pod.exit_code is None or pod.exit_code > _SIGNALS):
         return "the pod was deleted" + _exit_code(pod)
     if pod.exit_code:
         said = last_line(pod.exit_message)
@@ -55,10 +58,10 @@ def why_failed(course: Course, pod: PodState) -> str:
 
 
 def _judge(course: Course) -> tuple[Outcome, str]:
-    job, waiting = course.job, course.waiting()
+    job, waiting = course.job, course.waiting
     if course.refused or job is None:
         return Outcome.FAILED, course.refusal
-    if job.ended == "Complete":
+    if course.succeeded:
         failures = _failures(course)
         if not failures:
             return Outcome.OK, ""
@@ -117,5 +120,5 @@ def _exit_code(pod: PodState) -> str:
     code = pod.exit_code
     if code is None:
         return ""
-    signals = {128 + each: f", {each.name}" for each in signal.Signals}
+    signals = {_SIGNALS + each: f", {each.name}" for each in signal.Signals}
     return f" (exit code {code}{signals.get(code, '')})"

@@ -60,6 +60,7 @@ class PodState:
         disruption: Why the cluster itself took it down: a drained node, a preemption, …
         memory_limit: What its container may use.
         deleting: Whether somebody or something has deleted it.
+        has_run: Whether its container was started, so that there is a log.
     """
 
     name: str
@@ -79,11 +80,7 @@ class PodState:
     disruption: str
     memory_limit: str
     deleting: bool
-
-    @property
-    def has_run(self) -> bool:
-        """Whether its container was started, so that there is a log."""
-        return self.phase == "Running" or self.exit_code is not None
+    has_run: bool
 
 
 def read_job(found: Json) -> JobState:
@@ -131,14 +128,14 @@ def read_pod(found: Json) -> PodState:
         exit_message=ended.get("message") or "",
         waiting=waiting.get("reason") or "",
         waiting_message=printable(waiting.get("message") or ""),
-        unschedulable=printable(scheduled.get("message") or "")
-        if scheduled.get("reason") == "Unschedulable"
-        else "",
+        unschedulable=_unschedulable(scheduled),
         disruption=printable(f"{disruption.get('reason')}: {disruption.get('message')}")
         if disruption
         else "",
         memory_limit=((spec.get("resources") or {}).get("limits") or {}).get("memory", ""),
         deleting="deletionTimestamp" in metadata,
+        # A container that never started is given an exit code too when its pod is deleted.
+        has_run="running" in state or bool(ended.get("startedAt")),
     )
 
 
@@ -154,6 +151,13 @@ def last_line(text: str) -> str:
     """Returns the last line of a text that has something in it, made printable."""
     lines = [line for line in text[-2 * _MOST_CHARACTERS :].splitlines() if line.strip()]
     return printable(lines[-1]) if lines else ""
+
+
+def _unschedulable(condition: Json) -> str:
+    if condition.get("reason") != "Unschedulable":
+        return ""
+    # What follows the first sentence is that nobody can be preempted either.
+    return printable((condition.get("message") or "").partition(". ")[0]) or "Unschedulable"
 
 
 def _escape(character: str) -> str:

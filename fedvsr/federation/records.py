@@ -67,11 +67,15 @@ class ClientRecord(Record):
 
 
 class ExperimentRecord(Record):
-    """experiment.json: what `fedvsr run` was given on this machine, so that it can be resumed."""
+    """experiment.json: what `fedvsr run` was given, so that it can be resumed.
+
+    Where its clients are on a cluster, namespace is that of their deployment.
+    """
 
     what: ClassVar[str] = "experiment record"
 
     experiment: Experiment
+    namespace: str = ""
 
 
 class RunRecord(Record):

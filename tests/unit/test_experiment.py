@@ -5,7 +5,11 @@ import yaml
 
 from fedvsr.config.experiment import load_experiment
 from fedvsr.errors import ConfigError, UnknownNameError, VideoError
-from fedvsr.experiment import find_clients_videos, find_experiment, plan_experiment, results_folder
+from fedvsr.experiment.local import plan_experiment
+from fedvsr.experiment.results import results_folder
+from fedvsr.experiment.stored import find_experiment
+from fedvsr.experiment.videos import find_clients_videos
+from fedvsr.store.local import LocalStore
 from tests.unit.tiny_run import RUN, write_video
 
 
@@ -83,21 +87,29 @@ def test_what_is_resumed_does_not_depend_on_the_working_folder(settings, videos,
     monkeypatch.chdir(folder)
     (videos / "relative.yaml").write_text(yaml.safe_dump(content))
     assert fedvsr("run", f"{videos.name}/relative.yaml", "--store", store, "--rounds", 1).code == 0
-    found = find_experiment(str(store), RUN)
+    found = find_experiment(LocalStore(store / "federation"), RUN).experiment
     assert found.clients.videos["ann"].path == str(videos / "ann")
     assert found.evaluation_videos.path == str(videos / "held-out")
     monkeypatch.chdir("/")
     assert fedvsr("resume", RUN, "--store", store).code == 0
 
 
-def test_a_store_that_was_moved_is_resumed_where_it_is(copied, tmp_path):
+def test_a_store_that_was_moved_is_resumed_where_it_is(copied, tmp_path, monkeypatch, fedvsr):
     copied.store.rename(tmp_path / "moved")
-    assert find_experiment(str(tmp_path / "moved"), RUN).store == str(tmp_path / "moved")
+    seen = []
+
+    def stop(experiment, *arguments):
+        seen.append(experiment.store)
+        raise VideoError("seen enough")
+
+    monkeypatch.setattr("fedvsr.experiment.local.run_experiment", stop)
+    assert "seen enough" in fedvsr("resume", RUN, "--store", tmp_path / "moved").err
+    assert seen == [str(tmp_path / "moved")]
 
 
 def test_a_run_that_nobody_began(tmp_path):
     with pytest.raises(UnknownNameError, match=RUN):
-        find_experiment(str(tmp_path), RUN)
+        find_experiment(LocalStore(tmp_path), RUN)
 
 
 def test_a_folder_of_no_videos(config, tmp_path):

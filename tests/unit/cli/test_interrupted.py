@@ -50,7 +50,7 @@ def processes():
         [
             "tests.unit.tiny_run",
             "fedvsr.cli.run",
-            "fedvsr.experiment",
+            "fedvsr.experiment.local",
             # What MLflow imports when it opens a database.
             "alembic.command",
             "mlflow.store.model_registry.sqlalchemy_store",

@@ -62,7 +62,7 @@ def resolved(*arguments, config):
     from fedvsr.config.experiment import load_experiment
 
     context = run.make_context("run", [str(config), *arguments])
-    values = {key: value for key, value in context.params.items() if key not in ("config", "dry_run")}
+    values = {key: value for key, value in context.params.items() if key not in ("config", "dry_run", "where", "namespace")}
     return load_experiment(config, read_overrides(values)).model_dump(mode="json")
 
 

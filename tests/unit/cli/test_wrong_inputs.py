@@ -61,7 +61,7 @@ def half_written(root):
         (["--clients-per-round", "3"], ["federation.clients_per_round", "3", "number of clients (2)"]),
         (["--quorum", "3"], ["federation.quorum", "3", "(2)"]),
         (["--quorum", "2", "--clients-per-round", "1"], ["federation.quorum", "2", "(1)"]),
-        (["--clients", "ann,eve"], ["federation.clients", "'eve'", "ann, bob"]),
+        (["--federation.clients", "ann,eve"], ["federation.clients", "'eve'", "ann, bob"]),
         (["--frames", "4"], ["training.frames", "4", "data.minimum_frames (3)"]),
         (["--patch-size", "33"], ["training.patch_size", "33", "multiple of data.scale (2)"]),
         (["--device", "abacus"], ["training.device", "'abacus'", "auto, cpu, cuda"]),

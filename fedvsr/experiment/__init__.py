@@ -1,0 +1,1 @@
+"""A whole experiment: videos in; report, registered model and upscaled clip out."""

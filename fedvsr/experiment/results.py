@@ -1,0 +1,95 @@
+"""What an experiment leaves: a registered model, a report, pictures, an upscaled clip."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedvsr.config.experiment import Experiment
+from fedvsr.device import find_device
+from fedvsr.federation import layout
+from fedvsr.federation.clips import low_resolution_kind, read_manifest
+from fedvsr.federation.records import RegistrationRecord
+from fedvsr.inference.windows import upscale_frames
+from fedvsr.progress import Progress
+from fedvsr.report.page import render_page
+from fedvsr.report.summary import RunSummary, summarise_run
+from fedvsr.store.local import LocalStore
+from fedvsr.store.workspace import Workspace
+from fedvsr.tracking.connection import Connection
+from fedvsr.tracking.registry import download_model, register_run
+from fedvsr.tracking.runs import RunTracker
+from fedvsr.video.encode import VideoWriter
+from fedvsr.video.frames import Frames
+from fedvsr.video.shards import open_shard
+
+_RESULTS = "results"
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What an experiment leaves."""
+
+    summary: RunSummary
+    registration: RegistrationRecord
+    tracking_uri: str
+    report: Path
+    picture: Path
+    upscaled: Path
+
+
+def conclude(
+    experiment: Experiment, workspace: Workspace, connection: Connection, progress: Progress
+) -> ExperimentResult:
+    """Registers a finished run's best round and writes its report, picture and upscaled clip."""
+    store = workspace.federation()
+    name = experiment.name
+    registration = register_run(connection, store, name, experiment.tracking.registered_model)
+    summary = summarise_run(store, name)
+    tracker = RunTracker(connection, summary.record)
+    tracker.log_summary(summary)
+    tracker.finish()
+    folder = results_folder(experiment.store, name)
+    results = LocalStore(folder)
+    report, picture = folder / "report.html", folder / "before-after.png"
+    results.write(report.name, render_page(summary).encode())
+    results.write(picture.name, summary.crops or b"")
+    upscaled = _upscale_held_out(summary, workspace, connection, registration, folder, progress)
+    return ExperimentResult(summary, registration, connection.uri, report, picture, upscaled)
+
+
+def results_folder(store: str, run: str) -> Path:
+    """Returns where a run's report and pictures go: below a local store, else the working folder."""
+    root = Path("runs") if "://" in store else Path(store)
+    return root / _RESULTS / run
+
+
+def _upscale_held_out(
+    summary: RunSummary,
+    workspace: Workspace,
+    connection: Connection,
+    registration: RegistrationRecord,
+    folder: Path,
+    progress: Progress,
+) -> Path:
+    """Upscales the first held-out clip with the registered model, as a user of it would."""
+    config = summary.record.config
+    store, held_out = workspace.federation(), layout.evaluation_clips(config.data.dataset)
+    kind = low_resolution_kind(config.data)
+    digest = read_manifest(store, held_out, kind).shards[0].digest
+    shard = open_shard(store.local(layout.shard(held_out, kind, digest), digest))
+    clip = next(iter(shard.clips.values()))
+    model = download_model(connection, f"models:/{registration.model}/{registration.model_version}")
+    device = find_device(config.training.device)
+    target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
+    frames: Frames = np.asarray(shard[clip.name])
+    # The file cannot hold an odd height or width, which ×3 may give.
+    height, width = (side * config.data.scale // 2 * 2 for side in frames.shape[1:3])
+    with (
+        progress.stage("upscale", len(frames)) as advance,
+        VideoWriter(target, clip.fps) as writer,
+    ):
+        for done, frame in enumerate(upscale_frames(model.network.to(device), frames, device), start=1):
+            writer.write(frame[:height, :width])
+            advance(done, target.name)
+    return target
