@@ -13,6 +13,7 @@ from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, Tra
 
 if TYPE_CHECKING:
     from fedvsr.federation.records import ShardSummary
+    from fedvsr.federation.site import SiteReport
 
 # Where Kubernetes looks for a container's last word. Outside a pod there is no such file.
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -89,6 +90,24 @@ def shard(run: str, name: str) -> None:
     line = summary.model_dump_json()
     print(line)
     _last_word(line)
+
+
+@client.command()
+@_client_option
+@click.option("--must-not-reach", metavar="HOST:PORT", multiple=True, help="What this site may not talk to.")
+def check(name: str, must_not_reach: tuple[str, ...]) -> None:
+    """Try this site's credentials, data and network, and say what is wrong."""
+
+    def work() -> "SiteReport":
+        from fedvsr.federation.site import check_site
+        from fedvsr.store.workspace import Workspace
+
+        return check_site(Workspace.from_environment(), name, must_not_reach)
+
+    report = _work(work)
+    for each in report.findings:
+        print(f"{each.what}: {f'{each.problem}; {each.advice}' if each.problem else 'ok'}")
+    _last_word(report.model_dump_json())
 
 
 def _work(work: Callable[[], Result]) -> Result:

@@ -16,3 +16,14 @@ def add_client(store: Store, name: str) -> None:
 def client_names(store: Store) -> tuple[str, ...]:
     """Returns the names of the federation's clients, sorted."""
     return tuple(PurePosixPath(key).stem for key in store.keys(layout.CLIENTS))
+
+
+def deliveries(store: Store) -> dict[str, set[tuple[str, int]]]:
+    """Returns the runs and rounds that each client has delivered an update for."""
+    found: dict[str, set[tuple[str, int]]] = {}
+    for key in store.keys("runs/"):
+        parts = key.split("/")
+        # runs/<run>/rounds/<r>/updates/<client>/report.json; round 0 is no round of training.
+        if parts[-1] == "report.json" and len(parts) == 7 and int(parts[3]):
+            found.setdefault(parts[5], set()).add((parts[1], int(parts[3])))
+    return found
