@@ -18,7 +18,7 @@ def watch_for(*arguments, timeout="600s"):
 
 
 def test_a_killed_pod_too_little_memory_and_gpus_that_there_are_none_of_cost_a_round_nothing_but_clients(
-    deployment,
+    deployment, two_gpus
 ):
     """With a quorum of 1 the run ends well, and its record names the three reasons."""
     run, ann = "three-reasons", deployment.client_namespace("ann")

@@ -1,0 +1,97 @@
+"""What a round costs on Kubeflow Pipelines beside its clients' training, and where that goes.
+
+    python benchmarks/round_overhead.py RUN [KFP_ENDPOINT]
+
+RUN has ended on the deployment that the environment names (`make ui` prints the variables). A round's
+wall time is that of its iteration; of it, the slowest client's training alone is the work. The rest is
+the price of doing it as pods: drivers, executors, the client's Job from its creation to its end.
+"""
+
+import json
+import os
+import re
+import statistics
+import sys
+import urllib.request
+from datetime import datetime
+from typing import Any
+
+from fedvsr.federation import layout
+from fedvsr.federation.prepare import load_run
+from fedvsr.federation.records import RoundRecord, read_record
+from fedvsr.store.workspace import Workspace
+
+Task = dict[str, Any]
+# Each has a twin, its one try, whose name ends in (0).
+_ITERATION = re.compile(r"iteration-iterations\(\d+:\d+\)")
+# In the order of a round; between two of them the workflow engine is at work.
+PHASES = {
+    "iteration driver": "iteration-item-driver",
+    "train_clients driver": "train-clients-driver",
+    "train_clients executor": "train-clients",
+    "aggregate driver": "aggregate-driver",
+    "aggregate executor": "aggregate",
+}
+
+
+def main(run: str, endpoint: str) -> None:
+    """Prints a row a round and the median."""
+    tasks = _tasks(run, endpoint)
+    store = Workspace.from_environment().federation()
+    iterations = sorted((each for each in tasks if _ITERATION.fullmatch(each["display_name"])), key=_start)
+    rows = []
+    for round, iteration in zip(_rounds(store, run), iterations, strict=True):
+        record = read_record(store, layout.round_record(run, round), RoundRecord)
+        training = max(each.seconds for each in record.participants)
+        begin, end = _start(iteration), _end(iteration)
+        inside = [each for each in tasks if begin <= _start(each) and _end(each) <= end]
+        row = {
+            name: max(_seconds(each) for each in inside if each["display_name"] == task)
+            for name, task in PHASES.items()
+        }
+        jobs = max(each.seconds for each in record.outcomes)
+        row["… of it, the slowest Job"] = jobs
+        row["… of that, training"] = training
+        row["round"] = _seconds(iteration)
+        row["round without training"] = _seconds(iteration) - training
+        rows.append(row)
+    print(f"{run}: {len(rows)} rounds, {len(record.outcomes)} clients\n")
+    print(f"{'seconds':<26}{'median':>8}{'least':>8}{'most':>8}")
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        print(f"{name:<26}{statistics.median(values):>8.1f}{min(values):>8.1f}{max(values):>8.1f}")
+
+
+def _tasks(run: str, endpoint: str) -> list[Task]:
+    url = f"{endpoint.rstrip('/')}/apis/v2beta1/runs?page_size=100&sort_by=created_at%20desc"
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 -- the address that the caller names
+        runs = json.load(answer)["runs"]
+    found = next((each for each in runs if each["display_name"] == run), None)
+    if found is None:
+        sys.exit(f"{endpoint} has no run {run!r}")
+    tasks: list[Task] = found["run_details"]["task_details"]
+    return [each for each in tasks if each.get("display_name") and each.get("end_time")]
+
+
+def _rounds(store: Any, run: str) -> range:
+    return range(1, load_run(store, run).config.federation.rounds + 1)
+
+
+def _start(task: Task) -> datetime:
+    return datetime.fromisoformat(task["start_time"])
+
+
+def _end(task: Task) -> datetime:
+    return datetime.fromisoformat(task["end_time"])
+
+
+def _seconds(task: Task) -> float:
+    return (_end(task) - _start(task)).total_seconds()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        # `make bench` has no cluster to ask.
+        print(__doc__)
+        sys.exit()
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else os.environ.get("FEDVSR_KFP_ENDPOINT", ""))
