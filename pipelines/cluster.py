@@ -5,8 +5,9 @@ import os
 from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_channel import PipelineChannel
 
+from fedvsr.kubeflow.pipeline import DEFAULT_RELEASE
+
 # The deployment that the pipeline is compiled for.
-DEFAULT_RELEASE = "fedvsr"
 RELEASE = os.environ.get("FEDVSR_RELEASE", DEFAULT_RELEASE)
 # Made by its chart in the namespace where KFP runs its pods.
 CONFIG_MAP = RELEASE
@@ -42,6 +43,8 @@ def step(
     """
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in ADDRESSES})
     kubernetes.use_secret_as_env(task, SECRET, {name: name for name in CREDENTIALS})
+    # The label that KFP gives its pods; MLflow is told of it.
+    kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     if gpus is not None:
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)

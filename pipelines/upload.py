@@ -11,12 +11,9 @@ import click
 from components.image import IMAGE, TRAINER_IMAGE
 from fedvsr.cli.main import main
 from fedvsr.kubeflow.connection import Connection
-from fedvsr.kubeflow.pipeline import DEFAULT_PIPELINE, upload
-from pipelines.cluster import DEFAULT_RELEASE, RELEASE
+from fedvsr.kubeflow.pipeline import pipeline_name, upload
+from pipelines.cluster import RELEASE
 from pipelines.federated_training import compile_pipeline, federated_training
-
-# Deployments that share a KFP have a pipeline each.
-PIPELINE = DEFAULT_PIPELINE if RELEASE == DEFAULT_RELEASE else f"{DEFAULT_PIPELINE}-{RELEASE}"
 
 
 @click.command()
@@ -24,12 +21,13 @@ PIPELINE = DEFAULT_PIPELINE if RELEASE == DEFAULT_RELEASE else f"{DEFAULT_PIPELI
 def upload_pipeline(endpoint: str) -> None:
     """Make the pipeline, with the images of FEDVSR_IMAGE and FEDVSR_TRAINER_IMAGE, the newest version."""
     connection = Connection(endpoint)
+    pipeline = pipeline_name(RELEASE)
     with tempfile.TemporaryDirectory(prefix="fedvsr-pipeline-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(package)
-        version, new = upload(connection, PIPELINE, package.read_bytes(), federated_training.description)
+        version, new = upload(connection, pipeline, package.read_bytes(), federated_training.description)
     told = "uploaded" if new else "there already"
-    click.echo(f"pipeline {PIPELINE} {version.name}: {told} ({IMAGE}, {TRAINER_IMAGE})")
+    click.echo(f"pipeline {pipeline} {version.name}: {told} ({IMAGE}, {TRAINER_IMAGE})")
 
 
 if __name__ == "__main__":

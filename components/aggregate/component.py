@@ -14,5 +14,7 @@ def aggregate(
 
     from fedvsr.steps.aggregate import aggregate
 
+    metrics.metadata["display_name"] = f"{run_name}, round {round}: aggregation"
+    participants.metadata["display_name"] = f"{run_name}, round {round}: participants"
     for name, value in aggregate(run_name, round, Path(participants.path)).items():
         metrics.log_metric(name, value)

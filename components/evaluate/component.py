@@ -12,5 +12,7 @@ def evaluate(run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], report
 
     from fedvsr.steps.evaluate import evaluate
 
+    metrics.metadata["display_name"] = f"{run_name}, round {round}: evaluation"
+    report.metadata["display_name"] = f"{run_name}, round {round}: report"
     for name, value in evaluate(run_name, round, Path(report.path)).items():
         metrics.log_metric(name, value)

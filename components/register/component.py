@@ -17,5 +17,7 @@ def register(
 
     from fedvsr.steps.register import register
 
+    metrics.metadata["display_name"] = f"{run_name}: best round"
+    version.metadata["display_name"] = f"{run_name}: model version"
     for name, value in register(run_name, registered_model, Path(version.path)).items():
         metrics.log_metric(name, value)

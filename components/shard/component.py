@@ -12,4 +12,5 @@ def shard(run_name: str, clips: dsl.Output[dsl.Markdown]):
 
     from fedvsr.steps.shard import shard
 
+    clips.metadata["display_name"] = f"{run_name}: shards"
     shard(run_name, Path(clips.path))

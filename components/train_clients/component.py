@@ -12,4 +12,5 @@ def train_clients(run_name: str, round: int, outcomes: dsl.Output[dsl.Markdown])
 
     from fedvsr.steps.train_clients import train_clients
 
+    outcomes.metadata["display_name"] = f"{run_name}, round {round}: clients"
     train_clients(run_name, round, Path(outcomes.path))

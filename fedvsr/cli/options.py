@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from fedvsr.config.experiment import Experiment, VideosConfig
+from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError
 
 # What stands for a dot in the name of an option's parameter, which must be an identifier.
@@ -56,13 +57,13 @@ class ConfiguredCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def configuration_options() -> list[click.Option]:
-    """Returns an option for each field of an experiment.
+def configuration_options(section: type[RunConfig] = Experiment) -> list[click.Option]:
+    """Returns an option for each field of a run, or of an experiment.
 
     A field is ``--section.field``, and ``--field`` as well where only one section has that field;
     ``--model`` and ``--strategy`` are those sections' names.
     """
-    leaves = list(_leaves(Experiment, ""))
+    leaves = list(_leaves(section, ""))
     counts = Counter(leaf.path.rpartition(".")[2] for leaf in leaves)
     return [_option(leaf, counts) for leaf in leaves]
 
@@ -84,6 +85,28 @@ def read_overrides(values: dict[str, Any]) -> dict[str | tuple[str, ...], Any]:
             result[leaf.path] = [part.strip() for part in value.split(",") if part.strip()]
         else:
             result[leaf.path] = value if leaf.kind is str else _parse(leaf.path, value)
+    return result
+
+
+def parse_field(text: str) -> tuple[str, Any]:
+    """Returns a field's dotted name and its value, of FIELD=VALUE."""
+    field, separator, value = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r} is not FIELD=VALUE", param_hint="--set")
+    return field, _parse(field, value)
+
+
+def given_fields(experiment: Experiment) -> dict[str, Any]:
+    """Returns what of a run was set by a person, by its dotted name; defaults are left to whoever runs it."""
+    values = experiment.model_dump(mode="json", exclude_unset=True, include=set(RunConfig.model_fields))
+    result: dict[str, Any] = {}
+    for leaf in _leaves(RunConfig, ""):
+        *sections, last = leaf.path.split(".")
+        found = values
+        for section in sections:
+            found = found.get(section, {})
+        if last in found:
+            result[leaf.path] = found[last]
     return result
 
 

@@ -77,11 +77,13 @@ class Experiment(RunConfig):
         return RunConfig.parse(values)
 
 
-def load_experiment(path: Path, overrides: Mapping[str | tuple[str, ...], Any] | None = None) -> Experiment:
+def load_experiment(
+    path: Path | None, overrides: Mapping[str | tuple[str, ...], Any] | None = None
+) -> Experiment:
     """Reads an experiment; relative paths of videos in it are relative to the file's folder.
 
     Args:
-        path: The YAML file.
+        path: The YAML file; None where all is said by the overrides.
         overrides: Values by dotted field name that replace those of the file; a tuple of the name's
             parts where one of them has a dot in it. Paths among them are relative to the working
             folder.
@@ -89,6 +91,13 @@ def load_experiment(path: Path, overrides: Mapping[str | tuple[str, ...], Any] |
     Raises:
         fedvsr.errors.ConfigError: The file is missing or no YAML mapping, or a value is not allowed.
     """
+    values = _read(path) if path else {}
+    for name, value in (overrides or {}).items():
+        _put(values, name, value)
+    return Experiment.parse(values)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -103,9 +112,7 @@ def load_experiment(path: Path, overrides: Mapping[str | tuple[str, ...], Any] |
     if isinstance(values.get("evaluation_videos"), str):
         # Just a path is short for the section, whose other fields may be overridden.
         values["evaluation_videos"] = {"path": values["evaluation_videos"]}
-    for name, value in (overrides or {}).items():
-        _put(values, name, value)
-    return Experiment.parse(values)
+    return values
 
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:

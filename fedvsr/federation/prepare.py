@@ -97,13 +97,7 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
     """
     from fedvsr.models.registry import model_info
 
-    degradation = get_degradation(config.data.degradation)
-    if config.data.scale not in degradation.scales:
-        allowed = ", ".join(str(scale) for scale in degradation.scales)
-        raise ConfigError(
-            "data.scale", config.data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
-        )
-    build_strategy(config.strategy.name, config.strategy.options)
+    check_settings(config)
     model_info(config.model.name)
     if not config.federation.clients:
         raise ConfigError("federation.clients", [], "name at least one client")
@@ -111,6 +105,21 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
     if begun:
         _check_continuation(begun, config)
     return begun
+
+
+def check_settings(config: RunConfig) -> None:
+    """Checks what can be checked of settings without a store and without the model's code.
+
+    Raises:
+        fedvsr.errors.InputError: A name is unknown, or a value is not allowed.
+    """
+    degradation = get_degradation(config.data.degradation)
+    if config.data.scale not in degradation.scales:
+        allowed = ", ".join(str(scale) for scale in degradation.scales)
+        raise ConfigError(
+            "data.scale", config.data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
+        )
+    build_strategy(config.strategy.name, config.strategy.options)
 
 
 def find_run(store: Store, run: str) -> RunRecord | None:

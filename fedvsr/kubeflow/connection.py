@@ -19,6 +19,7 @@ UI_VARIABLE = "FEDVSR_KFP_UI"
 DEFAULT_ENDPOINT = "http://localhost:8080"
 
 _API = "/apis/v2beta1"
+_API_V1 = "/apis/v1beta1"
 _TIMEOUT = 30.0
 _PAGE = 100
 
@@ -48,6 +49,10 @@ class Connection:
     def get(self, path: str, **query: Any) -> Any:
         """Returns the JSON at a path of the API."""
         return self._json(self._request("GET", f"{_API}{path}", query))
+
+    def get_v1(self, path: str) -> Any:
+        """Returns the JSON at a path of the older API, which alone has the workflow of a run."""
+        return self._json(self._request("GET", f"{_API_V1}{path}", {}))
 
     def find(self, path: str, **query: Any) -> Any | None:
         """Returns the JSON at a path of the API, or None if nothing has that name."""

@@ -10,10 +10,14 @@ from fedvsr import __version__
 from fedvsr.errors import InputError
 from fedvsr.kubeflow.connection import Connection
 
-PIPELINE_VARIABLE = "FEDVSR_PIPELINE"
-DEFAULT_PIPELINE = "federated-training"
-
+DEFAULT_RELEASE = "fedvsr"
+_PIPELINE = "federated-training"
 _DIGITS = 12
+
+
+def pipeline_name(release: str) -> str:
+    """Returns what a deployment's pipeline is called; deployments that share a KFP have one each."""
+    return _PIPELINE if release == DEFAULT_RELEASE else f"{_PIPELINE}-{release}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def newest(connection: Connection, pipeline: str) -> PipelineVersion:
     if version is None:
         raise InputError(
             f"KFP at {connection.endpoint} has no pipeline {pipeline!r}; `make deploy` uploads it, and "
-            f"another name can be given as --pipeline or in {PIPELINE_VARIABLE}"
+            "--namespace or FEDVSR_NAMESPACE names the deployment that it is of"
         )
     return version
 

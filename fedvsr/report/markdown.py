@@ -22,8 +22,8 @@ def outcomes_markdown(record: OutcomesRecord) -> str:
     return heading + _table(("client", "outcome", "seconds", "reason"), rows)
 
 
-def round_markdown(record: RoundRecord) -> str:
-    """How a round was aggregated."""
+def round_markdown(record: RoundRecord, mlflow_link: str = "") -> str:
+    """How a round was aggregated, with the address of the run in MLflow."""
     rows = [
         (
             each.client,
@@ -41,16 +41,28 @@ def round_markdown(record: RoundRecord) -> str:
         f"# Round {record.round}\n\n{' · '.join(facts)}\n\n"
         + _table(("client", "loss", "share", "clips", "steps", "training s"), rows)
         + f"\nglobal weights `{record.global_digest[:16]}…`\n"
+        + (f"\n{_linked('The run in MLflow', mlflow_link)}\n" if mlflow_link else "")
     )
 
 
-def registration_markdown(record: RegistrationRecord, tracking_uri: str) -> str:
-    """Which model version a run became."""
+def registration_markdown(
+    record: RegistrationRecord, numbers: Mapping[str, float], run_link: str, version_link: str
+) -> str:
+    """Which model version a run became, how good it is, and where both are in MLflow."""
+    version = f"version {record.model_version} of {record.model}"
+    run = f"run `{record.mlflow_run_id}`"
     return (
         f"# {record.model} version {record.model_version}\n\n"
-        f"Round {record.round} of {record.run}, alias `challenger`. "
-        f"MLflow: {tracking_uri}, run `{record.mlflow_run_id}`.\n"
+        f"Round {record.round} of {record.run}, alias `challenger`: PSNR (Y) {numbers['psnr_y']:.2f} dB, "
+        f"{numbers['psnr_y_over_bicubic']:+.2f} dB over bicubic interpolation, "
+        f"SSIM (Y) {numbers['ssim_y']:.4f}.\n\n"
+        f"In MLflow: {_linked(version, version_link)}, {_linked(run, run_link)}.\n\n"
+        "`fedvsr promote` makes it champion where it is better than the champion.\n"
     )
+
+
+def _linked(text: str, address: str) -> str:
+    return f"[{text}]({address})" if address else text
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,8 +9,13 @@ from fedvsr.report.figures import loss_figure, psnr_figure, to_svg
 from fedvsr.report.summary import RunSummary
 
 
-def render_page(summary: RunSummary) -> str:
-    """Renders curves, the table of rounds, the clients and the crops; pictures are inside the page."""
+def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
+    """Renders curves, the table of rounds, the clients and the crops; pictures are inside the page.
+
+    Args:
+        summary: The run so far.
+        mlflow_link: The address of the run in MLflow, where there is one.
+    """
     environment = Environment(
         loader=PackageLoader("fedvsr", "report"),
         autoescape=select_autoescape(["html"]),
@@ -21,6 +26,7 @@ def render_page(summary: RunSummary) -> str:
     by_round = {each.round: each for each in summary.evaluations}
     return environment.get_template("page.html").render(
         summary=summary,
+        mlflow_link=mlflow_link,
         config=summary.record.config,
         rounds=[(each, by_round.get(each.round)) for each in summary.rounds],
         clients=client_rows(summary.rounds),

@@ -8,6 +8,7 @@ from fedvsr.federation.records import RoundRecord
 from fedvsr.report.markdown import round_markdown
 from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.workspace import Workspace
+from fedvsr.tracking.links import run_link
 from fedvsr.tracking.runs import RunTracker
 
 
@@ -15,8 +16,10 @@ def aggregate(run: str, round: int, summary: Path) -> dict[str, float]:
     """Aggregates a round and sends it to MLflow; returns the numbers to show."""
     store = Workspace.from_environment().federation()
     record = aggregate_round(store, run, round)
-    RunTracker(environment_connection(), load_run(store, run)).log_round(record)
-    summary.write_text(round_markdown(record))
+    connection = environment_connection()
+    tracker = RunTracker(connection, load_run(store, run))
+    tracker.log_round(record)
+    summary.write_text(round_markdown(record, run_link(connection, tracker)))
     return _round_numbers(record)
 
 

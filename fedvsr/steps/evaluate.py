@@ -13,6 +13,7 @@ from fedvsr.report.summary import summarise_run
 from fedvsr.steps.evaluation_numbers import evaluation_numbers
 from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.workspace import Workspace
+from fedvsr.tracking.links import run_link
 from fedvsr.tracking.runs import RunTracker
 
 
@@ -20,9 +21,11 @@ def evaluate(run: str, round: int, page: Path) -> dict[str, float]:
     """Judges a round's weights, where that is due, and sends the numbers to MLflow; returns them."""
     store = Workspace.from_environment().federation()
     record = load_run(store, run)
+    connection = environment_connection()
+    tracker = RunTracker(connection, record)
     found: EvaluationRecord | None = None
     if round != layout.INITIAL_ROUND and is_evaluated(record.config, round):
         found = evaluate_round(store, run, round, LogProgress())
-        RunTracker(environment_connection(), record).log_evaluation(found)
-    page.write_text(render_page(summarise_run(store, run)))
+        tracker.log_evaluation(found)
+    page.write_text(render_page(summarise_run(store, run), run_link(connection, tracker)))
     return evaluation_numbers(found) if found else {}

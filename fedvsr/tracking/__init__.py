@@ -4,3 +4,5 @@ import os
 
 # MLflow reads it when it is imported, and would tell its makers of every use.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# It would print addresses that only the cluster knows.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

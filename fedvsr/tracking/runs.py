@@ -15,6 +15,8 @@ from fedvsr.tracking.connection import Connection
 RUN_TAG = "fedvsr.run"
 # Kubeflow Pipelines makes an MLflow run for a pipeline run and hands its id to the steps.
 RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+# What runs the steps says which of its runs they belong to.
+PIPELINE_RUN_VARIABLE = "KFP_RUN_ID"
 # A metric of every round, and one of every evaluated round: their steps say what was sent already.
 _ROUND_METRIC = "participants"
 _EVALUATION_METRIC = "psnr_y"
@@ -35,7 +37,7 @@ class RunTracker:
         self._connection = connection
         self._client = connection.client
         self._record = record
-        self.run_id = self._find_or_make()
+        self.run_id, self.experiment_id = self._find_or_make()
 
     def log_round(self, record: RoundRecord) -> None:
         """Sends a round's metrics, with its number as the step."""
@@ -88,7 +90,7 @@ class RunTracker:
         with self._connection.failures("close the run"):
             self._client.set_terminated(self.run_id, status)
 
-    def _find_or_make(self) -> str:
+    def _find_or_make(self) -> tuple[str, str]:
         name = self._record.config.name
         with self._connection.failures("open the run"):
             given = os.environ.get(RUN_ID_VARIABLE)
@@ -100,7 +102,8 @@ class RunTracker:
                     self._client.create_run(self._connection.experiment_id(), run_name=name).info.run_id
                 )
             self._client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-            known = self._client.get_run(run_id).data.params
+            found = self._client.get_run(run_id)
+            known = found.data.params
             params = _flatten(self._record.config.model_dump(mode="json"))
             # The number of rounds may be raised later, and a parameter cannot be changed: it is a tag.
             rounds = params.pop("federation.rounds")
@@ -112,10 +115,12 @@ class RunTracker:
                 "fedvsr.rounds": rounds,
                 "fedvsr.parameters": str(self._record.parameters),
             }
+            if pipeline_run := os.environ.get(PIPELINE_RUN_VARIABLE):
+                tags["fedvsr.kfp_run_id"] = pipeline_run
             self._client.log_batch(
                 run_id, params=new, tags=[RunTag(key, value) for key, value in tags.items()]
             )
-        return run_id
+        return run_id, str(found.info.experiment_id)
 
     def _find(self) -> str | None:
         """The MLflow run of this name and these initial weights; a run made anew has another identity."""

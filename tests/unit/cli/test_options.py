@@ -62,7 +62,11 @@ def resolved(*arguments, config):
     from fedvsr.config.experiment import load_experiment
 
     context = run.make_context("run", [str(config), *arguments])
-    values = {key: value for key, value in context.params.items() if key not in ("config", "dry_run", "where", "namespace")}
+    values = {
+        key: value
+        for key, value in context.params.items()
+        if key not in ("config", "dry_run", "where", "namespace")
+    }
     return load_experiment(config, read_overrides(values)).model_dump(mode="json")
 
 
@@ -150,8 +154,9 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
             section = sections.setdefault(line.rstrip(":"), [])
         elif line.startswith("  ") and line.strip():
             section.append(line.split()[0])
-    assert {key: sections[key] for key in ("Train", "Judge", "Release", "Use", "Look")} == {
-        "Train": ["run", "resume", "shard"],
+    assert {key: sections[key] for key in ("Train", "On a cluster", "Judge", "Release", "Use", "Look")} == {
+        "Train": ["run", "resume", "shard", "upload"],
+        "On a cluster": ["submit", "runs", "logs"],
         "Judge": ["evaluate", "report"],
         "Release": ["register", "promote"],
         "Use": ["upscale"],

@@ -239,4 +239,10 @@ def test_markdown_of_a_registration():
     record = RegistrationRecord(
         run=RUN, round=2, model="fedvsr", model_version="7", mlflow_run_id="abc", global_digest="0"
     )
-    assert registration_markdown(record, "http://mlflow").startswith("# fedvsr version 7\n")
+    numbers = {"psnr_y": 31.256, "psnr_y_over_bicubic": 0.5, "ssim_y": 0.9}
+    markdown = registration_markdown(record, numbers, "http://mlflow/#/run", "http://mlflow/#/version")
+    assert markdown.startswith("# fedvsr version 7\n")
+    assert "PSNR (Y) 31.26 dB, +0.50 dB over bicubic interpolation" in markdown
+    assert "[version 7 of fedvsr](http://mlflow/#/version)" in markdown
+    assert "[run `abc`](http://mlflow/#/run)" in markdown
+    assert "](" not in registration_markdown(record, numbers, "", "")

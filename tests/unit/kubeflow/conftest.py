@@ -1,0 +1,26 @@
+import pytest
+
+from fedvsr.kubeflow.connection import Connection
+from tests.unit.kubeflow.fake_kfp import FakeKfp, serve
+
+
+@pytest.fixture
+def kfp(monkeypatch):
+    """A KFP with the pipeline's first version, and nothing else."""
+    for name in ("FEDVSR_KFP_ENDPOINT", "FEDVSR_KFP_TOKEN", "FEDVSR_KFP_UI", "FEDVSR_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    with serve(FakeKfp()) as found:
+        found.pipelines.append({"name": "federated-training", "pipeline_id": "pipeline-0"})
+        found.versions.append(
+            {
+                "display_name": "0.1.0-first",
+                "pipeline_id": "pipeline-0",
+                "pipeline_version_id": "version-0",
+            }
+        )
+        yield found
+
+
+@pytest.fixture
+def connection(kfp):
+    return Connection(kfp.url)

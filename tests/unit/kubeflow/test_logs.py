@@ -1,0 +1,104 @@
+"""Steps and what they wrote, as the workflow and the logs of KFP 2.17 have them."""
+
+import pytest
+
+from fedvsr.errors import PipelinesError
+from fedvsr.kubeflow import logs
+from fedvsr.kubeflow.logs import OwnLines, follow_logs, is_of_client, read_log
+from fedvsr.kubeflow.steps import rounds_done, run_steps
+
+
+@pytest.fixture
+def run_id(kfp):
+    return kfp.add_run("demo", "SUCCEEDED", rounds=2)
+
+
+def texts(found, own=True):
+    filters = {}
+    return [line for step, line in found if not own or filters.setdefault(step.node, OwnLines())(line)]
+
+
+def test_steps_have_their_round_from_what_they_were_given(kfp, connection, run_id):
+    kfp.add_step("prepare", None)
+    kfp.add_step("train-clients", 7)
+    kfp.add_step("evaluate-2", 7, "Running")
+    kfp.nodes["driver"] = {"type": "Pod", "templateName": "system-container-driver"}
+    kfp.nodes["dag"] = {"type": "DAG", "templateName": "root"}
+    found = run_steps(connection, run_id)
+    assert [(each.name, each.round) for each in found] == [
+        ("prepare", None),
+        ("train_clients", 7),
+        ("evaluate", 7),
+    ]
+    assert [each.finished for each in found] == [True, True, False]
+    assert [each.title for each in found][:2] == ["prepare", "train_clients, round 7"]
+
+
+def test_a_run_without_a_workflow_has_no_steps(connection, run_id):
+    assert run_steps(connection, run_id) == []
+    assert rounds_done([]) is None
+
+
+def test_the_rounds_that_are_done(kfp, connection, run_id):
+    kfp.add_step("train-clients", 4, "Running")
+    assert rounds_done(run_steps(connection, run_id)) == 3
+    kfp.add_step("aggregate", 4)
+    kfp.add_step("aggregate", 5, "Failed")
+    assert rounds_done(run_steps(connection, run_id)) == 4
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_log_comes_from_the_pod_or_else_from_the_archive(kfp, connection, run_id, archived):
+    kfp.add_step("shard", None, log="ann | hello\nbob | hello\n", archived=archived)
+    found = follow_logs(connection, run_id, lambda _: True, until_end=False)
+    assert texts(found) == ["ann | hello", "bob | hello"]
+
+
+def test_a_log_through_the_web_server(kfp, connection, run_id):
+    kfp.is_web_server = True
+    kfp.add_step("shard", None, log="hello\n")
+    assert texts(follow_logs(connection, run_id, lambda _: True, until_end=False)) == ["hello"]
+
+
+def test_what_is_left_out_are_the_lines_of_kfp_and_argo(kfp, connection, run_id):
+    kfp.add_step("shard", None, log='{"version": 1}\n{\n}\nhello: {\n')
+    found = list(follow_logs(connection, run_id, lambda _: True, until_end=False))
+    assert texts(found) == ['{"version": 1}', "{", "}", "hello: {"]
+    assert len(texts(found, own=False)) > 10
+
+
+def test_a_log_that_is_gone(kfp, connection, run_id):
+    kfp.add_step("shard", None)
+    kfp.add_step("prepare", None, "Pending")
+    gone, pending = run_steps(connection, run_id)
+    assert read_log(connection, run_id, pending) == ""
+    with pytest.raises(PipelinesError, match=r"no log of shard any more \(Failed to read logs of wf-0\)"):
+        read_log(connection, run_id, gone)
+
+
+def test_following_tells_each_line_once_and_ends_with_the_run(kfp, connection, monkeypatch):
+    monkeypatch.setattr(logs, "_POLL_SECONDS", 0)
+    run_id = kfp.add_run("demo", "RUNNING")
+    pod = kfp.add_step("shard", None, "Running", log="one\n")
+
+    def more(_):
+        if "two" not in kfp.logs[pod]:
+            kfp.logs[pod] += "two\n"
+            return
+        kfp.nodes["wf-0"]["phase"] = "Succeeded"
+        kfp.add_step("prepare", None, log="three\n")
+        kfp.runs[0]["state"] = "SUCCEEDED"
+
+    found = follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=more)
+    assert texts(found) == ["one", "two", "three"]
+
+
+def test_lines_of_a_client():
+    lines = [
+        "ann | train: 1/2",
+        "ann: failed: OOMKilled",
+        "anna | train: 1/2",
+        "bob | ann | x",
+        "clients: 1/2 ann",
+    ]
+    assert [line for line in lines if is_of_client(line, "ann")] == lines[:2]

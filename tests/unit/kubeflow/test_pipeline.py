@@ -1,0 +1,48 @@
+"""Uploading: a version for every package."""
+
+import pytest
+
+from fedvsr import __version__
+from fedvsr.errors import InputError
+from fedvsr.kubeflow.pipeline import newest, pipeline_name, upload
+
+
+def test_the_first_package_makes_the_pipeline(kfp, connection):
+    version, new = upload(connection, "federated-training-other", b"one\r\n", "what it does")
+    assert new
+    assert version.name.startswith(f"{__version__}-")
+    made = kfp.pipelines[-1]
+    assert (made["name"], made["description"]) == ("federated-training-other", "what it does")
+    assert version.pipeline_id == made["pipeline_id"]
+    assert kfp.packages == [b"one\r\n"]
+    assert kfp.versions[-1]["description"] == "what it does"
+    assert newest(connection, "federated-training-other") == version
+
+
+def test_the_newest_package_again_changes_nothing(kfp, connection):
+    first, _ = upload(connection, "federated-training", b"one", "")
+    again, new = upload(connection, "federated-training", b"one", "")
+    assert (again, new) == (first, False)
+    assert len(kfp.packages) == 1
+
+
+def test_an_older_package_becomes_the_newest_again(kfp, connection):
+    one, _ = upload(connection, "federated-training", b"one", "")
+    two, _ = upload(connection, "federated-training", b"two", "")
+    for count in (1, 2):
+        back, new = upload(connection, "federated-training", b"one", "")
+        assert (back.name, new) == (f"{one.name}+{count}", True)
+        assert newest(connection, "federated-training") == back
+        assert upload(connection, "federated-training", b"one", "") == (back, False)
+        upload(connection, "federated-training", b"two", "")
+    assert two.name != one.name
+
+
+def test_no_pipeline(connection):
+    with pytest.raises(InputError, match="has no pipeline 'federated-training-x'; `make deploy` uploads it"):
+        newest(connection, "federated-training-x")
+
+
+def test_deployments_have_a_pipeline_each():
+    assert pipeline_name("fedvsr") == "federated-training"
+    assert pipeline_name("other") == "federated-training-other"
