@@ -115,11 +115,11 @@ def federated_training(
         trained = step(
             train_clients(run_name=run_name, round=item.round), "Train the clients", memory="2Gi"
         ).after(sharded)
-        evaluation(item.previous, "Evaluate the previous round").after(sharded)
+        evaluation(item.previous, "Evaluate previous").after(sharded)
         aggregated = step(
             aggregate(run_name=run_name, round=item.round), "Aggregate the updates", memory="4Gi"
         ).after(trained)
-    evaluated = evaluation(rounds, "Evaluate the last round").after(aggregated)
+    evaluated = evaluation(rounds, "Evaluate last").after(aggregated)
     step(
         register(run_name=run_name, registered_model=registered_model),
         "Register the best round",

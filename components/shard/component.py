@@ -6,11 +6,11 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def shard(run_name: str, clips: dsl.Output[dsl.Markdown]):
+def shard(run_name: str, shards: dsl.Output[dsl.Markdown]):
     """Makes the shards of a run's clients and of the held-out clips, or finds them current."""
     from pathlib import Path
 
     from fedvsr.steps.shard import shard
 
-    clips.metadata["display_name"] = f"{run_name}: shards"
-    shard(run_name, Path(clips.path))
+    shards.metadata["display_name"] = f"{run_name}: shards"
+    shard(run_name, Path(shards.path))

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from fedvsr.federation.records import OutcomesRecord, RegistrationRecord, RoundRecord, ShardSummary
 
+# Spaces that stay, and a mark without width so that they are not at a cell's end, where they would go.
+_GAP = "\N{NO-BREAK SPACE}" * 3 + "\N{ZERO WIDTH SPACE}"
+
 
 def shards_markdown(shards: Mapping[str, ShardSummary], failures: Mapping[str, str]) -> str:
     """Whose shards there are, and why others are missing."""
@@ -66,8 +69,11 @@ def _linked(text: str, address: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(_cell(each) for each in line)} |\n" for line in lines)
+    lines = [[_cell(each) for each in line] for line in (headings, *rows)]
+    # KFP's pages draw columns without any space between them, so each but the last brings its own.
+    spaced = [[*(each + _GAP for each in line[:-1]), line[-1]] for line in lines]
+    spaced.insert(1, ["---"] * len(headings))
+    return "".join(f"| {' | '.join(line)} |\n" for line in spaced)
 
 
 def _cell(text: str) -> str:

@@ -196,7 +196,7 @@ def rows_of(markdown):
     """The cells of a Markdown table, split where a pipe is not escaped."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
-    return [[cell.strip().replace(r"\|", "|") for cell in row] for row in cells]
+    return [[cell.strip(" \u00a0\u200b").replace(r"\|", "|") for cell in row] for row in cells]
 
 
 def test_markdown_of_outcomes_keeps_a_reason_in_its_cell():
