@@ -25,7 +25,9 @@ def connect() -> ApiClient:
         if os.environ.get("KUBERNETES_SERVICE_HOST") and context is None:
             load_incluster_config(client_configuration=configuration)
         else:
-            load_kube_config(context=context, client_configuration=configuration)
+            # The library looks at KUBECONFIG when it is imported only.
+            file = os.environ.get("KUBECONFIG") or None
+            load_kube_config(config_file=file, context=context, client_configuration=configuration)
     except (ConfigException, OSError) as error:
         raise ClusterError(
             f"no Kubernetes cluster to talk to ({error}); set KUBECONFIG to a file with a current context, "

@@ -41,7 +41,7 @@ class Course:
     refusal: str = ""
     refused: bool = False
     cut: CutOff | None = None
-    _stuck: str = ""
+    _stuck: PodState | None = None
 
     @property
     def client(self) -> str:
@@ -69,7 +69,10 @@ class Course:
             self.vanished.add(pod.uid)
         if pod is self.tries()[-1]:
             # A pod that is deleted forgets what it waited for.
-            self._stuck = "" if pod.has_run else _why_stuck(pod, self.settings.image) or self._stuck
+            if pod.has_run:
+                self._stuck = None
+            elif _why_stuck(pod, self.settings.image):
+                self._stuck = pod
 
     def tries(self) -> list[PodState]:
         """Its pods in the order in which they were made."""
@@ -78,7 +81,14 @@ class Course:
     @property
     def waiting(self) -> str:
         """Why its work has not begun, or not begun again; empty where it has."""
-        return self._stuck if self.pods else self.refusal
+        if not self.pods:
+            return self.refusal
+        return _why_stuck(self._stuck, self.settings.image) if self._stuck else ""
+
+    @property
+    def unschedulable(self) -> bool:
+        """Whether it waits for room: on a node, or in its namespace's quota."""
+        return bool(self._stuck.unschedulable if self._stuck else self.refusal and not self.pods)
 
 
 def _why_stuck(pod: PodState, image: str) -> str:

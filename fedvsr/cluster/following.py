@@ -151,13 +151,13 @@ class Following:
                 continue
             for pod in pods:
                 if pod.job_uid == course.job.uid:
-                    self._see_pod(course, pod, gone)
+                    self._see_pod(course, pod, gone=gone)
             if isinstance(event, Listed):
                 course.vanished |= course.pods.keys() - {pod.uid for pod in pods}
         for course in self._courses:
             self._tell_waiting(course)
 
-    def _see_pod(self, course: Course, pod: PodState, gone: bool) -> None:
+    def _see_pod(self, course: Course, pod: PodState, *, gone: bool) -> None:
         track = self._of(course)
         before = course.pods.get(pod.uid)
         course.see(pod, vanished=gone)
@@ -199,7 +199,6 @@ class Following:
         for track in self._tracks:
             if not track.settled and self._is_over(track):
                 track.settled = True
-                self._look_at_the_end(track.course)
                 on_end(track.course, judge(track.course))
                 self._clean_up(track.course)
         left = [track for track in self._tracks if not track.settled]
@@ -221,6 +220,7 @@ class Following:
             return False
         if track.drained_by is None:
             track.drained_by = now + _DRAIN_SECONDS
+            self._look_at_the_end(course)
             for log in track.logs.values():
                 log.pod_ended()
         return not track.logs or now >= track.drained_by
@@ -246,13 +246,13 @@ class Following:
             self._tell_waiting(course)
 
     def _look_at_the_end(self, course: Course) -> None:
-        """Sees the pods as they ended: a Job's end may be told before that of its last pod."""
+        """Sees the pods as they ended: a Job's end may be told before that of its last pod, or its start."""
         if course.job is None or course.gone:
             return
         labels = f"batch.kubernetes.io/controller-uid={course.job.uid}"
         try:
             for item in self._cluster.list(PODS, course.settings.namespace, labels).items:
-                course.see(read_pod(item))
+                self._see_pod(course, read_pod(item), gone=False)
         except ClusterError as error:
             self._progress.message(f"{course.client}: {error}")
         if not course.pods:

@@ -82,17 +82,13 @@ def _judge(course: Course) -> tuple[Outcome, str]:
 
 def _late(course: Course, waiting: str) -> tuple[Outcome, str]:
     limit = f"{course.spec.deadline_seconds} s"
-    tries = course.tries()
-    if waiting and not course.refusal and tries and tries[-1].unschedulable:
-        return Outcome.UNSCHEDULABLE, f"{waiting} (for all of its {limit})"
-    if waiting and course.refusal and not tries:
-        return Outcome.UNSCHEDULABLE, f"{waiting} (for all of its {limit})"
     if waiting:
-        return Outcome.FAILED, f"{waiting} (for all of its {limit})"
+        outcome = Outcome.UNSCHEDULABLE if course.unschedulable else Outcome.FAILED
+        return outcome, f"{waiting} (for all of its {limit})"
     if course.cut:
         return course.cut.outcome, course.cut.reason
     # The last try did not fail: it was taken down because the time was over.
-    failures = [why for why in (why_failed(course, pod) for pod in tries[:-1]) if why]
+    failures = [why for why in (why_failed(course, pod) for pod in course.tries()[:-1]) if why]
     return Outcome.TIMED_OUT, _with(f"its {limit} were over", _join(failures))
 
 
