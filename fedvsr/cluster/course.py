@@ -24,6 +24,7 @@ class Course:
         spec: What the Job is for.
         settings: The client's place on the cluster.
         job: The Job as it was last seen, None before it was made.
+        taken_over: Whether an earlier step made it, so that its time has been running since.
         gone: Whether the Job is not there any more.
         pods: Its tries, as they were last seen, by their identity and in their order.
         vanished: Those of them that are not there any more.
@@ -35,6 +36,7 @@ class Course:
     spec: JobSpec
     settings: ClientSettings
     job: JobState | None = None
+    taken_over: bool = False
     gone: bool = False
     pods: dict[str, PodState] = field(default_factory=dict)
     vanished: set[str] = field(default_factory=set)

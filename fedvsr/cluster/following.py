@@ -92,7 +92,9 @@ class Following:
             self._stop(watchers)
 
     def _give_up(self, course: Course, now: float) -> float:
-        age = (datetime.now(UTC) - course.job.created).total_seconds() if course.job else 0.0
+        age = 0.0
+        if course.job and course.taken_over:
+            age = (datetime.now(UTC) - course.job.created).total_seconds()
         return now + course.spec.deadline_seconds - max(0.0, age) + _LATE_SECONDS
 
     def _watchers(self) -> list[Watcher]:

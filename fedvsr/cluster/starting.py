@@ -43,6 +43,7 @@ def _start(cluster: Cluster, course: Course) -> None:
         if job and (job.ended or job.deleting):
             _remove(cluster, job)
             job = None
+        course.taken_over = job is not None
         course.job = job or read_job(cluster.create_job(job_manifest(course.spec, course.settings)))
     except ClusterError as error:
         if is_passing(error):

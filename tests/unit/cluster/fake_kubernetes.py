@@ -21,15 +21,6 @@ from fedvsr.cluster.api import Cluster
 
 Json = dict[str, Any]
 
-_NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-def moment(seconds: int) -> str:
-    """A time as Kubernetes writes it, so many seconds after these tests began."""
-    return (_NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
-
-
-CREATED = moment(0)
 RESET = "reset"
 
 
@@ -58,6 +49,7 @@ class FakeKubernetes:
         self.on_job: Callable[[Json], None] = lambda job: None
         self.failure: BaseException | None = None
         self._stamps = itertools.count()
+        self._born = datetime.now(UTC).replace(microsecond=0)
         self._players: list[threading.Thread] = []
         handler = type("Handler", (_Handler,), {"fake": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -103,6 +95,10 @@ class FakeKubernetes:
 
     # What a test does to it.
 
+    def moment(self, seconds: int) -> str:
+        """A time as Kubernetes writes it, so many seconds after this API began."""
+        return (self._born + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
     def put(self, kind: str, namespace: str, item: Json) -> Json:
         """Writes an object and tells the watches."""
         with self.changed:
@@ -112,7 +108,7 @@ class FakeKubernetes:
             item["metadata"]["namespace"] = namespace
             item["metadata"]["resourceVersion"] = str(self.version)
             item["metadata"].setdefault("uid", uuid.uuid4().hex)
-            item["metadata"].setdefault("creationTimestamp", CREATED)
+            item["metadata"].setdefault("creationTimestamp", self.moment(0))
             self.objects[key] = item
             self.history.append((self.version, kind, namespace, type_, copy.deepcopy(item)))
             self.changed.notify_all()
@@ -141,7 +137,7 @@ class FakeKubernetes:
         """Gives a Job its last condition."""
         status = {"type": condition, "status": "True", "reason": reason, "message": message}
         job = copy.deepcopy(self.objects["jobs", job["metadata"]["namespace"], job["metadata"]["name"]])
-        job["status"].setdefault("conditions", []).append({**status, "lastTransitionTime": moment(7)})
+        job["status"].setdefault("conditions", []).append({**status, "lastTransitionTime": self.moment(7)})
         self.put("jobs", job["metadata"]["namespace"], job)
 
     def start_pod(self, job: Json, name: str, lines: tuple[str, ...] = (), **status: Any) -> Json:
@@ -156,7 +152,7 @@ class FakeKubernetes:
         }
         number = sum(_owner(each) == job["metadata"]["name"] for each in self.objects.values())
         pod = {
-            "metadata": {"name": name, "labels": labels, "creationTimestamp": moment(number)},
+            "metadata": {"name": name, "labels": labels, "creationTimestamp": self.moment(number)},
             "spec": {"containers": job["spec"]["template"]["spec"]["containers"]},
             "status": status or running,
         }
@@ -165,7 +161,7 @@ class FakeKubernetes:
     def end_pod(self, pod: Json, code: int, reason: str = "Error", message: str = "", **status: Any) -> None:
         """Ends a pod's container and closes its log."""
         phase = "Succeeded" if code == 0 else "Failed"
-        ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": CREATED}
+        ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": self.moment(0)}
         pod = copy.deepcopy(pod)
         pod["status"] = {"phase": phase, "containerStatuses": [{"state": {"terminated": ended}}], **status}
         with self.changed:
@@ -313,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
             if (kind, namespace, body["metadata"]["name"]) in self.fake.objects:
                 self._send(409, {"kind": "Status", "message": "it already exists"})
                 return
-            body["status"] = {"startTime": CREATED}
+            body["status"] = {"startTime": self.fake.moment(0)}
             made = copy.deepcopy(self.fake.put(kind, namespace, body))
         self.fake.play(made)
         self._send(201, made)

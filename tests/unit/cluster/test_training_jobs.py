@@ -12,7 +12,7 @@ from fedvsr.errors import ClusterError
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import Outcome
 from fedvsr.federation.training_round import train_round
-from tests.unit.cluster.fake_kubernetes import CREATED, RESET, lines_of, moment
+from tests.unit.cluster.fake_kubernetes import RESET, lines_of
 
 RUN = "test"
 
@@ -195,7 +195,7 @@ def test_a_pod_that_nobody_saw_is_counted(kubernetes, planned, fates, train, del
     def live(job, client):
         deliver(plan, client)
         seen = copy.deepcopy(job)
-        seen["status"] = {"startTime": CREATED, "failed": 2}
+        seen["status"] = {"startTime": kubernetes.moment(0), "failed": 2}
         kubernetes.put("jobs", "site-ann", seen)
         kubernetes.end_job(job, "Complete")
 
@@ -255,7 +255,7 @@ def test_a_client_that_never_starts_is_told_at_once_and_in_the_end(
             "phase": "Failed",
             "containerStatuses": [{"state": {"terminated": {"exitCode": 137, "startedAt": None}}}],
         }
-        ended["metadata"]["deletionTimestamp"] = moment(9)
+        ended["metadata"]["deletionTimestamp"] = kubernetes.moment(9)
         kubernetes.put("pods", "site-ann", ended)
         kubernetes.remove("pods", "site-ann", "ann-0")
         kubernetes.end_job(job, "Failed", "DeadlineExceeded")
@@ -412,7 +412,7 @@ def test_a_job_that_has_ended_without_an_update_is_made_anew(
     plan = planned()
     well = fates(plan)
     old = job_manifest_of(workspace, plan, "ann", kubernetes, well)
-    old["status"] = {"startTime": CREATED}
+    old["status"] = {"startTime": kubernetes.moment(0)}
     kubernetes.end_job(kubernetes.put("jobs", "site-ann", old), condition)
     fates(plan)
     outcomes = train()
@@ -426,7 +426,7 @@ def test_what_a_job_went_through_is_told_by_the_step_that_finds_it_done(
     plan = planned()
     well = fates(plan)
     old = job_manifest_of(workspace, plan, "ann", kubernetes, well)
-    old["status"] = {"startTime": CREATED, "failed": 1}
+    old["status"] = {"startTime": kubernetes.moment(0), "failed": 1}
     job = kubernetes.put("jobs", "site-ann", old)
     kubernetes.end_pod(kubernetes.start_pod(job, "ann-0"), 137, "OOMKilled")
     kubernetes.end_job(job, "Complete")
