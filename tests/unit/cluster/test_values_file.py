@@ -15,7 +15,8 @@ from fedvsr.errors import ConfigError
         "clients: []\nregion: eu-1\n",
         "clients:  # nobody yet\nregion: eu-1\n",
         "clients:\n- name: bob\n- name: cleo\n  image: x\nregion: eu-1\n",
-        "clients:\n    # first\n    - name: bob\n      resources:\n        limits: {cpu: 4}\n\n# end\nregion: x",
+        "clients:\n    # first\n    - name: bob\n      resources:\n"
+        "        limits: {cpu: 4}\n\n# end\nregion: x",
     ],
 )
 def test_a_client_is_appended_and_nothing_else_changes(tmp_path, text):
