@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster.conftest import make
-from tests.cluster.deployment import command, kubectl, kubectl_json
+from tests.cluster.deployment import command, kubectl_json
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -36,7 +36,8 @@ def test_the_charts_test_puts_gets_and_asks_the_registry(deployment):
 
 
 def test_clients_that_are_ready_are_told_so_and_what_is_missing_is_named(deployment):
-    done = deployment.fedvsr("clients", "check", "ann", "dee", check=False)
-    assert done.returncode == 1
-    assert "ann" in done.stdout
-    assert "fedvsr/test" not in kubectl("get", "jobs", "-A", "-o", "name")
+    ready = deployment.fedvsr("clients", "check", "ann", "bob")
+    assert ready.stdout.count("cannot be reached: ok") == 4
+    missing = deployment.fedvsr("clients", "check", "dee", "--gpus", "1", "--no-job", check=False)
+    assert missing.returncode == 1
+    assert "fedvsr.test/none" in missing.stdout

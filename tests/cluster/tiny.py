@@ -44,32 +44,30 @@ def run_of(
 ) -> subprocess.CompletedProcess[str]:
     """Runs it to its end: on Kubeflow Pipelines where that is installed, else with Jobs driven from here."""
     runner = submit if deployment.kfp else drive
-    return runner(deployment, name, fields, registered_model, check=check)
+    return runner(deployment, name, fields, registered_model=registered_model, check=check)
 
 
 def submit(
     deployment: Deployment,
     name: str,
     fields: Mapping[str, Any],
+    *options: str,
     registered_model: str = "fedvsr-test",
-    *,
     follow: bool = True,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Submits it to Kubeflow Pipelines."""
-    settings = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
-    return deployment.fedvsr(
-        "submit", name, *settings, "--registered-model", registered_model, *(["--follow"] if follow else []),
-        check=check,
-    )  # fmt: skip
+    words = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
+    words += ["--registered-model", registered_model, *options, *(["--follow"] if follow else [])]
+    return deployment.fedvsr("submit", name, *words, check=check)
 
 
 def drive(
     deployment: Deployment,
     name: str,
     fields: Mapping[str, Any],
-    registered_model: str = "fedvsr-test",
     *,
+    registered_model: str = "fedvsr-test",
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Drives its clients' Jobs from here."""
