@@ -35,7 +35,7 @@ def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
         click.echo(json.dumps([_as_json(connection, run, done) for run, done in rows], indent=1))
         return
     # Without lines the id, which is there to be copied, fits 80 columns.
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("run", "state", "rounds", "age", "time", "id in KFP"):
         number = heading in ("rounds", "age", "time")
         table.add_column(heading, justify="right" if number else "left", overflow="fold")

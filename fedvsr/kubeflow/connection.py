@@ -132,10 +132,14 @@ class Connection:
             ) from None
         except (URLError, HTTPException, OSError) as error:
             reason = error.reason if isinstance(error, URLError) else error
-            raise PipelinesError(
+            raise UnreachableError(
                 f"KFP at {self.endpoint} does not answer ({reason}); run `make ui`, leave it open, or give "
                 f"another address as --endpoint or in {ENDPOINT_VARIABLE}"
             ) from None
+
+
+class UnreachableError(PipelinesError):
+    """Nobody answers, which may pass."""
 
 
 class _NothingThereError(PipelinesError):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from fedvsr.errors import PipelinesError
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import Connection, UnreachableError
 from fedvsr.kubeflow.runs import get_run
 from fedvsr.kubeflow.steps import Step, run_steps
 
@@ -15,6 +15,8 @@ _NOT_OURS = re.compile(
     r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+\.go:\d+\]|\[KFP Executor |time=\S+ level=\w+ .*\bargo=true"
 )
 _POLL_SECONDS = 3.0
+# Five minutes.
+_MOST_FAILURES = 100
 
 
 def read_log(connection: Connection, run_id: str, step: Step) -> str:
@@ -63,17 +65,26 @@ def follow_logs(
     """
     told: dict[str, int] = {}
     complete: set[str] = set()
+    failures = 0
     while True:
-        going = until_end and get_run(connection, run_id).going
-        for step in run_steps(connection, run_id):
-            if step.node in complete or not wanted(step):
-                continue
-            lines = read_log(connection, run_id, step).splitlines()
-            for line in lines[told.get(step.node, 0) :]:
-                yield step, line
-            told[step.node] = len(lines)
-            if step.finished:
-                complete.add(step.node)
+        try:
+            going = until_end and get_run(connection, run_id).going
+            for step in run_steps(connection, run_id):
+                if step.node in complete or not wanted(step):
+                    continue
+                lines = read_log(connection, run_id, step).splitlines()
+                for line in lines[told.get(step.node, 0) :]:
+                    yield step, line
+                told[step.node] = len(lines)
+                if step.finished:
+                    complete.add(step.node)
+            failures = 0
+        except UnreachableError:
+            # KFP may be started anew while a run goes on.
+            failures += 1
+            if not until_end or failures > _MOST_FAILURES:
+                raise
+            going = True
         if not going:
             return
         sleep(_POLL_SECONDS)

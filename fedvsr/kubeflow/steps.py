@@ -3,6 +3,8 @@
 KFP's own API has no round and no pod of a step; the workflow that it was turned into has both.
 """
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,7 +71,7 @@ def rounds_done(steps: list[Step]) -> int | None:
 
 def _steps(workflow: Mapping[str, Any]) -> Iterator[Step]:
     metadata = workflow["metadata"]
-    for node, found in (workflow.get("status", {}).get("nodes") or {}).items():
+    for node, found in _nodes(workflow.get("status", {})).items():
         if found.get("type") != "Pod" or found.get("templateName") != _TEMPLATE:
             continue
         # …(0).train-clients(0).executor(0)
@@ -85,6 +87,15 @@ def _steps(workflow: Mapping[str, Any]) -> Iterator[Step]:
             phase=found.get("phase", ""),
             started=found.get("startedAt") or "",
         )
+
+
+def _nodes(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The workflow's nodes, which Argo packs once there are some rounds of them."""
+    packed = status.get("compressedNodes")
+    if packed:
+        unpacked: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+        return unpacked
+    return status.get("nodes") or {}
 
 
 def _component(task: str) -> str:

@@ -44,6 +44,8 @@ def piped(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         # This environment has what the image has.
         warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)
+        # What a step asks of a cluster.
+        warnings.filterwarnings("ignore", r"Task '.*': settings .* have no effect")
         patch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
         patch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")

@@ -1,5 +1,7 @@
 """A small KFP on the loopback: the part of its REST API that fedvsr speaks, as version 2.17 answers."""
 
+import base64
+import gzip
 import json
 import re
 import threading
@@ -45,6 +47,7 @@ class FakeKfp:
         self.page_size = 100
         self.is_web_server = False
         self.stubborn = False
+        self.packs_nodes = False
         self.answers_with_a_page = False
         self.lost_workflows: set[str] = set()
         self.url = ""
@@ -92,7 +95,11 @@ class FakeKfp:
 
     @property
     def workflow(self) -> dict[str, Any]:
-        return {"metadata": {"name": "wf", "namespace": "kubeflow"}, "status": {"nodes": self.nodes}}
+        status: dict[str, Any] = {"nodes": self.nodes}
+        if self.packs_nodes:
+            packed = base64.b64encode(gzip.compress(json.dumps(self.nodes).encode())).decode()
+            status = {"compressedNodes": packed}
+        return {"metadata": {"name": "wf", "namespace": "kubeflow"}, "status": status}
 
 
 @contextmanager

@@ -18,7 +18,9 @@ def texts(found, own=True):
     return [line for step, line in found if not own or filters.setdefault(step.node, OwnLines())(line)]
 
 
-def test_steps_have_their_round_from_what_they_were_given(kfp, connection, run_id):
+@pytest.mark.parametrize("packed", [False, True])
+def test_steps_have_their_round_from_what_they_were_given(kfp, connection, run_id, packed):
+    kfp.packs_nodes = packed
     kfp.add_step("prepare", None)
     kfp.add_step("train-clients", 7)
     kfp.add_step("evaluate-2", 7, "Running")
@@ -91,6 +93,29 @@ def test_following_tells_each_line_once_and_ends_with_the_run(kfp, connection, m
 
     found = follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=more)
     assert texts(found) == ["one", "two", "three"]
+
+
+def test_following_outlives_a_kfp_that_is_started_anew(kfp, connection, monkeypatch):
+    run_id = kfp.add_run("demo", "RUNNING")
+    kfp.add_step("shard", None, log="one\n")
+    told, slept, there = [], [], connection.endpoint
+
+    def away(_):
+        slept.append(connection.endpoint)
+        # Port 9 of the loopback has no listener.
+        connection.endpoint = "http://127.0.0.1:9" if len(slept) in (1, 2) else there
+        if len(slept) == 4:
+            kfp.runs[0]["state"] = "SUCCEEDED"
+
+    for step, line in follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=away):
+        told.append((step.name, line))
+    assert told.count(("shard", "one")) == 1
+    assert len(slept) == 4
+    monkeypatch.setattr(logs, "_MOST_FAILURES", 2)
+    connection.endpoint = "http://127.0.0.1:9"
+    with pytest.raises(PipelinesError, match="does not answer"):
+        list(follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=slept.append))
+    assert len(slept) == 6
 
 
 def test_lines_of_a_client():
