@@ -32,17 +32,16 @@ class LogPrinter:
         self._client = client
         self._filters: dict[str, OwnLines] = {}
         self._last = ""
-        self.lines = 0
 
     def __call__(self, step: Step, line: str) -> None:
         own = self._filters.setdefault(step.node, OwnLines())(line)
-        if not (own or self._raw) or (self._client and not is_of_client(line, self._client)):
+        wanted = not self._client or is_of_client(line, self._client) or line.startswith("(KFP ")
+        if not (own or self._raw) or not wanted:
             return
         if step.node != self._last:
             self._console.rule(step.title, align="left", style="dim")
             self._last = step.node
         print_line(self._console, line)
-        self.lines += 1
 
 
 @click.command()

@@ -88,25 +88,45 @@ class Connection:
         kind = f"multipart/form-data; boundary={boundary}"
         return self._json(self._request("POST", f"{_API}{path}", query, body, kind))
 
-    def find_text(self, path: str, **query: Any) -> str | None:
+    def find_text(self, path: str) -> str | None:
         """Returns the plain text at a path of the server, or None if it has no such path."""
         try:
-            kind, body = self._send(self._request("GET", path, query))
+            kind, body = self._send(self._request("GET", path, {}))
         except _NothingThereError:
             return None
         # The web server answers paths that it does not know with its own page.
         return None if kind == "text/html" else body.decode("utf-8", "replace")
+
+    def find_pod_log(self, pod: str, namespace: str, run_id: str) -> str | None:
+        """Returns what a pod wrote, as KFP's web server has it, or None if that does not have it."""
+        query = {"podname": pod, "podnamespace": namespace, "runid": run_id}
+        for server in dict.fromkeys((self.endpoint, self.ui)):
+            try:
+                kind, body = self._send(self._request("GET", "/k8s/pod/logs", query, server=server))
+            except PipelinesError:
+                continue
+            if kind != "text/html":
+                return body.decode("utf-8", "replace")
+        return None
 
     def run_url(self, run_id: str) -> str:
         """Returns where a person sees a run."""
         return f"{self.ui}/#/runs/details/{run_id}"
 
     def _request(
-        self, method: str, path: str, query: Mapping[str, Any], data: bytes | None = None, kind: str = ""
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        data: bytes | None = None,
+        kind: str = "",
+        server: str = "",
     ) -> Request:
         given = urlencode({key: value for key, value in query.items() if value not in ("", None)})
-        headers = {**self._headers, **({"Content-Type": kind} if kind else {})}
-        url = f"{self.endpoint}{path}{'?' if given else ''}{given}"
+        headers = {"Content-Type": kind} if kind else {}
+        if not server or server == self.endpoint:
+            headers.update(self._headers)
+        url = f"{server or self.endpoint}{path}{'?' if given else ''}{given}"
         return Request(url, data, headers, method=method)  # noqa: S310  http or https: see __init__
 
     def _json(self, request: Request) -> Any:

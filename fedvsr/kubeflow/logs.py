@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from fedvsr.errors import PipelinesError
-from fedvsr.kubeflow.connection import Connection, UnreachableError
+from fedvsr.kubeflow.connection import UI_VARIABLE, Connection, UnreachableError
 from fedvsr.kubeflow.runs import get_run
 from fedvsr.kubeflow.steps import Step, run_steps
 
@@ -22,24 +22,25 @@ _MOST_FAILURES = 100
 def read_log(connection: Connection, run_id: str, step: Step) -> str:
     """Returns what a step wrote so far; nothing where its pod has not begun.
 
+    KFP's web server has the logs of pods and of the archive. The API of KFP 2.17 has those of the archive
+    alone, since it asks Kubernetes for a pod without saying in which namespace, and those only while the
+    run is short: it does not read the nodes of a workflow that Argo has packed.
+
     Raises:
-        fedvsr.errors.PipelinesError: The step has ended, and KFP has its log no more.
+        fedvsr.errors.PipelinesError: The step has ended, and its log is nowhere.
     """
-    # The pod while it is there, else the archive; the web server, which has a path of its own, knows both.
+    text = connection.find_pod_log(step.pod, step.namespace, run_id)
+    if text is not None:
+        return text
     reason = ""
     for node in (step.pod, step.node):
         text = connection.find_text(f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log")
-        if text is None:
-            text = connection.find_text(
-                "/k8s/pod/logs", podname=step.pod, podnamespace=step.namespace, runid=run_id
-            )
         if text is not None and not (reason := _failure(text)):
             return text
     if step.finished:
         raise PipelinesError(
-            f"KFP at {connection.endpoint} has no log of {step.title} any more "
-            f"({reason or 'no such log'}): its pod is gone, and Argo keeps logs "
-            "only with archiveLogs in its artifact repository"
+            f"KFP at {connection.endpoint} has no log of {step.title} ({reason or 'no such log'}); give the "
+            f"address of KFP's web server, which has more of them, as --endpoint or in {UI_VARIABLE}"
         )
     return ""
 
@@ -72,7 +73,7 @@ def follow_logs(
             for step in run_steps(connection, run_id):
                 if step.node in complete or not wanted(step):
                     continue
-                lines = read_log(connection, run_id, step).splitlines()
+                lines = _lines_of(connection, run_id, step)
                 for line in lines[told.get(step.node, 0) :]:
                     yield step, line
                 told[step.node] = len(lines)
@@ -88,6 +89,16 @@ def follow_logs(
         if not going:
             return
         sleep(_POLL_SECONDS)
+
+
+def _lines_of(connection: Connection, run_id: str, step: Step) -> list[str]:
+    """A step's lines, or why there are none, so that the other steps' are still told."""
+    try:
+        return read_log(connection, run_id, step).splitlines()
+    except UnreachableError:
+        raise
+    except PipelinesError as error:
+        return [f"({error})"]
 
 
 class OwnLines:
@@ -118,10 +129,10 @@ def is_of_client(line: str, client: str) -> bool:
 
 
 def _failure(text: str) -> str:
-    """What KFP says went wrong; it says so under the status of a success."""
+    """What KFP says went wrong, without what led to it; it says so under the status of a success."""
     if not text.startswith('{"error_message"'):
         return ""
     try:
-        return str(json.loads(text)["error_message"])
-    except ValueError:
-        return ""
+        return str(json.loads(text)["error_message"]).split(": ")[1]
+    except (ValueError, IndexError):
+        return "no such log"

@@ -71,10 +71,8 @@ class FakeKfp:
         )
         return run_id
 
-    def add_step(
-        self, task: str, round: int | None, phase: str = "Succeeded", log: str = "", archived: bool = False
-    ) -> str:
-        """Adds a step's pod to the workflow of every run; returns the pod's name."""
+    def add_step(self, task: str, round: int | None, phase: str = "Succeeded", log: str = "") -> str:
+        """Adds a step's pod to the workflow of every run; returns its node."""
         number = len(self.nodes)
         place = "root(0)" if round is None else f"rounds(0).iteration({number}:{number})(0).iteration-item(0)"
         values = {"run_name": "x"} | ({} if round is None else {"round": round})
@@ -88,10 +86,9 @@ class FakeKfp:
             "startedAt": f"2026-11-23T19:00:{number:02d}Z",
             "inputs": {"parameters": [{"name": "pod-spec-patch", "value": patch}]},
         }
-        pod = f"wf-system-container-impl-{number}"
         if log:
-            self.logs[f"wf-{number}" if archived else pod] = LAUNCHER + log + ENDING
-        return pod
+            self.logs[f"wf-{number}"] = LAUNCHER + log + ENDING
+        return f"wf-{number}"
 
     @property
     def workflow(self) -> dict[str, Any]:
@@ -251,16 +248,18 @@ def _workflow(kfp: FakeKfp, query: dict[str, str], body: bytes, run_id: str) -> 
 def _log(kfp: FakeKfp, query: dict[str, str], body: bytes, run_id: str, node: str) -> Any:
     if kfp.is_web_server:
         return 404, "text/html; charset=utf-8", b"<!DOCTYPE html>Cannot GET"
-    if node in kfp.logs:
+    finished = kfp.nodes.get(node, {}).get("phase") in ("Succeeded", "Failed")
+    if node in kfp.logs and finished and not kfp.packs_nodes:
         return 200, "text/plain", kfp.logs[node].encode()
     # KFP says so with the status of a success.
-    return 200, "text/plain", {"error_message": f"Failed to read logs of {node}", "error_details": "…"}
+    return 200, "text/plain", {"error_message": f"BadRequestError: Failed to read {node}: and so on"}
 
 
 def _web_log(kfp: FakeKfp, query: dict[str, str], body: bytes) -> Any:
-    if not kfp.is_web_server or query["podname"] not in kfp.logs:
+    node = query["podname"].replace("-system-container-impl", "")
+    if not kfp.is_web_server or node not in kfp.logs:
         return 404, "text/html; charset=utf-8", b"pod not found"
-    return 200, "text/plain", kfp.logs[query["podname"]].encode()
+    return 200, "text/plain", kfp.logs[node].encode()
 
 
 _V2 = "/apis/v2beta1"

@@ -4,8 +4,10 @@ import pytest
 
 from fedvsr.errors import PipelinesError
 from fedvsr.kubeflow import logs
+from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.logs import OwnLines, follow_logs, is_of_client, read_log
 from fedvsr.kubeflow.steps import rounds_done, run_steps
+from tests.unit.kubeflow.fake_kfp import FakeKfp, serve
 
 
 @pytest.fixture
@@ -49,17 +51,26 @@ def test_the_rounds_that_are_done(kfp, connection, run_id):
     assert rounds_done(run_steps(connection, run_id)) == 4
 
 
-@pytest.mark.parametrize("archived", [False, True])
-def test_a_log_comes_from_the_pod_or_else_from_the_archive(kfp, connection, run_id, archived):
-    kfp.add_step("shard", None, log="ann | hello\nbob | hello\n", archived=archived)
+@pytest.mark.parametrize("web", [False, True])
+def test_the_log_of_a_step_that_has_ended(kfp, connection, run_id, web):
+    kfp.is_web_server = web
+    kfp.add_step("shard", None, log="ann | hello\nbob | hello\n")
     found = follow_logs(connection, run_id, lambda _: True, until_end=False)
     assert texts(found) == ["ann | hello", "bob | hello"]
 
 
-def test_a_log_through_the_web_server(kfp, connection, run_id):
-    kfp.is_web_server = True
-    kfp.add_step("shard", None, log="hello\n")
-    assert texts(follow_logs(connection, run_id, lambda _: True, until_end=False)) == ["hello"]
+def test_the_log_of_a_step_that_goes_on_is_known_to_the_web_server_alone(
+    kfp, connection, run_id, monkeypatch
+):
+    kfp.add_step("shard", None, "Running", log="hello\n")
+    assert texts(follow_logs(connection, run_id, lambda _: True, until_end=False)) == []
+    with serve(FakeKfp()) as web:
+        web.is_web_server, web.logs = True, kfp.logs
+        monkeypatch.setenv("FEDVSR_KFP_UI", web.url)
+        monkeypatch.setenv("FEDVSR_KFP_TOKEN", "for-the-endpoint")
+        both = Connection(kfp.url)
+        assert texts(follow_logs(both, run_id, lambda _: True, until_end=False)) == ["hello"]
+        assert web.tokens == {None}
 
 
 def test_what_is_left_out_are_the_lines_of_kfp_and_argo(kfp, connection, run_id):
@@ -69,25 +80,31 @@ def test_what_is_left_out_are_the_lines_of_kfp_and_argo(kfp, connection, run_id)
     assert len(texts(found, own=False)) > 10
 
 
-def test_a_log_that_is_gone(kfp, connection, run_id):
+def test_a_log_that_is_gone_is_told_of_and_the_others_are_there(kfp, connection, run_id):
     kfp.add_step("shard", None)
     kfp.add_step("prepare", None, "Pending")
-    gone, pending = run_steps(connection, run_id)
+    kfp.add_step("register", None, log="hello\n")
+    gone, pending, _ = run_steps(connection, run_id)
     assert read_log(connection, run_id, pending) == ""
-    with pytest.raises(PipelinesError, match=r"no log of shard any more \(Failed to read logs of wf-0\)"):
+    reason = r"has no log of shard \(Failed to read wf-0\); give the address of KFP's web server"
+    with pytest.raises(PipelinesError, match=reason):
         read_log(connection, run_id, gone)
+    told, hello = texts(follow_logs(connection, run_id, lambda _: True, until_end=False))
+    assert told.startswith("(KFP at ")
+    assert hello == "hello"
 
 
 def test_following_tells_each_line_once_and_ends_with_the_run(kfp, connection, monkeypatch):
     monkeypatch.setattr(logs, "_POLL_SECONDS", 0)
+    kfp.is_web_server = True
     run_id = kfp.add_run("demo", "RUNNING")
-    pod = kfp.add_step("shard", None, "Running", log="one\n")
+    node = kfp.add_step("shard", None, "Running", log="one\n")
 
     def more(_):
-        if "two" not in kfp.logs[pod]:
-            kfp.logs[pod] += "two\n"
+        if "two" not in kfp.logs[node]:
+            kfp.logs[node] += "two\n"
             return
-        kfp.nodes["wf-0"]["phase"] = "Succeeded"
+        kfp.nodes[node]["phase"] = "Succeeded"
         kfp.add_step("prepare", None, log="three\n")
         kfp.runs[0]["state"] = "SUCCEEDED"
 
