@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
+from fedvsr.cluster.job import CANNOT_BE_MENDED
 from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, TrainingError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 # Where Kubernetes looks for a container's last word. Outside a pod there is no such file.
 TERMINATION_LOG = Path("/dev/termination-log")
-# BSD's EX_DATAERR: another try would end as this one did. The Job is told to give up on it.
-CANNOT_BE_MENDED = 65
 _MOST_BYTES = 4000
 
 Result = TypeVar("Result")

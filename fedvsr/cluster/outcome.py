@@ -41,7 +41,7 @@ def why_failed(course: Course, pod: PodState) -> str:
     """Says why a try failed; empty where it did not."""
     vanished = pod.uid in course.vanished and pod.phase not in ("Succeeded", "Failed")
     if pod.reason == "Evicted":
-        return f"Evicted: {pod.message}"
+        return f"Evicted: {pod.message.rstrip('.')}"
     if pod.exit_reason == "OOMKilled":
         limit = f" of {pod.memory_limit}" if pod.memory_limit else ""
         return f"OOMKilled: it needed more memory than its limit{limit} (exit code {pod.exit_code})"
@@ -97,7 +97,7 @@ def _failures(course: Course) -> list[str]:
     seen = [why for why in (why_failed(course, pod) for pod in course.tries()) if why]
     job = course.job
     unseen = (job.failed if job else 0) - len(seen)
-    return seen + ["a pod that is not there any more"] * unseen
+    return seen + ["a pod was deleted before it was seen"] * unseen
 
 
 def _join(reasons: list[str]) -> str:

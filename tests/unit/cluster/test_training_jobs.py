@@ -117,7 +117,7 @@ PREEMPTED = {
             {"code": 137, "reason": "OOMKilled"},
             "OOMKilled: it needed more memory than its limit of 2Gi (exit code 137)",
         ),
-        ({"code": 137, "status": EVICTED}, f"Evicted: {EVICTED['message']}"),
+        ({"code": 137, "status": EVICTED}, 'Evicted: Usage of EmptyDir volume "tmp" exceeds the limit "10Gi"'),
         ({"code": 137, "status": PREEMPTED}, "PreemptionByScheduler: for another"),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_pod_that_nobody_saw_is_counted(kubernetes, planned, fates, train, del
         kubernetes.end_job(job, "Complete")
 
     fates(plan, ann=live)
-    assert train()["ann"].reason == "ok after 2 retries: a pod that is not there any more"
+    assert train()["ann"].reason == "ok after 2 retries: a pod was deleted before it was seen"
 
 
 PENDING = {
