@@ -13,7 +13,8 @@ from urllib3.util import parse_url
 
 from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.records import ManifestRecord, ShardFile, write_record
+from fedvsr.federation.records import write_record
+from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.store.base import Store
 from fedvsr.store.local import LocalStore
 from fedvsr.store.s3 import CACHE_VARIABLE, ENDPOINT_VARIABLE

@@ -13,7 +13,7 @@ from fedvsr.cluster.job import CANNOT_BE_MENDED
 from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, TrainingError
 
 if TYPE_CHECKING:
-    from fedvsr.federation.records import ShardSummary
+    from fedvsr.federation.shard_records import ShardSummary
     from fedvsr.federation.site import SiteReport
 
 # Where Kubernetes looks for a container's last word. Outside a pod there is no such file.
@@ -76,7 +76,7 @@ def shard(run: str, name: str) -> None:
 
     def work() -> "ShardSummary":
         from fedvsr.federation.prepare import load_run
-        from fedvsr.federation.records import ShardSummary
+        from fedvsr.federation.shard_records import ShardSummary
         from fedvsr.federation.sharding import shard_client
         from fedvsr.progress import LogProgress
         from fedvsr.store.workspace import Workspace

@@ -8,7 +8,8 @@ from fedvsr.cluster.outcome import Judgement
 from fedvsr.cluster.settings import NO_CLIENT, Clients
 from fedvsr.cluster.starting import start_jobs
 from fedvsr.errors import RecordError
-from fedvsr.federation.records import Outcome, RunRecord, ShardSummary
+from fedvsr.federation.records import Outcome, RunRecord
+from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.progress import Progress
 from fedvsr.store.base import bytes_digest
 

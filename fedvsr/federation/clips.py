@@ -7,7 +7,8 @@ from pathlib import Path
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, ShardError, VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.records import ManifestRecord, ShardFile, read_record, write_record
+from fedvsr.federation.records import read_record, write_record
+from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.federation.sources import Source
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest

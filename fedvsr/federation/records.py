@@ -95,58 +95,6 @@ class RunRecord(Record):
         return bytes_digest(f"{settings} {self.initial_digest}".encode())
 
 
-class ShardFile(BaseModel):
-    """One shard of a manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    digest: str
-    bytes: int
-    clips: tuple[str, ...]
-    frames: int
-
-
-class ManifestRecord(Record):
-    """manifest.json: the shards of one kind, made from the videos that source_digest names."""
-
-    what: ClassVar[str] = "shard manifest"
-
-    dataset: str
-    kind: str
-    source_digest: str
-    settings_digest: str
-    shards: tuple[ShardFile, ...]
-
-    @property
-    def clips(self) -> int:
-        return sum(len(shard.clips) for shard in self.shards)
-
-    @property
-    def frames(self) -> int:
-        return sum(shard.frames for shard in self.shards)
-
-    @property
-    def bytes(self) -> int:
-        return sum(shard.bytes for shard in self.shards)
-
-
-class ShardSummary(Record):
-    """What leaves a client's site of its shards: sizes and a digest, no name of a video or clip."""
-
-    what: ClassVar[str] = "summary of shards"
-
-    clips: int = Field(ge=1)
-    frames: int = Field(ge=1)
-    bytes: int = Field(ge=1)
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-    @classmethod
-    def of(cls, manifest: ManifestRecord) -> Self:
-        """Sums up a manifest."""
-        digest = bytes_digest("\n".join(shard.digest for shard in manifest.shards).encode())
-        return cls(clips=manifest.clips, frames=manifest.frames, bytes=manifest.bytes, digest=digest)
-
-
 class PlanRecord(Record):
     """plan.json: who trains in a round, from which weights, and for how long."""
 

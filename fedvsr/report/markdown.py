@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from fedvsr.federation.records import OutcomesRecord, RegistrationRecord, RoundRecord, ShardSummary
+from fedvsr.federation.records import OutcomesRecord, RegistrationRecord, RoundRecord
+from fedvsr.federation.shard_records import ShardSummary
 
 # Spaces that stay, and a mark without width so that they are not at a cell's end, where they would go.
 _GAP = "\N{NO-BREAK SPACE}" * 3 + "\N{ZERO WIDTH SPACE}"

@@ -5,7 +5,8 @@ from pathlib import Path
 from fedvsr.cluster.settings import Clients, clients_from_environment
 from fedvsr.errors import VideoError
 from fedvsr.federation.prepare import load_run
-from fedvsr.federation.records import RunRecord, ShardSummary
+from fedvsr.federation.records import RunRecord
+from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.federation.sharding import shard_client, shard_evaluation
 from fedvsr.progress import LogProgress
 from fedvsr.report.markdown import shards_markdown

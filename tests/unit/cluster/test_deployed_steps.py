@@ -14,7 +14,8 @@ from fedvsr.errors import ClusterError, UnknownNameError
 from fedvsr.federation import layout
 from fedvsr.federation.client import train_client
 from fedvsr.federation.prepare import load_run
-from fedvsr.federation.records import OutcomesRecord, ShardSummary, read_record
+from fedvsr.federation.records import OutcomesRecord, read_record
+from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.federation.sharding import shard_client
 from fedvsr.steps.prepare import prepare as prepare_step
 from fedvsr.steps.shard import shard as shard_step

@@ -90,7 +90,7 @@ def fails(kubernetes, code, reason="Error", message="", job_reason="BackoffLimit
     return live
 
 
-EVICTED = {"reason": "Evicted", "message": 'Usage of EmptyDir volume "tmp" exceeds the limit "10Gi".'}
+EVICTED = {"reason": "Evicted", "message": 'Usage of EmptyDir volume "tmp" exceeds its limit.'}
 PREEMPTED = {
     "conditions": [
         {
@@ -117,7 +117,7 @@ PREEMPTED = {
             {"code": 137, "reason": "OOMKilled"},
             "OOMKilled: it needed more memory than its limit of 2Gi (exit code 137)",
         ),
-        ({"code": 137, "status": EVICTED}, 'Evicted: Usage of EmptyDir volume "tmp" exceeds the limit "10Gi"'),
+        ({"code": 137, "status": EVICTED}, 'Evicted: Usage of EmptyDir volume "tmp" exceeds its limit'),
         ({"code": 137, "status": PREEMPTED}, "PreemptionByScheduler: for another"),
     ],
 )

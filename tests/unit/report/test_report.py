@@ -8,14 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fedvsr.federation.records import (
-    ClientOutcome,
-    ManifestRecord,
-    Outcome,
-    OutcomesRecord,
-    RegistrationRecord,
-    ShardFile,
-)
+from fedvsr.federation.records import ClientOutcome, Outcome, OutcomesRecord, RegistrationRecord
+from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.report.figures import loss_figure, psnr_figure, to_png, to_svg
 from fedvsr.report.markdown import outcomes_markdown, registration_markdown, round_markdown, shards_markdown
 from fedvsr.report.page import client_rows, render_page
