@@ -51,14 +51,15 @@ def submit(
     deployment: Deployment,
     name: str,
     fields: Mapping[str, Any],
-    *options: str,
+    *,
     registered_model: str = "fedvsr-test",
     follow: bool = True,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Submits it to Kubeflow Pipelines."""
     words = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
-    words += ["--registered-model", registered_model, *options, *(["--follow"] if follow else [])]
+    # An earlier test session that was broken off may have left a run of this name in KFP.
+    words += ["--registered-model", registered_model, "--replace", *(["--follow"] if follow else [])]
     return deployment.fedvsr("submit", name, *words, check=check)
 
 
