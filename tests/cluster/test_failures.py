@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_and_submitted_again_ends_with_the_weights_of_an_un
         if each["metadata"]["labels"].get("workflows.argoproj.io/completed") != "true"
     ]
     kubectl("delete", "workflow", workflow, "-n", deployment.kfp_namespace, "--wait")
-    # KFP still takes the run for one that is going on, so `--replace` is needed: nobody told it of the deletion.
+    # KFP, which nobody told of the deletion, takes the run for one that is going on: `--replace` is needed.
     submit(deployment, run, fields)
     undisturbed = in_one_process(run)
     for round in range(1, rounds + 1):
