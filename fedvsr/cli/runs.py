@@ -34,11 +34,13 @@ def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(connection, run, done) for run, done in rows], indent=1))
         return
-    # Without lines the id, which is there to be copied, fits 80 columns.
+    # Without lines the id, which is there to be copied, fits 80 columns whole.
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("run", "state", "rounds", "age", "time", "id in KFP"):
         number = heading in ("rounds", "age", "time")
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if number else "left", no_wrap=heading != "run", overflow="fold"
+        )
     for run, done in rows:
         age = (datetime.now(UTC) - run.created).total_seconds()
         table.add_row(
