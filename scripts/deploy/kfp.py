@@ -4,13 +4,12 @@ import sys
 
 from scripts.deploy.forward import forwarded
 from scripts.deploy.images import CONTROL, TRAINER
-from scripts.deploy.settings import RELEASE, Settings
+from scripts.deploy.settings import Settings
 from scripts.deploy.shell import Cluster, run, say
 
 VERSION = "2.17.0"
 API_SERVICE = "ml-pipeline"
 API_PORT = 8888
-PIPELINE = "federated-training"
 _MANIFESTS = "github.com/kubeflow/pipelines/manifests/kustomize"
 
 
@@ -40,11 +39,6 @@ def install(settings: Settings, cluster: Cluster) -> None:
             "--timeout=15m",
         )
     )
-
-
-def pipeline_name(settings: Settings) -> str:
-    """Returns the pipeline's name, as pipelines/upload.py gives it: a deployment has its own."""
-    return PIPELINE if settings.namespace == RELEASE else f"{PIPELINE}-{settings.namespace}"
 
 
 def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None:

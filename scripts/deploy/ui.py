@@ -39,7 +39,8 @@ def open_ui(settings: Settings, cluster: Cluster) -> None:
                     raise DeployError(f"the connection to {forward.service} was lost; run `make ui` again")
 
 
-_TITLES = {"ml-pipeline-ui": "Kubeflow Pipelines", "mlflow": "MLflow", "s3": "S3"}
+_KFP_UI = "ml-pipeline-ui"
+_TITLES = {_KFP_UI: "Kubeflow Pipelines", "mlflow": "MLflow", "s3": "S3"}
 
 
 def _services(settings: Settings, cluster: Cluster) -> list[tuple[str, str, int, int]]:
@@ -47,7 +48,7 @@ def _services(settings: Settings, cluster: Cluster) -> list[tuple[str, str, int,
     candidates = [("mlflow", settings.namespace, 5000, 5000), ("s3", settings.namespace, 9000, 9000)]
     if settings.kfp:
         candidates.append((kfp.API_SERVICE, settings.kfp_namespace, kfp.API_PORT, 8888))
-        candidates.append(("ml-pipeline-ui", settings.kfp_namespace, 80, 8080))
+        candidates.append((_KFP_UI, settings.kfp_namespace, 80, 8080))
     return [each for each in candidates if cluster.exists("service", each[0], each[1])]
 
 
@@ -59,9 +60,10 @@ def _exports(
     exports["FEDVSR_S3_ENDPOINT"] = forwards["s3"].url if "s3" in forwards else stored["FEDVSR_S3_ENDPOINT"]
     if "mlflow" in forwards:
         exports["MLFLOW_TRACKING_URI"] = forwards["mlflow"].url
-    if kfp.API_SERVICE in forwards:
-        exports["FEDVSR_KFP_ENDPOINT"] = forwards[kfp.API_SERVICE].url
-        exports["FEDVSR_PIPELINE"] = kfp.pipeline_name(settings)
+    # KFP's web server passes its API on, and alone has the logs of running steps.
+    for service in (_KFP_UI, kfp.API_SERVICE):
+        if service in forwards:
+            exports.setdefault("FEDVSR_KFP_ENDPOINT", forwards[service].url)
     if cluster.exists("secret", _KEYS, settings.namespace):
         get = " ".join(cluster.kubectl_command("-n", settings.namespace, "get", "secret", _KEYS))
         for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -129,8 +129,3 @@ def test_settings_are_read_as_make_hands_them_over():
     assert (found.kfp, found.kfp_install, found.purge) == (True, True, False)
     assert found.base_image == PLAIN_PYTHON
     assert settings(torch="cuda").base_image == ""
-
-
-def test_a_deployment_beside_the_first_has_a_pipeline_of_its_own():
-    assert kfp.pipeline_name(settings()) == "federated-training"
-    assert kfp.pipeline_name(settings(namespace="other")) == "federated-training-other"
