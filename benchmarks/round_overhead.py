@@ -40,17 +40,14 @@ def main(run: str, endpoint: str) -> None:
     store = Workspace.from_environment().federation()
     iterations = sorted((each for each in tasks if _ITERATION.fullmatch(each["display_name"])), key=_start)
     rows = []
-    for round, iteration in zip(_rounds(store, run), iterations, strict=True):
+    # Where a workflow grows long, Argo packs its nodes and KFP's API no longer sees the last ones.
+    for round, iteration in zip(_rounds(store, run), iterations, strict=False):
         record = read_record(store, layout.round_record(run, round), RoundRecord)
         training = max(each.seconds for each in record.participants)
         begin, end = _start(iteration), _end(iteration)
-        inside = [each for each in tasks if begin <= _start(each) and _end(each) <= end]
-        row = {
-            name: max(_seconds(each) for each in inside if each["display_name"] == task)
-            for name, task in PHASES.items()
-        }
-        jobs = max(each.seconds for each in record.outcomes)
-        row["… of it, the slowest Job"] = jobs
+        inside = {each["display_name"]: each for each in tasks if begin <= _start(each) and _end(each) <= end}
+        row = {name: _seconds(inside[task]) for name, task in PHASES.items()}
+        row["… of it, the slowest Job"] = max(each.seconds for each in record.outcomes)
         row["… of that, training"] = training
         row["round"] = _seconds(iteration)
         row["round without training"] = _seconds(iteration) - training
@@ -70,7 +67,7 @@ def _tasks(run: str, endpoint: str) -> list[Task]:
     if found is None:
         sys.exit(f"{endpoint} has no run {run!r}")
     tasks: list[Task] = found["run_details"]["task_details"]
-    return [each for each in tasks if each.get("display_name") and each.get("end_time")]
+    return [each for each in tasks if each.get("display_name") and each.get("state") == "SUCCEEDED"]
 
 
 def _rounds(store: Any, run: str) -> range:
