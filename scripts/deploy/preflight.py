@@ -51,15 +51,16 @@ def check_context(cluster: Cluster) -> str:
     return context
 
 
-def check_rights(cluster: Cluster) -> None:
-    """Checks that this user may make the clients' namespaces."""
-    try:
-        cluster.kubectl("auth", "can-i", "create", "namespaces", "--quiet")
-    except CommandError:
-        raise DeployError(
-            "this user may not create namespaces in the cluster; deploy as one who may, or name another "
-            "KUBE_CONTEXT"
-        ) from None
+def check_rights(settings: Settings, cluster: Cluster) -> None:
+    """Checks that this user may make what is in no namespace: the clients' own, and their Jobs' policy."""
+    for kind in ("namespaces", *(("validatingadmissionpolicies",) if settings.kfp else ())):
+        try:
+            cluster.kubectl("auth", "can-i", "create", kind, "--quiet")
+        except CommandError:
+            raise DeployError(
+                f"this user may not create {kind} in the cluster; deploy as one who may, or name another "
+                "KUBE_CONTEXT"
+            ) from None
 
 
 def check_kfp(settings: Settings, cluster: Cluster) -> None:
@@ -119,7 +120,7 @@ def check_all(settings: Settings, cluster: Cluster) -> str:
     check_container_tool(settings)
     context = check_context(cluster)
     check_loader(settings, context)
-    check_rights(cluster)
+    check_rights(settings, cluster)
     check_kfp(settings, cluster)
     check_storage(settings, cluster)
     return context

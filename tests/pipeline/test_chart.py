@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fedvsr.cluster.job import JobSpec, job_manifest
+from fedvsr.cluster.settings import ClientSettings
+
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -228,6 +231,34 @@ def test_the_pipelines_clients_are_what_the_contract_says(render):
         },
     }
     assert settings["FEDVSR_CLIENT_STORE"] == "s3://fedvsr-client-{client}"
+
+
+def test_the_jobs_of_kfps_runner_are_held_to_fedvsrs_own(render):
+    objects = render(merged(GPU_CLIENT, {"kfp": {"namespace": "pipelines", "serviceAccount": "runner"}}))
+    policy = named(objects, "ValidatingAdmissionPolicy", "fedvsr-client-jobs", None)["spec"]
+    binding = named(objects, "ValidatingAdmissionPolicyBinding", "fedvsr-client-jobs", None)["spec"]
+    assert binding == {"policyName": "fedvsr-client-jobs", "validationActions": ["Deny"]}
+    assert policy["failurePolicy"] == "Fail"
+    (condition,) = policy["matchConditions"]
+    assert condition["expression"].endswith("== 'system:serviceaccount:pipelines:runner'")
+    namespace = named(objects, "Namespace", "hospital", None)["metadata"]
+    selected = policy["matchConstraints"]["namespaceSelector"]["matchLabels"]
+    assert selected.items() <= namespace["labels"].items()
+    assert namespace["annotations"] == {"fedvsr/image": GPU_CLIENT["clients"][0]["image"]}
+
+
+def test_without_kfp_there_is_no_runner_and_no_policy_for_it(render):
+    assert not [each for each in render(EXTERNAL) if each["kind"].startswith("ValidatingAdmissionPolicy")]
+
+
+def test_the_policy_knows_every_variable_that_a_job_sets(render):
+    spec = JobSpec("train", "ann", "demo", 1, "key", ("train", "--client", "ann"), 1, 2, 60)
+    settings = ClientSettings.model_validate({"namespace": "ann", "image": "trainer"})
+    (container,) = job_manifest(spec, settings)["spec"]["template"]["spec"]["containers"]
+    policy = named(render(TWO_CLIENTS), "ValidatingAdmissionPolicy", "fedvsr-client-jobs", None)["spec"]
+    (rule,) = (each["expression"] for each in policy["validations"] if "valueFrom" in each["expression"])
+    names = [each["name"] for each in container["env"]]
+    assert f"each.name in {names!r}" in rule
 
 
 S3 = "https://s3.example.org"

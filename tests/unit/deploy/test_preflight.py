@@ -66,6 +66,12 @@ def test_a_user_who_may_not_make_namespaces(programs, cluster):
     assert "may not create namespaces" in refusal(cluster)
 
 
+def test_a_user_who_may_not_make_the_policy_for_the_clients_jobs(programs, cluster):
+    programs.answer("^kubectl auth can-i create validatingadmissionpolicies", "no", 1)
+    assert "may not create validatingadmissionpolicies" in refusal(cluster)
+    preflight.check_all(settings(kfp="0"), cluster)
+
+
 def test_no_kubeflow_pipelines(programs, cluster):
     programs.answer("^kubectl get service ml-pipeline ", "")
     message = refusal(cluster)
