@@ -71,7 +71,7 @@ def test_a_run_that_is_killed_and_submitted_again_ends_with_the_weights_of_an_un
 ):
     if not deployment.kfp:
         pytest.skip("Kubeflow Pipelines is not installed in this cluster")
-    run, rounds = "killed", 3
+    run, rounds = "killed", 2
     fields = fields_of(["ann", "bob"], rounds)
     submit(deployment, run, fields, follow=False)
     # In the middle of the second round: its clients are at work.
