@@ -247,6 +247,38 @@ def test_the_jobs_of_kfps_runner_are_held_to_fedvsrs_own(render):
     assert namespace["annotations"] == {"fedvsr/image": GPU_CLIENT["clients"][0]["image"]}
 
 
+def annotations(objects):
+    """The annotations of every pod of a server."""
+    servers = [each for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+    return {
+        each["metadata"]["name"]: each["spec"]["template"]["metadata"].get("annotations") for each in servers
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "restarted"),
+    [
+        ({"s3": {"rootPassword": "another-password"}}, {"s3"}),
+        ({"postgres": {"password": "another-password"}}, {"mlflow"}),
+        # The generated seed is in every annotation, so that guesses of a password cannot be tried on it.
+        ({"s3": {"userSeed": "another-seed-of-the-users"}}, {"s3", "mlflow"}),
+    ],
+)
+def test_a_pod_starts_anew_with_another_password(render, changed, restarted):
+    before, after = annotations(render(TWO_CLIENTS)), annotations(render(merged(TWO_CLIENTS, changed)))
+    assert {name for name in before if before[name] != after[name]} == restarted
+
+
+def test_what_looks_like_a_number_stays_a_text(render):
+    digits = {"s3": {"rootUser": "12345", "rootPassword": "12345678"}, "postgres": {"password": "12345678"}}
+    secrets = [each for each in render(merged(TWO_CLIENTS, digits)) if each["kind"] == "Secret"]
+    values = [
+        value for each in secrets for value in {**each.get("stringData", {}), **each.get("data", {})}.values()
+    ]
+    assert "12345" in values
+    assert all(isinstance(value, str) for value in values)
+
+
 def test_without_kfp_there_is_no_runner_and_no_policy_for_it(render):
     assert not [each for each in render(EXTERNAL) if each["kind"].startswith("ValidatingAdmissionPolicy")]
 

@@ -15,17 +15,43 @@ chart is rendered, for the templates that ask again.
 {{- end }}
 
 {{/*
+The password of the database, which keeps the one that it was made with, whatever its Secret says later.
+*/}}
+{{- define "fedvsr.postgresPassword" -}}
+{{- $kept := get ((lookup "v1" "Secret" .Release.Namespace "fedvsr-postgres").data | default dict) "password" | b64dec -}}
+{{- if and $kept .Values.postgres.password (ne $kept .Values.postgres.password) -}}
+{{- fail "postgres.password: another than the one in Secret fedvsr-postgres, which the database was made with and still has; leave postgres.password empty to keep it, or change it in the database (ALTER ROLE mlflow PASSWORD …) and in the Secret's key password first (README.md, Secrets)" -}}
+{{- end -}}
+{{- include "fedvsr.kept" (dict "root" . "secret" "fedvsr-postgres" "key" "password" "given" .Values.postgres.password) -}}
+{{- end }}
+
+{{/*
 The secret key of an S3 user: derived from one seed, so that after uninstalling and installing again every
 user has the key that the S3 server knows, and no other Secret needs to be kept.
 */}}
 {{- define "fedvsr.s3SecretKey" -}}
-{{- $seed := include "fedvsr.kept" (dict "root" .root "secret" "fedvsr-s3-users" "key" "seed" "given" .root.Values.s3.userSeed) -}}
-{{- printf "%s/%s" $seed .user | sha256sum | trunc 40 -}}
+{{- printf "%s/%s" (include "fedvsr.seed" .root) .user | sha256sum | trunc 40 -}}
+{{- end }}
+
+{{- define "fedvsr.seed" -}}
+{{- include "fedvsr.kept" (dict "root" . "secret" "fedvsr-s3-users" "key" "seed" "given" .Values.s3.userSeed) -}}
+{{- end }}
+
+{{/*
+What changes with a pod's Secrets, so that it starts anew with them. The seed is in it so that nobody who
+may read pods can try passwords on it.
+*/}}
+{{- define "fedvsr.fingerprint" -}}
+{{- printf "%s/%s" (include "fedvsr.seed" .root) .of | sha256sum | trunc 12 -}}
 {{- end }}
 
 {{- define "fedvsr.s3Keys" -}}
-AWS_ACCESS_KEY_ID: {{ .user }}
-AWS_SECRET_ACCESS_KEY: {{ include "fedvsr.s3SecretKey" . }}
+AWS_ACCESS_KEY_ID: {{ .user | quote }}
+AWS_SECRET_ACCESS_KEY: {{ include "fedvsr.s3SecretKey" . | quote }}
+{{- end }}
+
+{{- define "fedvsr.s3RootPassword" -}}
+{{- include "fedvsr.kept" (dict "root" . "secret" "fedvsr-s3" "key" "rootPassword" "given" .Values.s3.rootPassword) -}}
 {{- end }}
 
 {{- define "fedvsr.s3RootSecret" -}}
