@@ -94,11 +94,11 @@ images: $(STAMP)  ## build the container images that are not built yet
 deploy: $(STAMP)  ## bring fedvsr into a cluster: images, Helm chart, pipeline; again is harmless
 	$(BIN)/python -m scripts.deploy deploy
 
-undeploy: $(STAMP)  ## take fedvsr out of the cluster; data stays unless PURGE=1
-	$(BIN)/python -m scripts.deploy undeploy
+undeploy:  ## take fedvsr out of the cluster; data stays unless PURGE=1
+	$(PYTHON) -m scripts.deploy undeploy
 
-ui: $(STAMP)  ## open KFP, MLflow and S3 on this machine until Ctrl-C
-	@$(BIN)/python -m scripts.deploy ui
+ui:  ## open KFP, MLflow and S3 on this machine until Ctrl-C
+	@$(PYTHON) -m scripts.deploy ui
 
 # The images are built out here: where EXEC leads there may be no package registry.
 test-cluster: images  ## deploy to a cluster, train there, and remove it all (VALUES and NAMESPACE are the tests')

@@ -1,15 +1,18 @@
 """Kubeflow Pipelines: whether it is there, installing it, and the pipeline in it."""
 
+import json
 import sys
 
 from scripts.deploy.forward import forwarded
 from scripts.deploy.images import CONTROL, TRAINER
-from scripts.deploy.settings import Settings
-from scripts.deploy.shell import Cluster, run, say
+from scripts.deploy.settings import RELEASE, Settings
+from scripts.deploy.shell import Cluster, CommandError, run, say
 
 VERSION = "2.17.0"
 API_SERVICE = "ml-pipeline"
 API_PORT = 8888
+# The only namespace that its makers' manifests install it into.
+NAMESPACE = "kubeflow"
 _MANIFESTS = "github.com/kubeflow/pipelines/manifests/kustomize"
 
 
@@ -62,3 +65,31 @@ def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None
         return
     with forwarded(cluster, settings.kfp_namespace, API_SERVICE, API_PORT) as forward:
         run(*command, forward.url)
+
+
+def pipeline_name(settings: Settings) -> str:
+    """Returns what the deployment's pipeline is called, as `fedvsr.kubeflow.pipeline` names it."""
+    named_after = "" if settings.namespace == RELEASE else f"-{settings.namespace}"
+    return f"federated-training{named_after}"
+
+
+def remove_pipeline(settings: Settings, cluster: Cluster) -> None:
+    """Removes the deployment's pipeline with its versions; its runs stay in KFP's lists.
+
+    KFP is asked through Kubernetes' API, so that this needs no port and no package. One that does not
+    answer is told of and keeps its pipeline.
+    """
+    if not is_installed(settings, cluster):
+        return
+    name = pipeline_name(settings)
+    service = f"/api/v1/namespaces/{settings.kfp_namespace}/services/http:{API_SERVICE}:{API_PORT}"
+    pipelines = f"{service}/proxy/apis/v2beta1/pipelines"
+    try:
+        found = json.loads(cluster.kubectl("get", "--raw", f"{pipelines}/names/{name}"))
+        cluster.kubectl("delete", "--raw", f"{pipelines}/{found['pipeline_id']}?cascade=true")
+    except CommandError as error:
+        # KFP's answer for a name that it does not know; its service is there, as was seen above.
+        if "NotFound" not in error.reason:
+            say(f"pipeline {name} stays in KFP, which does not answer ({error.reason})")
+        return
+    say(f"removed pipeline {name} from KFP")

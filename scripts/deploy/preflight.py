@@ -64,12 +64,20 @@ def check_rights(settings: Settings, cluster: Cluster) -> None:
 
 
 def check_kfp(settings: Settings, cluster: Cluster) -> None:
-    """Checks that Kubeflow Pipelines is there where it is needed and not about to be installed."""
-    if settings.kfp and not settings.kfp_install and not kfp.is_installed(settings, cluster):
+    """Checks that Kubeflow Pipelines is there where it is needed, or can be installed."""
+    if not settings.kfp or kfp.is_installed(settings, cluster):
+        return
+    if not settings.kfp_install:
         raise DeployError(
             f"there is no Kubeflow Pipelines in namespace {settings.kfp_namespace!r}; name its "
             "KFP_NAMESPACE, install it with KFP_INSTALL=1, or do without: KFP=0 (`fedvsr run --clients "
             "cluster` drives the clients' Jobs)"
+        )
+    if settings.kfp_namespace != kfp.NAMESPACE:
+        raise DeployError(
+            f"KFP_INSTALL=1 installs Kubeflow Pipelines into namespace {kfp.NAMESPACE!r} alone, and "
+            f"KFP_NAMESPACE is {settings.kfp_namespace!r}, where there is none; leave KFP_NAMESPACE out, or "
+            "install it there yourself"
         )
 
 

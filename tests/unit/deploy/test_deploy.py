@@ -1,12 +1,15 @@
 """Deploying, deploying again, and taking it away, as the programs see it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from fedvsr.kubeflow.pipeline import pipeline_name as uploaded_name
 from scripts.deploy import __main__ as program
 from scripts.deploy import kfp, release
-from scripts.deploy.settings import PLAIN_PYTHON
+from scripts.deploy.settings import PLAIN_PYTHON, ROOT
 from scripts.deploy.shell import Cluster, DeployError
 from scripts.deploy.undeploy import undeploy
 from tests.unit.deploy.conftest import settings
@@ -107,20 +110,90 @@ def test_a_mistake_is_one_line_and_a_status(programs, monkeypatch, capsys):
 
 
 def test_undeploying_keeps_the_data(released, cluster):
-    undeploy(settings(), cluster)
+    undeploy(settings(kfp="0"), cluster)
     assert len(released.called("helm uninstall fedvsr -n fedvsr --wait")) == 1
-    assert not released.called("kubectl delete")
+    (deleted,) = released.called("kubectl delete")
+    assert deleted.startswith("kubectl delete job,pod -n fedvsr ")
+    assert "component in (provision,check)" in deleted
+
+
+PROXY = "/api/v1/namespaces/kubeflow/services/http:ml-pipeline:8888/proxy/apis/v2beta1/pipelines"
+
+
+def test_undeploying_takes_the_pipeline_out_of_kfp(released, cluster):
+    released.answer("^kubectl get --raw", json.dumps({"pipeline_id": "1-2"}))
+    undeploy(settings(namespace="other"), cluster)
+    assert released.called("kubectl get --raw") == [
+        f"kubectl get --raw {PROXY}/names/federated-training-other"
+    ]
+    assert released.called("kubectl delete --raw") == [f"kubectl delete --raw {PROXY}/1-2?cascade=true"]
+
+
+@pytest.mark.parametrize("namespace", ["fedvsr", "other"])
+def test_the_pipeline_that_is_removed_is_the_one_that_was_uploaded(namespace):
+    assert kfp.pipeline_name(settings(namespace=namespace)) == uploaded_name(namespace)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("Error from server (NotFound): the server could not find the requested resource", False),
+        ("Error from server (ServiceUnavailable): no endpoints available for service", True),
+    ],
+)
+def test_undeploying_goes_on_without_kfps_answer(released, cluster, capsys, answer, told):
+    released.answer("^kubectl get --raw", answer, 1)
+    undeploy(settings(), cluster)
+    assert ("stays in KFP" in capsys.readouterr().err) is told
+    assert released.called("helm uninstall")
 
 
 def test_purging_removes_the_namespace_too(released, cluster):
-    undeploy(settings(purge="1"), cluster)
-    assert len(released.called("kubectl delete namespace fedvsr --ignore-not-found")) == 1
+    released.answer("^kubectl api-resources", "configmaps\nevents\nevents.events.k8s.io\nsecrets")
+    released.answer("^kubectl get namespace fedvsr ", "namespace/fedvsr")
+    released.answer("^kubectl get configmaps,secrets -n fedvsr ", json.dumps({"items": [kubernetes_own()]}))
+    undeploy(settings(purge="1", kfp="0"), cluster)
+    assert [line.split(" -n ")[0] for line in released.called("kubectl delete")] == [
+        "kubectl delete job,pod",
+        "kubectl delete pvc,secret",
+        "kubectl delete namespace fedvsr --ignore-not-found --timeout=10m",
+    ]
+
+
+def kubernetes_own(**metadata):
+    return {"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt", **metadata}}
+
+
+def test_purging_leaves_a_namespace_that_holds_something_of_others(released, cluster, capsys):
+    theirs = {"kind": "Deployment", "metadata": {"name": "website"}}
+    its_pods = {"kind": "Pod", "metadata": {"name": "website-1", "ownerReferences": [{}]}}
+    released.answer("^kubectl get namespace fedvsr ", "namespace/fedvsr")
+    released.answer("^kubectl api-resources", "deployments.apps\npods")
+    items = [kubernetes_own(), theirs, its_pods]
+    released.answer("^kubectl get deployments.apps,pods ", json.dumps({"items": items}))
+    undeploy(settings(purge="1", kfp="0"), cluster)
+    assert released.called("kubectl delete pvc,secret -n fedvsr ")
+    assert not released.called("kubectl delete namespace")
+    assert "stays, for it holds Deployment/website\n" in capsys.readouterr().err
 
 
 def test_undeploying_what_is_not_there_is_no_mistake(programs, cluster):
     programs.answer("^helm status fedvsr", "Error: release: not found", 1)
-    undeploy(settings(purge="1"), cluster)
+    undeploy(settings(purge="1", kfp="0"), cluster)
     assert not programs.called("helm uninstall")
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "told"),
+    [("ui", 2, "fedvsr is not in namespace"), ("undeploy", 0, "there is no release")],
+)
+def test_they_need_no_package_and_set_none_up(programs, tmp_path, target, status, told):
+    programs.answer("^helm status fedvsr", "Error: release: not found", 1)
+    python = f"PYTHON={sys.executable} -S"
+    line = ["make", "-C", ROOT, target, python, f"VENV={tmp_path / 'none'}", "KFP=0"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_settings_are_read_as_make_hands_them_over():

@@ -84,6 +84,13 @@ def test_without_kubeflow_pipelines_where_none_is_wanted_or_it_is_to_come(progra
     preflight.check_all(settings(**variables), cluster)
 
 
+def test_kubeflow_pipelines_cannot_be_installed_into_another_namespace(programs, cluster):
+    variables = {"kfp_install": "1", "kfp_namespace": "pipelines"}
+    preflight.check_all(settings(**variables), cluster)
+    programs.answer("^kubectl get service ml-pipeline ", "")
+    assert "into namespace 'kubeflow' alone" in refusal(cluster, **variables)
+
+
 def test_no_default_storage_class(programs, cluster):
     classes = [{"metadata": {"name": "slow"}}]
     programs.answer("^kubectl get storageclass", json.dumps({"items": classes}))
