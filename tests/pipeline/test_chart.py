@@ -63,6 +63,7 @@ GPU_CLIENT = {
             ],
             "resources": {"requests": {"cpu": 8, "memory": "64Gi"}, "limits": {"memory": "96Gi"}},
             "cacheSize": "200Gi",
+            "allowModels": ["acme", "radiology.models"],
             "namespaceLabels": {"owner": "radiology"},
             "quota": {"requests.nvidia.com/mig-3g.40gb": "2"},
         }
@@ -269,6 +270,22 @@ def test_a_pod_starts_anew_with_another_password(render, changed, restarted):
     assert {name for name in before if before[name] != after[name]} == restarted
 
 
+def test_others_may_be_let_to_the_s3_server(render):
+    ingress = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
+    policies = [
+        named(render(values), "NetworkPolicy", "s3", "fedvsr")["spec"]["ingress"][0]["from"]
+        for values in (TWO_CLIENTS, merged(TWO_CLIENTS, {"s3": {"allowFrom": ["203.0.113.0/24", ingress]}}))
+    ]
+    assert policies[1] == [*policies[0], {"ipBlock": {"cidr": "203.0.113.0/24"}}, ingress]
+
+
+def test_a_client_imports_models_from_the_packages_it_lists_alone(render):
+    allowed = named(render(GPU_CLIENT), "ConfigMap", "fedvsr-client", "hospital")["data"]
+    assert allowed["FEDVSR_ALLOW_MODELS"] == "acme,radiology.models"
+    plain = named(render(TWO_CLIENTS), "ConfigMap", "fedvsr-client", "fedvsr-client-site-a")["data"]
+    assert "FEDVSR_ALLOW_MODELS" not in plain
+
+
 def test_what_looks_like_a_number_stays_a_text(render):
     digits = {"s3": {"rootUser": "12345", "rootPassword": "12345678"}, "postgres": {"password": "12345678"}}
     secrets = [each for each in render(merged(TWO_CLIENTS, digits)) if each["kind"] == "Secret"]
@@ -302,6 +319,8 @@ REFUSED = [
     ({"client": []}, "additional properties 'client' not allowed"),
     ({"clients": [{"name": "ann", "cacheSize": "10GB"}]}, "/clients/0/cacheSize"),
     ({"clients": [{"name": "ann", "gpuResource": "gpu"}]}, "/clients/0/gpuResource"),
+    ({"clients": [{"name": "ann", "allowModels": ["acme:net"]}]}, "/clients/0/allowModels/0"),
+    ({"s3": {"allowFrom": ["everybody"]}}, "/s3/allowFrom/0"),
     ({"clients": [{"name": "ann"}, {"name": "ann"}]}, 'two are named "ann"'),
     ({"clients": [{"name": "ann", "namespace": "kubeflow"}]}, "is KFP's already"),
     (
