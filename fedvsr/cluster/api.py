@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from kubernetes.client import ApiClient, ApiException
 
 from fedvsr.cluster.connection import connect
-from fedvsr.cluster.states import Json, printable
+from fedvsr.cluster.states import Json
 from fedvsr.cluster.stream import BROKEN, Stream
 from fedvsr.errors import ClusterError
+from fedvsr.text import printable
 
 JOBS, PODS, EVENTS = "jobs", "pods", "events"
 

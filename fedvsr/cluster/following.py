@@ -11,11 +11,12 @@ from fedvsr.cluster.course import Course, CutOff
 from fedvsr.cluster.job import COMPONENT_LABEL, NAME_LABEL, ROUND_LABEL, RUN_LABEL, selector
 from fedvsr.cluster.logs import LogFollower
 from fedvsr.cluster.outcome import Judgement, judge, why_failed
-from fedvsr.cluster.states import JobState, PodState, printable, read_job, read_pod
+from fedvsr.cluster.states import JobState, PodState, read_job, read_pod
 from fedvsr.cluster.watching import Blind, Changed, Listed, Sight, Watcher
 from fedvsr.errors import ClusterError
 from fedvsr.federation.records import Outcome
 from fedvsr.progress import Progress
+from fedvsr.text import printable
 
 # How much later than its deadline a Job is waited for: Kubernetes ends it by itself, if it can.
 _LATE_SECONDS = 60.0

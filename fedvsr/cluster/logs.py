@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.states import printable
 from fedvsr.cluster.stream import Stream
 from fedvsr.errors import ClusterError
+from fedvsr.text import printable
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 _MOST_LINE_BYTES = 4000

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fedvsr.cluster.course import Course
-from fedvsr.cluster.states import PodState, last_line, printable
+from fedvsr.cluster.states import PodState, last_line
 from fedvsr.federation.records import Outcome
+from fedvsr.text import printable
 
 # A process that a signal ended is given 128 more than the signal's number.
 _SIGNALS = 128

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-Json = dict[str, Any]
+from fedvsr.text import MOST_CHARACTERS, printable
 
-# A client's own words reach the federation's log and records: a line of them is enough.
-_MOST_CHARACTERS = 500
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -139,17 +138,9 @@ def read_pod(found: Json) -> PodState:
     )
 
 
-def printable(text: str, most: int = _MOST_CHARACTERS) -> str:
-    """Makes a line of a text that nobody here wrote: no control characters, no end."""
-    # More than is kept is not looked at: it may be megabytes.
-    cut = text[: 2 * most]
-    line = "".join(each if each.isprintable() else _escape(each) for each in cut).strip()
-    return line if len(line) <= most and len(cut) == len(text) else line[:most] + "…"
-
-
 def last_line(text: str) -> str:
     """Returns the last line of a text that has something in it, made printable."""
-    lines = [line for line in text[-2 * _MOST_CHARACTERS :].splitlines() if line.strip()]
+    lines = [line for line in text[-2 * MOST_CHARACTERS :].splitlines() if line.strip()]
     return printable(lines[-1]) if lines else ""
 
 
@@ -158,10 +149,6 @@ def _unschedulable(condition: Json) -> str:
         return ""
     # What follows the first sentence is that nobody can be preempted either.
     return printable((condition.get("message") or "").partition(". ")[0]) or "Unschedulable"
-
-
-def _escape(character: str) -> str:
-    return " " if character in "\n\r\t" else character.encode("unicode_escape").decode("ascii")
 
 
 def _conditions(status: Json, value: str = "True") -> dict[str, Json]:
