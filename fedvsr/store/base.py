@@ -1,11 +1,16 @@
 """What fedvsr asks of an object store."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from fedvsr.errors import DataError, StoreError
+
+DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
+_DIGEST = re.compile(DIGEST_PATTERN)
 
 
 class Store(ABC):
@@ -43,7 +48,7 @@ class Store(ABC):
         object once into a cache that is named by the digest.
 
         Raises:
-            fedvsr.errors.DataError: The bytes have another digest.
+            fedvsr.errors.DataError: The bytes have another digest, or the digest is none.
         """
 
     @abstractmethod
@@ -101,6 +106,20 @@ def check_prefix(prefix: str) -> str:
 
 def _parts_are_names(parts: list[str]) -> bool:
     return all(part not in {"", ".", ".."} and "\0" not in part for part in parts)
+
+
+def check_is_digest(digest: str) -> str:
+    """Returns a digest that is one: a client may have written it, and a cached file is named by it.
+
+    Raises:
+        fedvsr.errors.DataError: It is not.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise DataError(
+            f"{digest[:80]!r} is no SHA-256 (64 hexadecimal digits); the record that names it was changed, "
+            "so delete it and run the step that wrote it again"
+        )
+    return digest
 
 
 def file_digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fedvsr.errors import NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, check_key, check_prefix, file_digest
+from fedvsr.store.base import Store, check_digest, check_is_digest, check_key, check_prefix, file_digest
 
 # A hidden file with this suffix is being written, or its writer died: it is no object.
 _PART = ".part"
@@ -47,6 +47,7 @@ class LocalStore(Store):
             self._replace(key, lambda file: shutil.copyfileobj(source, file, 1 << 20))
 
     def local(self, key: str, digest: str) -> Path:
+        check_is_digest(digest)
         path = self._path(key)
         if not path.is_file():
             raise NotFoundError(key, self.uri)

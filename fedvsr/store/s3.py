@@ -23,7 +23,7 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from fedvsr.errors import ConfigError, NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, check_key, check_prefix, file_digest
+from fedvsr.store.base import Store, check_digest, check_is_digest, check_key, check_prefix, file_digest
 
 ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
 CACHE_VARIABLE = "FEDVSR_CACHE"
@@ -86,7 +86,7 @@ class S3Store(Store):
 
     def local(self, key: str, digest: str) -> Path:
         cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
-        target = cache / digest
+        target = cache / check_is_digest(digest)
         # A cached file may have been cut short by a crash: it is looked at again, as a local store does.
         if target.is_file() and file_digest(target) == digest:
             return target

@@ -65,6 +65,13 @@ def test_a_local_copy_with_another_digest_is_refused(store: Store):
         store.local("folder/key", digest_of(b"bytes"))
 
 
+@pytest.mark.parametrize("digest", ["/proc/x", "../../x", "a" * 300, "x\0y", "", "A" * 64, "0" * 64 + "\n"])
+def test_what_is_no_digest_names_no_file(store: Store, digest: str):
+    store.write("key", b"bytes")
+    with pytest.raises(DataError, match="is no SHA-256"):
+        store.local("key", digest)
+
+
 def test_a_download_is_a_file_of_the_callers_own(store: Store, tmp_path: Path):
     store.write("folder/key", b"bytes" * 1000)
     path = tmp_path / "here"
