@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from fedvsr.errors import DataError, NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
+from fedvsr.federation.delivery import fetch_sent
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import (
     ClientOutcome,
@@ -19,6 +20,7 @@ from fedvsr.federation.records import (
     PlanRecord,
     ReportRecord,
     RoundRecord,
+    read_client_record,
     read_record,
     write_record,
 )
@@ -27,6 +29,7 @@ from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates
+from fedvsr.text import printable
 from fedvsr.weights import Array, TensorSpec, WeightsFile, check_fit, serialize, specs_of
 
 # Said of a client that the training step recorded nothing of.
@@ -156,17 +159,16 @@ def check_update(
     Raises:
         fedvsr.errors.NotFoundError: It has delivered nothing.
         fedvsr.errors.UpdateError: What it delivered is refused: for another run, round, client or
-            base; truncated or changed; a tensor missing, unknown, of another shape or dtype, or not
-            finite.
+            base; too large, truncated or changed; a tensor missing, unknown, of another shape or
+            dtype, or not finite.
     """
 
     def refuse(reason: str) -> UpdateError:
-        return UpdateError(client, plan.round, reason)
+        # Names of tensors and values of the report are the client's own words.
+        return UpdateError(client, plan.round, printable(reason))
 
-    key = layout.report(plan.run, plan.round, client)
-    data = store.read(key)
     try:
-        report = ReportRecord.from_bytes(data, key)
+        report = read_client_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
     except DataError as error:
         raise refuse(str(error)) from None
     for field, want in (
@@ -178,10 +180,10 @@ def check_update(
         found = getattr(report, field)
         if found != want:
             raise refuse(f"its report names {field} {found}, this round's is {want}")
-    update = _fetch(store, layout.update(plan.run, plan.round, client), report.update_digest, refuse)
-    extra = None
-    if report.extra_digest:
-        extra = _fetch(store, layout.update_extra(plan.run, plan.round, client), report.extra_digest, refuse)
+    try:
+        update, extra = fetch_sent(store, plan, client, report)
+    except (DataError, NotFoundError) as error:
+        raise refuse(str(error)) from None
     try:
         file = WeightsFile(update, "its update")
         sent = WeightsFile(extra, "its strategy tensors") if extra else None
@@ -196,13 +198,6 @@ def check_update(
     if problem:
         raise refuse(problem)
     return _Delivery(report, update, extra)
-
-
-def _fetch(store: Store, key: str, digest: str, refuse: Callable[[str], UpdateError]) -> Path:
-    try:
-        return store.local(key, digest)
-    except (DataError, NotFoundError) as error:
-        raise refuse(str(error)) from None
 
 
 def _first_not_finite(file: WeightsFile) -> str | None:

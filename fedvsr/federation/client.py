@@ -7,10 +7,11 @@ from torch import nn
 
 from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device, repeatable
-from fedvsr.errors import RecordError
+from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
 from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.delivery import find_delivery
+from fedvsr.federation.limits import MOST_LOSS
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
 from fedvsr.federation.sampling import derived_seed
@@ -84,6 +85,11 @@ def train_client(
         summary = _train(
             config, sampler, model, term, strategy.high_frequency_loss, device, round - 1, progress
         )
+        if summary.loss > MOST_LOSS:
+            raise TrainingError(
+                f"the mean loss is {summary.loss:.3g}, and a report takes at most {MOST_LOSS:.0e}; "
+                "lower training.learning_rate"
+            )
         result = term.finish()
         update = serialize(state_of(model))
     if result.kept:

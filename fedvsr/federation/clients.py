@@ -23,7 +23,8 @@ def deliveries(store: Store) -> dict[str, set[tuple[str, int]]]:
     found: dict[str, set[tuple[str, int]]] = {}
     for key in store.keys("runs/"):
         parts = key.split("/")
-        # runs/<run>/rounds/<r>/updates/<client>/report.json; round 0 is no round of training.
-        if parts[-1] == "report.json" and len(parts) == 7 and int(parts[3]):
+        # runs/<run>/rounds/<r>/updates/<client>/report.json; round 0 is no round of training. A client's
+        # rights end at any four characters in place of <r>, so it may have written other keys.
+        if parts[-1] == "report.json" and len(parts) == 7 and parts[3].isdecimal() and int(parts[3]):
             found.setdefault(parts[5], set()).add((parts[1], int(parts[3])))
     return found

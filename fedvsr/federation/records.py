@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import Name, RunConfig
 from fedvsr.errors import RecordError
+from fedvsr.federation.limits import MOST_RECORD_BYTES, Count, Digest, Loss, PositiveCount, Seconds
 from fedvsr.store.base import Store, bytes_digest
+from fedvsr.text import printable
 
 # What may differ when a run is continued, and so is no part of what the run is.
 MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {"federation": {"rounds"}, "jobs": True}
@@ -40,7 +42,7 @@ class Record(BaseModel):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise RecordError(
-                f"{key} is no {cls.what} of version 1: {field or 'document'}: {first['msg']}; "
+                f"{key} is no {cls.what} of version 1: {printable(field) or 'document'}: {first['msg']}; "
                 "it was written by another fedvsr or changed by hand"
             ) from None
 
@@ -51,6 +53,19 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 def read_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
     """Reads a record; raises NotFoundError or RecordError."""
     return record.from_bytes(store.read(key), f"{store.uri}/{key}")
+
+
+def read_client_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
+    """Reads a record that a client wrote, unless it is too large to be one.
+
+    Raises NotFoundError or RecordError.
+    """
+    size = store.size(key)
+    if size > MOST_RECORD_BYTES:
+        raise RecordError(
+            f"{store.uri}/{key} is {size} bytes, a {record.what} has at most {MOST_RECORD_BYTES}"
+        )
+    return read_record(store, key, record)
 
 
 def write_record(store: Store, key: str, record: Record) -> None:
@@ -116,20 +131,20 @@ class ReportRecord(Record):
     what: ClassVar[str] = "client report"
 
     run: str
-    round: int
+    round: Count
     client: str
-    base_digest: str
-    update_digest: str
-    update_bytes: int
-    extra_digest: str | None = None
-    extra_bytes: int = 0
-    downloaded_bytes: int
-    dataset_digest: str
-    loss: float = Field(description="mean of the training loss over the local steps")
-    clips: int = Field(ge=1, description="clips in the client's shards")
-    steps: int = Field(ge=1)
-    samples: int = Field(ge=1, description="patches trained on")
-    seconds: float = Field(description="wall time of the training alone")
+    base_digest: Digest
+    update_digest: Digest
+    update_bytes: Count
+    extra_digest: Digest | None = None
+    extra_bytes: Count = 0
+    downloaded_bytes: Count
+    dataset_digest: Digest
+    loss: Loss = Field(description="mean of the training loss over the local steps")
+    clips: PositiveCount = Field(description="clips in the client's shards")
+    steps: PositiveCount
+    samples: PositiveCount = Field(description="patches trained on")
+    seconds: Seconds = Field(description="wall time of the training alone")
     device: str
 
 

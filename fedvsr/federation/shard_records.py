@@ -2,8 +2,9 @@
 
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
+from fedvsr.federation.limits import Digest, PositiveCount
 from fedvsr.federation.records import Record
 from fedvsr.store.base import bytes_digest
 
@@ -48,10 +49,10 @@ class ShardSummary(Record):
 
     what: ClassVar[str] = "summary of shards"
 
-    clips: int = Field(ge=1)
-    frames: int = Field(ge=1)
-    bytes: int = Field(ge=1)
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    clips: PositiveCount
+    frames: PositiveCount
+    bytes: PositiveCount
+    digest: Digest
 
     @classmethod
     def of(cls, manifest: ManifestRecord) -> Self:

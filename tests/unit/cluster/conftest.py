@@ -101,7 +101,7 @@ def deliver(workspace):
             update_digest=bytes_digest(data),
             update_bytes=len(data),
             downloaded_bytes=1,
-            dataset_digest="d",
+            dataset_digest=bytes_digest(b"clips"),
             loss=loss,
             clips=1,
             steps=1,

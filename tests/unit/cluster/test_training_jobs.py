@@ -9,8 +9,10 @@ from fedvsr.cluster.job import job_manifest
 from fedvsr.cluster.runner import JobRunner, train_job
 from fedvsr.cluster.settings import ClientSettings
 from fedvsr.errors import ClusterError
+from fedvsr.federation import layout
+from fedvsr.federation.delivery import find_delivery
 from fedvsr.federation.prepare import load_run
-from fedvsr.federation.records import Outcome
+from fedvsr.federation.records import Outcome, ReportRecord, read_record, write_record
 from fedvsr.federation.training_round import train_round
 from tests.unit.cluster.fake_kubernetes import RESET, lines_of
 
@@ -333,6 +335,34 @@ def test_a_job_that_ends_well_without_a_report_has_failed(kubernetes, planned, f
 
 
 # Quorum.
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"update_digest": "/proc/x"},
+        {"loss": 1e300},
+        {"downloaded_bytes": 10**400},
+        {"device": "x" * (1 << 21)},
+    ],
+)
+def test_a_report_that_harms_counts_as_none(kubernetes, planned, fates, train, deliver, workspace, change):
+    plan = planned()
+
+    def live(job, client):
+        deliver(plan, client)
+        key, store = layout.report(plan.run, plan.round, client), workspace.federation()
+        write_record(store, key, read_record(store, key, ReportRecord).model_copy(update=change))
+        kubernetes.end_pod(kubernetes.start_pod(job, "ann-0"), 0)
+        kubernetes.end_job(job, "Complete")
+
+    fates(plan, ann=live)
+    outcomes = train()
+    assert outcomes["ann"].outcome is Outcome.FAILED
+    assert "left no report" in outcomes["ann"].reason
+    assert outcomes["bob"].outcome is Outcome.OK
+    # Asked again, it gets another Job.
+    assert find_delivery(workspace.federation(), plan, "ann") is None
 
 
 def test_with_a_quorum_the_stragglers_are_cut_off(kubernetes, planned, fates, train):

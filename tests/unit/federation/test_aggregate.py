@@ -57,7 +57,7 @@ def flip_a_bit(trained) -> None:
 
 def send_text(trained) -> None:
     trained.store.write(UPDATE, b"no weights")
-    trained.rewrite_report("bob", update_digest=bytes_digest(b"no weights"))
+    trained.rewrite_report("bob", update_digest=bytes_digest(b"no weights"), update_bytes=10)
 
 
 # What is done to bob's delivery, and what the refusal says of it.

@@ -88,7 +88,7 @@ def peak_of_aggregation(root: Path, config, updates: tuple[Path, Path, Path], cl
             update_digest=digests[chosen],
             update_bytes=updates[chosen].stat().st_size,
             downloaded_bytes=0,
-            dataset_digest="",
+            dataset_digest=digests[0],
             loss=0.1 + 0.01 * index,
             clips=1 + index,
             steps=1,

@@ -1,0 +1,181 @@
+"""A client that wants to harm: whatever it leaves, it is refused, and the others' round ends."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fedvsr.errors import RecordError, TrainingError, UpdateError
+from fedvsr.federation import client, layout
+from fedvsr.federation.aggregate import aggregate_round, check_update
+from fedvsr.federation.client import train_client
+from fedvsr.federation.clients import deliveries
+from fedvsr.federation.delivery import find_delivery, find_report
+from fedvsr.federation.records import Outcome
+from fedvsr.federation.shard_records import ShardSummary
+from fedvsr.store.base import bytes_digest
+from fedvsr.store.local import LocalStore
+from fedvsr.training.local import TrainingSummary
+from fedvsr.weights import WeightsFile
+
+RUN = "test"
+UPDATE, EXTRA, REPORT = (key(RUN, 1, "bob") for key in (layout.update, layout.update_extra, layout.report))
+NO_DIGESTS = ["/proc/x", "../../x", "a" * 300, "x\0y", "", "A" * 64, "0" * 64 + "\n"]
+DIGESTS = ["update_digest", "extra_digest", "base_digest", "dataset_digest"]
+HUGE = f"1{'0' * 400}"
+# As JSON spells them; not all are numbers to Python.
+NO_NUMBERS = {
+    "round": ["-1", HUGE],
+    "update_bytes": ["-1", str(2**53 + 1), HUGE, f"1{'0' * 5000}"],
+    "extra_bytes": ["-1", HUGE],
+    "downloaded_bytes": ["-1", HUGE],
+    "clips": ["0", "-5", HUGE],
+    "steps": ["0", HUGE],
+    "samples": ["0", HUGE],
+    "loss": ["-1", "1e13", "1e400", "Infinity", "NaN"],
+    "seconds": ["-1", "1e10", "-Infinity"],
+}
+
+
+def say(trained, field, value) -> None:
+    """Puts a value into bob's report that no report of ours would take."""
+    report = trained.report("bob").model_dump(mode="json") | {field: "VALUE"}
+    trained.store.write(REPORT, json.dumps(report).replace('"VALUE"', value).encode())
+
+
+def refused(trained, *, looks_delivered=False):
+    """Bob's refusal in a round that ends with the others."""
+    assert (find_delivery(trained.store, trained.plan, "bob") is not None) == looks_delivered
+    record = aggregate_round(trained.store, RUN, 1)
+    assert [each.client for each in record.participants] == ["ann", "cleo"]
+    (found,) = [each for each in record.outcomes if each.client == "bob"]
+    assert found.outcome is Outcome.REFUSED
+    assert found.reason.isprintable()
+    assert len(found.reason) <= 501
+    return found.reason
+
+
+@pytest.mark.parametrize("digest", NO_DIGESTS)
+@pytest.mark.parametrize("field", DIGESTS)
+def test_a_digest_that_is_none_is_refused(trained_round, field, digest):
+    trained = trained_round()
+    trained.rewrite_report("bob", **{field: digest})
+    assert find_report(trained.store, trained.plan, "bob") is None
+    assert f"is no client report of version 1: {field}: String should match" in refused(trained)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, each) for field in NO_NUMBERS for each in NO_NUMBERS[field]]
+)
+def test_a_number_that_no_honest_client_writes_is_refused(trained_round, field, value):
+    trained = trained_round()
+    say(trained, field, value)
+    assert find_report(trained.store, trained.plan, "bob") is None
+    assert "is no client report of version 1: " in refused(trained)
+
+
+@pytest.mark.parametrize("field", ["clips", "frames", "bytes"])
+@pytest.mark.parametrize("value", ["0", "-1", str(2**53 + 1), HUGE])
+def test_a_summary_of_shards_has_numbers_within_reason(field, value):
+    good = {"clips": 1, "frames": 1, "bytes": 1, "digest": "0" * 64}
+    assert ShardSummary(**good)
+    text = json.dumps(good | {field: "VALUE"}).replace('"VALUE"', value)
+    with pytest.raises(RecordError, match=field):
+        ShardSummary.from_bytes(text.encode(), "what it said")
+
+
+def test_a_name_in_a_record_reaches_no_terminal():
+    with pytest.raises(RecordError) as caught:
+        ShardSummary.from_bytes(
+            rb'{"\u001b[2J": 1, "clips": 1, "frames": 1, "bytes": 1, "digest": "' + b"0" * 64 + b'"}',
+            "what it said",
+        )
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_too_large_for_a_report_is_not_read(trained_round, monkeypatch):
+    trained = trained_round()
+    trained.store.write(REPORT, b" " * (1 << 20) + trained.store.read(REPORT))
+    real = LocalStore.read
+
+    def read(self, key):
+        assert key != REPORT
+        return real(self, key)
+
+    monkeypatch.setattr(LocalStore, "read", read)
+    assert "a client report has at most 1048576" in refused(trained)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_what_the_model_does_not_explain_is_not_downloaded(trained_round, monkeypatch, extra):
+    trained = trained_round("scaffold")
+    tensors = {"padding": np.zeros(2 << 20, np.uint8)}
+    key, rewrite = (EXTRA, trained.rewrite_extra) if extra else (UPDATE, trained.rewrite_update)
+    rewrite("bob", tensors)
+    real = LocalStore.local
+
+    def local(self, wanted, digest):
+        assert wanted != key
+        return real(self, wanted, digest)
+
+    monkeypatch.setattr(LocalStore, "local", local)
+    assert f"{key}: {trained.store.size(key)} bytes, the model explains at most " in refused(trained)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "field", "problem"),
+    [
+        ("fedavg", "update_bytes", "its report says 0 bytes, found"),
+        ("scaffold", "extra_bytes", "its report says 0 bytes, found"),
+    ],
+)
+def test_a_size_must_be_that_of_what_is_there(trained_round, strategy, field, problem):
+    trained = trained_round(strategy)
+    trained.rewrite_report("bob", **{field: 0})
+    assert problem in refused(trained)
+
+
+def test_bytes_of_nothing_do_not_count(trained_round):
+    trained = trained_round()
+    trained.rewrite_report("bob", extra_bytes=2**53)
+    assert "9007199254740992 bytes of strategy tensors and no digest" in refused(trained)
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J\x07", "x" * 100_000, "a\nb\u202ec"])
+def test_a_tensors_name_reaches_the_record_as_a_short_line(trained_round, name):
+    trained = trained_round()
+    trained.rewrite_update("bob", trained.tensors("bob") | {name: np.zeros(1, np.float32)})
+    assert refused(trained, looks_delivered=True).startswith("tensor '")
+
+
+def test_a_run_that_a_report_names_reaches_the_record_as_a_short_line(trained_round):
+    trained = trained_round()
+    trained.rewrite_report("bob", run="\x1b]0;" + "x" * 100_000)
+    base = WeightsFile(trained.file(layout.global_weights(RUN, 0)))
+    with pytest.raises(UpdateError) as caught:
+        check_update(trained.store, trained.plan, "bob", base.specs, trained.strategy)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_a_loss_that_no_report_takes_is_told_by_the_client(trained_round, monkeypatch):
+    trained = trained_round()
+    trained.store.delete(REPORT)
+    monkeypatch.setattr(client, "train_locally", lambda *_, **__: TrainingSummary(1e13, 1, 1, 1.0))
+    with pytest.raises(TrainingError, match=r"the mean loss is 1e\+13, .*; lower training"):
+        train_client(trained.workspace, RUN, 1, "bob")
+    assert not trained.store.exists(REPORT)
+
+
+@pytest.mark.parametrize("round", ["abcd", "----", "1e03", "²²²²", " 1  "])
+def test_a_key_that_is_no_rounds_is_no_delivery(local_store, round):
+    local_store.write(f"runs/x/rounds/{round}/updates/ann/report.json", b"{}")
+    local_store.write(layout.report("x", 1, "ann"), b"{}")
+    assert deliveries(local_store) == {"ann": {("x", 1)}}
+
+
+def test_honest_digests_are_digests(trained_round):
+    report = trained_round("scaffold").report("bob")
+    for field in DIGESTS:
+        assert len(getattr(report, field)) == 64
+    assert len(bytes_digest(b"")) == 64
