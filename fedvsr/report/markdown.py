@@ -7,6 +7,10 @@ from fedvsr.federation.shard_records import ShardSummary
 
 # Spaces that stay, and a mark without width so that they are not at a cell's end, where they would go.
 _GAP = "\N{NO-BREAK SPACE}" * 3 + "\N{ZERO WIDTH SPACE}"
+# With the colon, an address is no link either.
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", "\n": " ", "\r": " ", **{each: f"\\{each}" for each in r"\`*_[]()!~#|:"}}
+)
 
 
 def shards_markdown(shards: Mapping[str, ShardSummary], failures: Mapping[str, str]) -> str:
@@ -78,5 +82,5 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A pipe or a line break in a reason would end the cell, and tags in it would be taken for HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", r"\|").replace("\n", " ")
+    """What a client says stays text: no end of the cell, no HTML, and no link, picture or heading."""
+    return text.translate(_ESCAPES)

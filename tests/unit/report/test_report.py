@@ -1,5 +1,6 @@
 """The page and the tables that a person looks at."""
 
+import html
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -17,6 +18,8 @@ from fedvsr.report.summary import RunSummary, summarise_run
 from tests.unit.tiny_run import RUN
 
 SCRIPT = '<script>alert("pwned")</script> | next\nline'
+# Whatever Markdown would take for more than a character.
+ESCAPED = r"\\([^0-9A-Za-z\s])"
 
 
 class Tables(HTMLParser):
@@ -190,7 +193,30 @@ def rows_of(markdown):
     """The cells of a Markdown table, split where a pipe is not escaped."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
-    return [[cell.strip(" \u00a0\u200b").replace(r"\|", "|") for cell in row] for row in cells]
+    return [[re.sub(ESCAPED, r"\1", cell.strip(" \u00a0\u200b")) for cell in row] for row in cells]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "![x](http://evil/pixel.png)",
+        "[log in](http://evil)",
+        "http://evil/log-in",
+        "# all is well",
+        "**b** _i_ ~~s~~ `c`",
+        "\\| a | b \\",
+        "<img src=x> &lt;",
+    ],
+)
+def test_what_a_client_says_stays_text(said):
+    outcome = ClientOutcome(client="bob", outcome=Outcome.FAILED, reason=said)
+    markdown = outcomes_markdown(OutcomesRecord(run=RUN, round=3, seconds=1, outcomes=(outcome,)))
+    *_, bob = rows_of(markdown)
+    assert html.unescape(bob[3]) == said
+    # Of what means something in Markdown nothing stands there without a backslash.
+    row = re.sub(ESCAPED, "", markdown.splitlines()[-1])
+    assert row.count("|") == 5
+    assert not re.search(r"[]`*_[()!~#:<\\]", row)
 
 
 def test_markdown_of_outcomes_keeps_a_reason_in_its_cell():
