@@ -41,7 +41,6 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
         _of_any_round(layout.plan(_ANY_RUN, 0)),
         _of_any_round(layout.global_weights(_ANY_RUN, 0)),
         _of_any_round(layout.strategy_state(_ANY_RUN, 0)),
-        _of_any_round(layout.round_record(_ANY_RUN, 0)),
     ]
     writes = [
         _of_any_round(layout.update(_ANY_RUN, 0, name)),

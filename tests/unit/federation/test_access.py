@@ -36,7 +36,6 @@ READ = [
     (FEDERATION, layout.plan("demo", 7)),
     (FEDERATION, layout.global_weights("demo", 0)),
     (FEDERATION, layout.strategy_state("demo", 7)),
-    (FEDERATION, layout.round_record("demo", 7)),
 ]
 READ_AND_WRITE = [
     (FEDERATION, layout.update("demo", 7, "a")),
@@ -60,6 +59,8 @@ NOTHING = [
     (FEDERATION, f"{ROUND}/updates/a/anything.else"),
     (FEDERATION, f"{ROUND}/updates/aa/report.json"),
     (FEDERATION, layout.outcomes("demo", 7)),
+    # It has the others' losses, and why they were refused.
+    (FEDERATION, layout.round_record("demo", 7)),
     (FEDERATION, layout.evaluation("demo", 7)),
     (FEDERATION, layout.crops("demo", 7)),
     (FEDERATION, layout.registration("demo")),
