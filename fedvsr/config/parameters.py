@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedvsr.errors import ConfigError
+
 # What the form in the KFP UI asks for, by the dotted name of the field in `fedvsr.config.run.RunConfig`.
 FIELDS = {
     "run_name": "name",
@@ -29,9 +31,21 @@ OTHERS = "settings"
 
 
 def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns values by the dotted names of fields, of the pipeline's parameters."""
+    """Returns values by the dotted names of fields, of the pipeline's parameters.
+
+    Raises:
+        fedvsr.errors.ConfigError: ``settings`` holds what a parameter of its own sets, or a whole section
+            in which one sets a field.
+    """
     fields = {FIELDS[name]: value for name, value in parameters.items() if name != OTHERS}
-    return {**fields, **parameters.get(OTHERS, {})}
+    others = parameters.get(OTHERS, {})
+    for name, field in FIELDS.items():
+        for other in others:
+            if other == field or other.startswith(f"{field}.") or field.startswith(f"{other}."):
+                raise ConfigError(
+                    f"{OTHERS}.{other}", others[other], f"{field} is set by the parameter {name}"
+                )
+    return {**fields, **others}
 
 
 def to_parameters(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from mlflow import MlflowClient
 
+from fedvsr.config.parameters import to_fields
 from fedvsr.errors import ConfigError, QuorumError
 from fedvsr.federation import layout
 from fedvsr.federation.clients import add_client
@@ -142,6 +143,25 @@ def test_a_wrong_setting_is_told_before_anything_is_written(deployment, tmp_path
     with pytest.raises(ConfigError, match=r"federation\.clients"):
         prepare_step({**SETTINGS, "federation.clients": ["Eve!"]})
     assert not (tmp_path / "buckets/federation/runs").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"federation.rounds": 3},
+        {"federation": {"rounds": 3}},
+        {"name": "another"},
+        {"model.name.x": "y"},
+    ],
+)
+def test_settings_do_not_override_what_a_parameter_sets(settings):
+    with pytest.raises(ConfigError, match=r"settings\..* is set by the parameter"):
+        to_fields({"run_name": RUN, "rounds": 2, "settings": settings})
+
+
+def test_settings_are_every_other_field():
+    fields = to_fields({"run_name": RUN, "settings": {"training.threads": 1, "model.options": {}}})
+    assert fields == {"name": RUN, "training.threads": 1, "model.options": {}}
 
 
 def test_a_federation_without_clients_has_nobody_to_ask(deployment, tmp_path):
