@@ -2,9 +2,9 @@
 
 import socket
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fedvsr.errors import FedVSRError, NotFoundError, StoreError
 from fedvsr.federation import layout
@@ -12,12 +12,14 @@ from fedvsr.federation.records import Record
 from fedvsr.federation.sources import stored_sources
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
+from fedvsr.text import printable
 
 # No run has this name, so what is written below it is nobody's.
 _NO_RUN = "fedvsr-check"
 _CONNECT_SECONDS = 3.0
 # A report leaves in the 4096 bytes of a container's termination message.
 _TEXT, _PROBLEM = 300, 160
+_Line = Annotated[str, Field(max_length=_TEXT), AfterValidator(printable)]
 
 _POLICY = "run `make deploy` again, which sets the client's S3 policy"
 _CREDENTIALS = "look at FEDVSR_S3_ENDPOINT and the Secret `fedvsr-client`; `make deploy` sets both"
@@ -35,9 +37,9 @@ class Finding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: str = Field(max_length=_TEXT)
-    problem: str = Field("", max_length=_TEXT)
-    advice: str = Field("", max_length=_TEXT)
+    what: _Line
+    problem: _Line = ""
+    advice: _Line = ""
 
 
 class SiteReport(Record):

@@ -151,6 +151,12 @@ def test_what_a_site_finds_is_shown(deployment):
     assert job["metadata"]["labels"]["app.kubernetes.io/component"] == "check"
 
 
+def test_what_a_site_says_reaches_no_terminal_as_it_is():
+    text = r'{"findings": [{"what": "\u001b[2J", "problem": "a\nb\u0007"}]}'
+    (found,) = SiteReport.from_bytes(text.encode(), "it").findings
+    assert (found.what, found.problem) == (r"\x1b[2J", r"a b\x07")
+
+
 def test_a_site_that_says_nothing_that_can_be_read_has_failed(deployment):
     def live(job):
         deployment.end_pod(deployment.start_pod(job, "ann-0"), 0, message="hello")
