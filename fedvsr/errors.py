@@ -10,7 +10,8 @@
     │   ├── WeightsError          weights that are truncated or do not fit the model
     │   └── RecordError           a JSON record that is missing a field or of another version
     ├── StoreError                the object store refused or failed
-    │   └── NotFoundError         no object has that key
+    │   ├── NotFoundError         no object has that key
+    │   └── AccessDeniedError     these credentials may not do that
     ├── UpdateError               the aggregator refuses a client's update
     ├── TrainingError             local training cannot go on
     │   └── NonFiniteLossError    the loss became NaN or infinite
@@ -102,6 +103,10 @@ class NotFoundError(StoreError):
     def __init__(self, key: str, store: str) -> None:
         super().__init__(f"no object {key!r} in {store}")
         self.key = key
+
+
+class AccessDeniedError(StoreError):
+    """The object store's credentials may not do what was asked."""
 
 
 class UpdateError(FedVSRError):

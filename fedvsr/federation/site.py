@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fedvsr.errors import FedVSRError, NotFoundError, StoreError
+from fedvsr.errors import AccessDeniedError, FedVSRError, NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.records import Record
 from fedvsr.federation.sources import stored_sources
@@ -107,8 +107,10 @@ def _refused_elsewhere(store: Store, client: str) -> Finding:
     what = "nothing else of the federation's can be written"
     try:
         store.write(layout.check(client), b"check")
-    except StoreError:
+    except AccessDeniedError:
         return Finding(what=what)
+    except FedVSRError as error:
+        return Finding(what=what, problem=_cut(error), advice=_CREDENTIALS)
     return Finding(what=what, problem=f"it wrote {layout.check(client)}", advice=_POLICY)
 
 

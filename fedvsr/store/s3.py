@@ -22,7 +22,7 @@ from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from fedvsr.errors import ConfigError, NotFoundError, StoreError
+from fedvsr.errors import AccessDeniedError, ConfigError, NotFoundError, StoreError
 from fedvsr.store.base import Store, check_digest, check_is_digest, check_key, check_prefix, file_digest
 
 ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
@@ -164,7 +164,8 @@ class S3Store(Store):
                 raise NotFoundError(key, self.uri) from None
             if error.code == "NoSuchBucket":
                 raise StoreError(f"no bucket {self.bucket!r} at {self._where()}; make it first") from None
-            raise StoreError(f"cannot {verb} {self.uri}/{key}: {error.code}: {error.message}") from error
+            refused = AccessDeniedError if error.code == "AccessDenied" else StoreError
+            raise refused(f"cannot {verb} {self.uri}/{key}: {error.code}: {error.message}") from error
         except MaxRetryError as error:
             raise StoreError(
                 f"cannot {verb} {self.uri}/{key}: {self._where()} does not answer ({error.reason}); "
