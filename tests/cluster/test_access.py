@@ -8,7 +8,8 @@ from minio.error import S3Error
 
 from tests.cluster.deployment import kubectl
 
-pytestmark = pytest.mark.cluster
+# The first test waits for the deployment too.
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 RUN, OTHER_RUN = "access", "another"
 UPDATES = "runs/{run}/rounds/0001/updates/{client}/update.safetensors"

@@ -9,7 +9,8 @@ from fedvsr.cluster.job import JobSpec, job_manifest
 from fedvsr.cluster.settings import parse_clients
 from tests.cluster.deployment import command
 
-pytestmark = pytest.mark.cluster
+# The first test waits for the deployment too.
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 OF_ANY_KIND = {
     "component": "train",
