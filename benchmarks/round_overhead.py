@@ -7,18 +7,16 @@ wall time is that of its iteration; of it, the slowest client's training alone i
 the price of doing it as pods: drivers, executors, the client's Job from its creation to its end.
 """
 
-import json
-import os
 import re
 import statistics
 import sys
-import urllib.request
 from datetime import datetime
 from typing import Any
 
 from fedvsr.federation import layout
 from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import RoundRecord, read_record
+from fedvsr.kubeflow.connection import Connection
 from fedvsr.store.workspace import Workspace
 
 Task = dict[str, Any]
@@ -60,12 +58,11 @@ def main(run: str, endpoint: str) -> None:
 
 
 def _tasks(run: str, endpoint: str) -> list[Task]:
-    url = f"{endpoint.rstrip('/')}/apis/v2beta1/runs?page_size=100&sort_by=created_at%20desc"
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 -- the address that the caller names
-        runs = json.load(answer)["runs"]
+    connection = Connection(endpoint)
+    runs = connection.pages("/runs", "runs", sort_by="created_at desc")
     found = next((each for each in runs if each["display_name"] == run), None)
     if found is None:
-        sys.exit(f"{endpoint} has no run {run!r}")
+        sys.exit(f"{connection.endpoint} has no run {run!r}")
     tasks: list[Task] = found["run_details"]["task_details"]
     return [each for each in tasks if each.get("display_name") and each.get("state") == "SUCCEEDED"]
 
@@ -91,4 +88,4 @@ if __name__ == "__main__":
         # `make bench` has no cluster to ask.
         print(__doc__)
         sys.exit()
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else os.environ.get("FEDVSR_KFP_ENDPOINT", ""))
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "")

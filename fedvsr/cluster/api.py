@@ -80,7 +80,7 @@ class Cluster:
                 raise
             return found
 
-    def create_pod(self, manifest: Mapping[str, Any]) -> Json:
+    def check_pod(self, manifest: Mapping[str, Any]) -> Json:
         """Lets the server check a pod, admission included; makes nothing."""
         namespace = manifest["metadata"]["namespace"]
         doing = f"check a pod for namespace {namespace}"

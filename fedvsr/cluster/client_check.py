@@ -181,7 +181,7 @@ def _room(cluster: Cluster, manifest: Mapping[str, Any]) -> Finding | None:
 def _admitted(cluster: Cluster, manifest: Mapping[str, Any]) -> Finding | None:
     cluster.create_job(manifest, dry_run=True)
     template = manifest["spec"]["template"]
-    cluster.create_pod(
+    cluster.check_pod(
         {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.stream import Stream
+from fedvsr.cluster.stream import StreamThread
 from fedvsr.errors import ClusterError
 from fedvsr.text import printable
 
@@ -19,7 +19,7 @@ _NOT_FOUND = 404
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
-class LogFollower(threading.Thread):
+class LogFollower(StreamThread):
     """Tells a pod's log line by line.
 
     Args:
@@ -38,25 +38,16 @@ class LogFollower(threading.Thread):
         emit: Callable[[str], None],
         done: Callable[[], None],
     ) -> None:
-        super().__init__(name=f"log-{pod}", daemon=True)
+        super().__init__(f"log-{pod}")
         self._cluster, self._namespace, self._pod = cluster, namespace, pod
         self._emit, self._done = emit, done
-        self._stopped = threading.Event()
         self._pod_ended = threading.Event()
-        self._stream: Stream | None = None
         self._last = ""
         self._lines = 0
 
     def pod_ended(self) -> None:
         """Says that no more will be written: what is there is read to its end."""
         self._pod_ended.set()
-
-    def stop(self) -> None:
-        """Makes it end before the log does; `join` waits for that."""
-        self._stopped.set()
-        stream = self._stream
-        if stream:
-            stream.close()
 
     def run(self) -> None:
         try:
@@ -89,9 +80,7 @@ class LogFollower(threading.Thread):
 
     def _read(self) -> None:
         with self._cluster.follow_log(self._namespace, self._pod, self._last) as stream:
-            self._stream = stream
-            # It may have been stopped before there was a stream to close.
-            if self._stopped.is_set():
+            if not self._begin(stream):
                 return
             for line in stream.lines(most=_MOST_LINE_BYTES):
                 if self._stopped.is_set():

@@ -1,5 +1,6 @@
 """An answer of Kubernetes that goes on: a watch, or a log that is followed."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -66,3 +67,28 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._response.close()
+
+
+class StreamThread(threading.Thread):
+    """A thread that reads streams, one after the other, until it is stopped.
+
+    Args:
+        name: What the thread is called.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._stopped = threading.Event()
+        self._stream: Stream | None = None
+
+    def stop(self) -> None:
+        """Makes it end, also while it waits for a line; `join` waits for that."""
+        self._stopped.set()
+        stream = self._stream
+        if stream:
+            stream.close()
+
+    def _begin(self, stream: Stream) -> bool:
+        """Has `stop` end this stream; returns False where it was called before there was one to close."""
+        self._stream = stream
+        return not self._stopped.is_set()

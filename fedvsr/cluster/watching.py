@@ -1,13 +1,12 @@
 """Keeps up with what happens to Jobs and pods, through lost connections and forgotten histories."""
 
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedvsr.cluster.api import Cluster, is_passing
 from fedvsr.cluster.states import Json
-from fedvsr.cluster.stream import Stream
+from fedvsr.cluster.stream import StreamThread
 from fedvsr.errors import ClusterError
 
 _GONE = 410
@@ -44,7 +43,7 @@ class Blind:
 Sight = Listed | Changed | Blind
 
 
-class Watcher(threading.Thread):
+class Watcher(StreamThread):
     """Tells what there is of a kind in a namespace, then every change, until it is stopped.
 
     Args:
@@ -58,18 +57,9 @@ class Watcher(threading.Thread):
     def __init__(
         self, cluster: Cluster, kind: str, namespace: str, selector: str, emit: Callable[[Sight], None]
     ) -> None:
-        super().__init__(name=f"watch-{kind}-{namespace}", daemon=True)
+        super().__init__(f"watch-{kind}-{namespace}")
         self._cluster, self._kind, self._namespace = cluster, kind, namespace
         self._selector, self._emit = selector, emit
-        self._stopped = threading.Event()
-        self._stream: Stream | None = None
-
-    def stop(self) -> None:
-        """Makes it end; `join` waits for that."""
-        self._stopped.set()
-        stream = self._stream
-        if stream:
-            stream.close()
 
     def run(self) -> None:
         version, wait = "", _FIRST_WAIT
@@ -97,8 +87,7 @@ class Watcher(threading.Thread):
     def _watch(self, version: str) -> str:
         """Watches until the server ends it; returns where to go on, empty where that is forgotten."""
         with self._cluster.watch(self._kind, self._namespace, self._selector, version) as stream:
-            self._stream = stream
-            if self._stopped.is_set():
+            if not self._begin(stream):
                 return ""
             for line in stream.lines():
                 event = json.loads(line)

@@ -9,15 +9,14 @@ from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import keep_experiment
-from fedvsr.experiment.tracked_rounds import check_config, run_tracked_rounds
+from fedvsr.experiment.tracked_rounds import check_config, open_tracking, run_tracked_rounds
+from fedvsr.federation.clients import clients_of_run
 from fedvsr.federation.engine import OnRound
-from fedvsr.federation.prepare import find_run, prepare_run
+from fedvsr.federation.prepare import prepare_run
 from fedvsr.federation.sharding import shard_evaluation
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.connection import connect
-from fedvsr.tracking.warm_start import initial_weights
 
 
 def run_on_cluster(
@@ -50,12 +49,8 @@ def run_on_cluster(
     cluster = cluster or Cluster()
     clients = read_clients(cluster, namespace)
     config = _config(store, experiment, clients)
-    begun = check_config(store, config)
-    connection = connect(experiment.tracking, store.uri)
-    # An MLflow that cannot be reached is told of now, not after the first round.
-    connection.experiment_id()
-    # What a begun run started from is in its store; the champion of today may be another.
-    initial = None if begun else initial_weights(connection, config, experiment.tracking.registered_model)
+    check_config(store, config)
+    connection, initial = open_tracking(experiment, store, config)
     keep_experiment(store, experiment, namespace)
     # The clients read their settings from the run's record: it comes before their first Job.
     record = prepare_run(store, config, initial)
@@ -92,9 +87,6 @@ def plan_on_cluster(experiment: Experiment, namespace: str) -> tuple[Experiment,
 
 
 def _config(store: Store, experiment: Experiment, clients: Clients) -> RunConfig:
-    """The run with its clients: those wanted, else those it was begun with, or all for a new one."""
     wanted = experiment.federation.clients
-    begun = None if wanted else find_run(store, experiment.name)
-    if begun:
-        return experiment.run_config(begun.config.federation.clients)
-    return experiment.run_config(choose_clients(clients, wanted))
+    chosen = clients_of_run(store, experiment.name, wanted, lambda: choose_clients(clients, wanted))
+    return experiment.run_config(chosen)

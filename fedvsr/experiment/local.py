@@ -4,15 +4,13 @@ from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import keep_experiment
-from fedvsr.experiment.tracked_rounds import check_config, run_tracked_rounds
+from fedvsr.experiment.tracked_rounds import check_config, open_tracking, run_tracked_rounds
 from fedvsr.experiment.videos import find_clients_videos
 from fedvsr.federation import layout
 from fedvsr.federation.clips import open_clips
 from fedvsr.federation.engine import OnRound, shard_all
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.connection import connect
-from fedvsr.tracking.warm_start import initial_weights
 from fedvsr.video.patches import PatchSampler
 
 
@@ -37,11 +35,7 @@ def run_experiment(
     videos = find_clients_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
     begun = check_config(store, config)
-    connection = connect(experiment.tracking, experiment.store)
-    # An MLflow that cannot be reached is told of now, not after the first round.
-    connection.experiment_id()
-    # What a begun run started from is in its store; the champion of today may be another.
-    initial = None if begun else initial_weights(connection, config, experiment.tracking.registered_model)
+    connection, initial = open_tracking(experiment, store, config)
     keep_experiment(store, experiment)
     shard_all(workspace, videos, config.data, progress)
     if not begun:

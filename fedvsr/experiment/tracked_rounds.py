@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.device import find_device
 from fedvsr.errors import FedVSRError, TrackingError
@@ -13,8 +14,9 @@ from fedvsr.progress import Progress
 from fedvsr.report.summary import summarise_run
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.connection import Connection
+from fedvsr.tracking.connection import Connection, connect
 from fedvsr.tracking.runs import RunTracker
+from fedvsr.tracking.warm_start import weights_of_new_run
 from fedvsr.weights import Tensors
 
 
@@ -25,6 +27,25 @@ def check_config(store: Store, config: RunConfig) -> RunRecord | None:
         new_model(config)
         find_device(config.training.device)
     return begun
+
+
+def open_tracking(
+    experiment: Experiment, store: Store, config: RunConfig
+) -> tuple[Connection, Tensors | None]:
+    """Connects to an experiment's MLflow; returns it with the weights that a new run starts from.
+
+    Args:
+        experiment: The experiment.
+        store: The federation's store.
+        config: The experiment's run.
+
+    Raises:
+        fedvsr.errors.TrackingError: MLflow cannot be reached, which is told of before anything is trained.
+        fedvsr.errors.InputError: What ``warm_start`` names cannot be had.
+    """
+    connection = connect(experiment.tracking, experiment.store)
+    connection.experiment_id()
+    return connection, weights_of_new_run(connection, store, config, experiment.tracking.registered_model)
 
 
 def run_tracked_rounds(

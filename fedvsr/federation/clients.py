@@ -1,8 +1,10 @@
 """Who takes part in the federation."""
 
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from fedvsr.federation import layout
+from fedvsr.federation.prepare import find_run
 from fedvsr.federation.records import ClientRecord, write_record
 from fedvsr.store.base import Store
 
@@ -16,6 +18,21 @@ def add_client(store: Store, name: str) -> None:
 def client_names(store: Store) -> tuple[str, ...]:
     """Returns the names of the federation's clients, sorted."""
     return tuple(PurePosixPath(key).stem for key in store.keys(layout.CLIENTS))
+
+
+def clients_of_run(
+    store: Store, run: str, wanted: Sequence[str], choose: Callable[[], Sequence[str]]
+) -> tuple[str, ...]:
+    """Returns a run's clients where it may name none: then those it was begun with, who may have left since.
+
+    Args:
+        store: The federation's store.
+        run: The run's name.
+        wanted: The clients that the run names.
+        choose: Returns the clients where some are named or the run is new.
+    """
+    begun = None if wanted else find_run(store, run)
+    return begun.config.federation.clients if begun else tuple(choose())
 
 
 def deliveries(store: Store) -> dict[str, set[tuple[str, int]]]:

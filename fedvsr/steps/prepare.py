@@ -6,14 +6,14 @@ from typing import Any
 from fedvsr.cluster.settings import choose_clients, clients_from_environment
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.config.run import RunConfig
-from fedvsr.federation.clients import client_names
-from fedvsr.federation.prepare import find_run, prepare_run, rounds_left
+from fedvsr.federation.clients import client_names, clients_of_run
+from fedvsr.federation.prepare import prepare_run, rounds_left
 from fedvsr.federation.sampling import select_clients
 from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from fedvsr.tracking.runs import RunTracker
-from fedvsr.tracking.warm_start import initial_weights
+from fedvsr.tracking.warm_start import weights_of_new_run
 
 Round = dict[str, Any]
 
@@ -35,13 +35,10 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     federation = values.setdefault("federation", {})
     federation["clients"] = _clients(store, str(values.get("name")), federation.get("clients") or ())
     config = RunConfig.parse(values)
-    tracking = TrackingConfig()
-    initial = None
-    # What a begun run started from is in its store; the champion of today may be another.
-    if config.warm_start and not find_run(store, config.name):
-        initial = initial_weights(environment_connection(), config, tracking.registered_model)
+    connection = environment_connection()
+    initial = weights_of_new_run(connection, store, config, TrackingConfig().registered_model)
     record = prepare_run(store, config, initial)
-    RunTracker(environment_connection(), record)
+    RunTracker(connection, record)
     limits = record.config.federation
     return [
         {
@@ -56,12 +53,11 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
 
 
 def _clients(store: Store, run: str, wanted: Sequence[str]) -> Sequence[str]:
-    """Those that are wanted; else those that the run was begun with, or all there are for a new one."""
-    begun = None if wanted else find_run(store, run)
-    if begun:
-        return begun.config.federation.clients
-    deployed = clients_from_environment()
-    return choose_clients(deployed, wanted) if deployed is not None else wanted or client_names(store)
+    def choose() -> Sequence[str]:
+        deployed = clients_from_environment()
+        return choose_clients(deployed, wanted) if deployed is not None else wanted or client_names(store)
+
+    return clients_of_run(store, run, wanted, choose)
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,25 @@ from pathlib import Path
 
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, InputError
+from fedvsr.federation.prepare import find_run
 from fedvsr.models.state import state_of
+from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.registry import CHAMPION, download_model
 from fedvsr.trained import load_trained
 from fedvsr.weights import Tensors, WeightsFile
+
+
+def weights_of_new_run(
+    connection: Connection, store: Store, config: RunConfig, registered_model: str
+) -> Tensors | None:
+    """Returns what `initial_weights` does, or None for a run that was begun.
+
+    What a begun run started from is in its store; the champion of today may be another.
+    """
+    if not config.warm_start or find_run(store, config.name):
+        return None
+    return initial_weights(connection, config, registered_model)
 
 
 def initial_weights(connection: Connection, config: RunConfig, registered_model: str) -> Tensors | None:

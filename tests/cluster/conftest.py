@@ -16,7 +16,10 @@ from fedvsr.federation.records import RunRecord
 from fedvsr.federation.sources import local_sources
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
-from tests.cluster.deployment import ROOT, Deployment, command, forwarded, kubectl
+from scripts.deploy.forward import forwarded
+from scripts.deploy.settings import Settings
+from scripts.deploy.shell import Cluster
+from tests.cluster.deployment import ROOT, Deployment, command, kubectl
 
 RELEASE = "fedvsr-test"
 SAMPLES = ROOT / "samples"
@@ -72,9 +75,10 @@ def deployment(values: Path, kfp_is_there: bool) -> Iterator[Deployment]:
     make("deploy", values, *options)
     try:
         with ExitStack() as forwards:
+            cluster = Cluster.of(Settings.read())
 
             def reach(namespace: str, service: str, port: int) -> str:
-                return forwards.enter_context(forwarded(namespace, service, port))
+                return forwards.enter_context(forwarded(cluster, namespace, service, port)).url
 
             deployment = Deployment(
                 release=RELEASE,

@@ -3,11 +3,9 @@
 import base64
 import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 from minio import Minio
 
 ROOT = Path(__file__).parents[2]
-_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 def command(
@@ -47,25 +44,6 @@ def kubectl(*arguments: object, input: str | None = None, check: bool = True) ->
 def kubectl_json(*arguments: object) -> Any:
     """Runs kubectl and returns its answer."""
     return json.loads(kubectl(*arguments, "-o", "json"))
-
-
-@contextmanager
-def forwarded(namespace: str, service: str, port: int) -> Iterator[str]:
-    """Makes a service reachable from here; gives its address."""
-    with subprocess.Popen(
-        ["kubectl", "-n", namespace, "port-forward", f"service/{service}", f":{port}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout
-            line = process.stdout.readline()
-            match = _FORWARDING.search(line)
-            assert match, f"{namespace}/{service}: {line}{process.stdout.read()}"
-            yield f"http://127.0.0.1:{match.group(1)}"
-        finally:
-            process.terminate()
 
 
 @dataclass(frozen=True)

@@ -35,16 +35,10 @@ def fields_of(clients: Sequence[str], rounds: int, **others: Any) -> dict[str, A
 
 
 def run_of(
-    deployment: Deployment,
-    name: str,
-    fields: Mapping[str, Any],
-    *,
-    registered_model: str = "fedvsr-test",
-    check: bool = True,
+    deployment: Deployment, name: str, fields: Mapping[str, Any], **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Runs it to its end: on Kubeflow Pipelines where that is installed, else with Jobs driven from here."""
-    runner = submit if deployment.kfp else drive
-    return runner(deployment, name, fields, registered_model=registered_model, check=check)
+    return (submit if deployment.kfp else drive)(deployment, name, fields, **options)
 
 
 def submit(
