@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import RoundRecord, read_record
+from fedvsr.federation.runs import load_run
 from fedvsr.kubeflow.connection import Connection
 from fedvsr.store.workspace import Workspace
 
@@ -39,8 +39,8 @@ def main(run: str, endpoint: str) -> None:
     iterations = sorted((each for each in tasks if _ITERATION.fullmatch(each["display_name"])), key=_start)
     rows = []
     # Where a workflow grows long, Argo packs its nodes and KFP's API no longer sees the last ones.
-    for round, iteration in zip(_rounds(store, run), iterations, strict=False):
-        record = read_record(store, layout.round_record(run, round), RoundRecord)
+    for round_number, iteration in zip(_rounds(store, run), iterations, strict=False):
+        record = read_record(store, layout.round_record(run, round_number), RoundRecord)
         training = max(each.seconds for each in record.participants)
         begin, end = _start(iteration), _end(iteration)
         inside = {each["display_name"]: each for each in tasks if begin <= _start(each) and _end(each) <= end}

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fedvsr.video.decode import VideoReader, find_videos, read_frames
+from fedvsr.video.decode import VideoReader, list_videos, read_frames
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
 from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, write_shard
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="time given to each container")
     arguments = parser.parse_args()
 
-    videos = {path.stem: path for path in find_videos(arguments.videos, arguments.pattern)}
+    videos = {path.stem: path for path in list_videos(arguments.videos, arguments.pattern)}
     clips = {}
     for name, path in videos.items():
         with VideoReader(path) as video:

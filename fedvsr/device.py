@@ -8,7 +8,7 @@ import torch
 from fedvsr.errors import ConfigError
 
 
-def find_device(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """Returns the device of a configuration: ``auto`` takes the GPU where there is one.
 
     Raises:

@@ -114,14 +114,14 @@ class UpdateError(FedVSRError):
 
     Args:
         client: The client that sent it.
-        round: The round it was sent for.
+        round_number: The round it was sent for.
         reason: What was expected and what came, naming the tensor where there is one.
     """
 
-    def __init__(self, client: str, round: int, reason: str) -> None:
-        super().__init__(f"round {round}: the update of client {client!r} is refused: {reason}")
+    def __init__(self, client: str, round_number: int, reason: str) -> None:
+        super().__init__(f"round {round_number}: the update of client {client!r} is refused: {reason}")
         self.client = client
-        self.round = round
+        self.round_number = round_number
         self.reason = reason
 
 

@@ -3,10 +3,10 @@
 from typing import Final
 
 # A client's own words reach the federation's log and records: a line of them is enough.
-MOST_CHARACTERS: Final = 500
+MAX_CHARACTERS: Final = 500
 
 
-def printable(text: str, most: int = MOST_CHARACTERS) -> str:
+def printable(text: str, most: int = MAX_CHARACTERS) -> str:
     """Makes a line of a text that nobody here wrote: no control characters, no end."""
     # More than is kept is not looked at: it may be megabytes.
     cut = text[: 2 * most]

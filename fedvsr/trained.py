@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import JsonValue
 from torch import nn
 
-from fedvsr.device import find_device
+from fedvsr.device import select_device
 from fedvsr.errors import InputError
 from fedvsr.federation.records import ModelRecord
 from fedvsr.inference.windows import upscale_clip
@@ -32,7 +32,7 @@ class TrainedModel:
 
     def upscale(self, frames: Frames, device: str = "auto") -> Frames:
         """Upscales a clip (T, h, w, 3), uint8 RGB, to (T, s·h, s·w, 3)."""
-        target = find_device(device)
+        target = select_device(device)
         return upscale_clip(self.network.to(target), np.asarray(frames), target)
 
 

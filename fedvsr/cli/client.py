@@ -13,12 +13,12 @@ from fedvsr.cluster.job import CANNOT_BE_MENDED
 from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, TrainingError
 
 if TYPE_CHECKING:
+    from fedvsr.access.client_check import SiteReport
     from fedvsr.federation.shard_records import ShardSummary
-    from fedvsr.federation.site import SiteReport
 
 # Where Kubernetes looks for a container's last word. Outside a pod there is no such file.
 TERMINATION_LOG = Path("/dev/termination-log")
-_MOST_BYTES = 4000
+_MAX_BYTES = 4000
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ def client() -> None:
 @_run_option
 @click.option("--round", type=click.IntRange(min=1), required=True, help="The round, which is planned.")
 @_client_option
-def train(run: str, round: int, name: str) -> None:
+def train(run: str, round_number: int, name: str) -> None:
     """Train for a round of a run, and deliver the update and its report.
 
     Where it has delivered already nothing is trained. A model named package.module:callable is imported
@@ -50,15 +50,15 @@ def train(run: str, round: int, name: str) -> None:
     """
 
     def work() -> None:
-        from fedvsr.federation.allowed_models import check_model_allowed
-        from fedvsr.federation.client import train_client
-        from fedvsr.federation.prepare import load_run
+        from fedvsr.federation.client.allowed_code import check_model_allowed
+        from fedvsr.federation.client.train import train_client
+        from fedvsr.federation.runs import load_run
         from fedvsr.progress import LogProgress
         from fedvsr.store.workspace import Workspace
 
         workspace = Workspace.from_environment()
         check_model_allowed(load_run(workspace.federation(), run).config.model.name)
-        report = train_client(workspace, run, round, name, LogProgress())
+        report = train_client(workspace, run, round_number, name, LogProgress())
         took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
         print(f"delivered: loss {report.loss:.4f}, {took}")
 
@@ -75,9 +75,9 @@ def shard(run: str, name: str) -> None:
     """
 
     def work() -> "ShardSummary":
-        from fedvsr.federation.prepare import load_run
+        from fedvsr.federation.owner.sharding import shard_client
+        from fedvsr.federation.runs import load_run
         from fedvsr.federation.shard_records import ShardSummary
-        from fedvsr.federation.sharding import shard_client
         from fedvsr.progress import LogProgress
         from fedvsr.store.workspace import Workspace
 
@@ -98,7 +98,7 @@ def check(name: str, must_not_reach: tuple[str, ...]) -> None:
     """Try this site's credentials, data and network, and say what is wrong."""
 
     def work() -> "SiteReport":
-        from fedvsr.federation.site import check_site
+        from fedvsr.access.client_check import check_site
         from fedvsr.store.workspace import Workspace
 
         return check_site(Workspace.from_environment(), name, must_not_reach)
@@ -149,4 +149,4 @@ def _last_word(text: str) -> None:
     with suppress(OSError):
         if TERMINATION_LOG.exists():
             line = " ".join(text.split())
-            TERMINATION_LOG.write_bytes(line.encode()[:_MOST_BYTES])
+            TERMINATION_LOG.write_bytes(line.encode()[:_MAX_BYTES])

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedvsr.access.client_check import Finding
 from fedvsr.cli.progress import show_progress
 from fedvsr.cli.stores import namespace_option
 from fedvsr.errors import ConfigError, FedVSRError
-from fedvsr.federation.site import Finding
 
 
 @click.group()
@@ -104,7 +104,7 @@ def add(
 
 def _delivered() -> dict[str, str]:
     """What each client has delivered, where the federation's store can be read from here."""
-    from fedvsr.federation.clients import deliveries
+    from fedvsr.federation.run.clients import deliveries
     from fedvsr.store.workspace import Workspace
 
     result: dict[str, str] = defaultdict(lambda: "–")

@@ -88,8 +88,8 @@ def evaluate(context: click.Context, /, name: str | None, **values: Any) -> None
 def _evaluate_run(name: str, number: int | None, store: str) -> None:
     from fedvsr.cli.tables import scores_table
     from fedvsr.errors import ConfigError
-    from fedvsr.federation.evaluate import evaluate_round
-    from fedvsr.federation.prepare import load_run, rounds_left
+    from fedvsr.federation.runs import load_run, rounds_left
+    from fedvsr.federation.server.evaluate import evaluate_round
 
     federation = open_workspace(store).federation()
     record = load_run(federation, name)

@@ -8,21 +8,21 @@ from rich.console import Console
 from torch import nn
 
 from fedvsr.cli.progress import print_line, show_progress
-from fedvsr.cli.stores import find_model
+from fedvsr.cli.stores import open_model
 from fedvsr.cli.tables import benchmark_table
-from fedvsr.device import find_device
+from fedvsr.device import select_device
 from fedvsr.errors import InputError
-from fedvsr.federation.evaluate import LPIPS_WEIGHTS_VARIABLE
+from fedvsr.federation.server.evaluate import LPIPS_WEIGHTS_VARIABLE
 from fedvsr.inference.ensemble import SelfEnsemble
 from fedvsr.inference.mirror import MirroredClip
 from fedvsr.inference.windows import WindowSettings, upscale_frames
-from fedvsr.metrics.vmaf import find_ffmpeg
+from fedvsr.metrics.vmaf import require_ffmpeg
 from fedvsr.models.base import contexts
 from fedvsr.models.feature_cache import keep_features_on_cpu
 from fedvsr.models.registry import build_model
 from fedvsr.testsets.agreement import disagreement
 from fedvsr.testsets.base import VideoTestSet
-from fedvsr.testsets.folders import find_clips
+from fedvsr.testsets.folders import locate_clips
 from fedvsr.testsets.registry import get_test_set
 from fedvsr.testsets.score import ClipScore, Lpips, score_test_set
 from fedvsr.video.degradations.registry import get_degradation
@@ -49,15 +49,15 @@ def evaluate_dataset(
 ) -> None:
     """Scores a model on a published test set and prints the papers' table; see `fedvsr evaluate --help`."""
     test_set = get_test_set(dataset)
-    where = find_device(device)
+    where = select_device(device)
     if vmaf:
         if test_set.centre_only:
             raise InputError(f"VMAF judges moving pictures, but of {test_set.title} only single frames count")
-        find_ffmpeg()
+        require_ffmpeg()
     measure_lpips = _open_lpips(device) if lpips else None
     name, network, scale, trained_on = _open_model(model, store, tracking_uri)
     degrade = get_degradation(degradation or trained_on or test_set.degradations[0])
-    clips = find_clips(test_set, root, degrade.name, scale)
+    clips = locate_clips(test_set, root, degrade.name, scale)
     settings = WindowSettings(_frames_at_once(network) if window is None else window, tile)
     network = network.to(where)
     if features_on_cpu:
@@ -82,7 +82,7 @@ def _open_model(model: str, store: str, tracking_uri: str) -> tuple[str, nn.Modu
     """Returns a model's name, network, scale, and the degradation it was trained on where that is known."""
     if model == _FLOOR:
         return _FLOOR, build_model(_FLOOR, _FLOOR_SCALE), _FLOOR_SCALE, None
-    found = find_model(model, store, tracking_uri)
+    found = open_model(model, store, tracking_uri)
     return found.record.name, found.network, found.record.scale, found.record.degradation
 
 
@@ -91,7 +91,7 @@ def _open_lpips(device: str) -> Lpips:
     from fedvsr.metrics.lpips import LPIPS
 
     backbone = os.environ.get(LPIPS_WEIGHTS_VARIABLE)
-    return LPIPS(Path(backbone) if backbone else None, find_device(device))
+    return LPIPS(Path(backbone) if backbone else None, select_device(device))
 
 
 def _frames_at_once(network: nn.Module) -> int:

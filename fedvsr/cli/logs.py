@@ -10,7 +10,7 @@ from fedvsr.errors import InputError
 from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.logs import OwnLines, follow_logs, is_of_client
 from fedvsr.kubeflow.pipeline import newest, pipeline_name
-from fedvsr.kubeflow.runs import find_run
+from fedvsr.kubeflow.runs import newest_run
 from fedvsr.kubeflow.steps import Step
 
 STEPS = ("prepare", "shard", "train_clients", "aggregate", "evaluate", "register")
@@ -56,7 +56,7 @@ class LogPrinter:
 def logs(
     name: str,
     step: str | None,
-    round: int | None,
+    round_number: int | None,
     client: str,
     follow: bool,
     raw: bool,
@@ -68,12 +68,12 @@ def logs(
     The steps shard and train_clients have every client's lines, with its name in front.
     """
     connection = Connection(endpoint)
-    run = find_run(connection, newest(connection, pipeline_name(namespace)).pipeline_id, name)
+    run = newest_run(connection, newest(connection, pipeline_name(namespace)).pipeline_id, name)
 
     def wanted(each: Step) -> bool:
         return (
             (step is None or each.name == step)
-            and (round is None or each.round == round)
+            and (round_number is None or each.round_number == round_number)
             and (not client or each.name in _OF_CLIENTS)
         )
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from fedvsr.access.provision import Deployment, provision, read_secrets
 from fedvsr.errors import ConfigError
-from fedvsr.federation.provision import Deployment, provision, read_secrets
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -22,7 +22,7 @@ from fedvsr.cli.stores import (
 @registered_model_option
 def register(run: str, store: str, tracking_uri: str, registered_model: str) -> None:
     """Register the best round of RUN in MLflow as a new version with the alias challenger."""
-    from fedvsr.federation.prepare import load_run
+    from fedvsr.federation.runs import load_run
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import register_run
 

@@ -14,7 +14,7 @@ from fedvsr.progress import Progress
 
 if TYPE_CHECKING:
     from fedvsr.experiment.results import ExperimentResult
-    from fedvsr.federation.engine import OnRound
+    from fedvsr.federation.run.rounds import OnRound
 
 _CLIENTS = "--clients"
 
@@ -66,9 +66,9 @@ def resume(name: str, store: str) -> None:
 
     It goes on after the last whole step; the final weights are those of a run that was never stopped.
     """
-    from fedvsr.experiment.stored import find_experiment
+    from fedvsr.experiment.stored import load_stored_experiment
 
-    found = find_experiment(open_workspace(store).federation(), name)
+    found = load_stored_experiment(open_workspace(store).federation(), name)
     # The folder may have been moved since.
     _run(found.experiment.model_copy(update={"store": store}), found.namespace)
 

@@ -20,15 +20,15 @@ def shard(config: Path, **values: Any) -> None:
     Writes each client's shards into that client's store and the held-out clips into the federation's.
     What is there already and current is left as it is.
     """
-    from fedvsr.experiment.videos import find_clients_videos
+    from fedvsr.experiment.videos import collect_videos
     from fedvsr.federation import layout
-    from fedvsr.federation.clips import low_resolution_kind, read_manifest
-    from fedvsr.federation.engine import shard_all
+    from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
+    from fedvsr.federation.run.rounds import shard_all
     from fedvsr.store.workspace import Workspace
     from fedvsr.video.shards import GROUND_TRUTH
 
     experiment = load_experiment(config, read_overrides(values))
-    videos = find_clients_videos(experiment)
+    videos = collect_videos(experiment)
     workspace = Workspace.below(experiment.store)
     console = Console()
     with show_progress(console) as progress:

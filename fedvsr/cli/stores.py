@@ -51,7 +51,7 @@ def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> Trac
     return TrackingConfig(uri=tracking_uri, registered_model=registered_model)
 
 
-def find_model(model: str, store: str, tracking_uri: str) -> "TrainedModel":
+def open_model(model: str, store: str, tracking_uri: str) -> "TrainedModel":
     """Returns a registered model, ``models:/…``, or one of a folder."""
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import download_model

@@ -21,7 +21,7 @@ from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.config.parameters import to_parameters
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import PipelinesError
-from fedvsr.federation.prepare import check_settings
+from fedvsr.federation.run.prepare import check_settings
 from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.logs import follow_logs
 from fedvsr.kubeflow.pipeline import newest, pipeline_name

@@ -14,7 +14,7 @@ from fedvsr.federation.sampling import select_clients
 from fedvsr.report.summary import RunSummary
 from fedvsr.testsets.score import ClipScore, mean_score
 
-_MOST_ROWS = 32
+_MAX_ROWS = 32
 _DIGITS = {"lpips": 4, "vmaf": 2}
 
 
@@ -90,7 +90,7 @@ def benchmark_table(scores: Sequence[ClipScore]) -> Table:
     extras = [name for name in ("lpips", "vmaf") if getattr(scores[0], name) is not None]
     for heading in ("clip", "frames", "PSNR/SSIM", *(name.upper() for name in extras)):
         table.add_column(heading, justify="left" if heading == "clip" else "right")
-    many = len(scores) > _MOST_ROWS
+    many = len(scores) > _MAX_ROWS
     mean = mean_score(scores, f"mean of {len(scores)} clips" if many else "mean")
     for each in [*([] if many else scores), mean]:
         table.add_row(

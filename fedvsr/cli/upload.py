@@ -20,7 +20,7 @@ def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None
     videos lie below raw/, held-out ones below evaluation-videos/.
     """
     from fedvsr.federation import layout
-    from fedvsr.federation.uploading import upload_videos
+    from fedvsr.federation.owner.uploading import upload_videos
     from fedvsr.store.workspace import Workspace
 
     if bool(client) == held_out:

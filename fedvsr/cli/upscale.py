@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fedvsr.cli.progress import print_line
-from fedvsr.cli.stores import find_model, store_option, tracking_option
+from fedvsr.cli.stores import open_model, store_option, tracking_option
 
 
 @click.command()
@@ -52,7 +52,7 @@ def upscale(
     upscaled and written in overlapping windows and tiles, so that memory does not grow with the
     video. The frame rate is kept; sound is not.
     """
-    from fedvsr.device import find_device
+    from fedvsr.device import select_device
     from fedvsr.errors import InputError
     from fedvsr.inference.ensemble import SelfEnsemble
     from fedvsr.inference.windows import WindowSettings, upscale_frames
@@ -61,13 +61,13 @@ def upscale(
     from fedvsr.video.encode import VideoWriter
 
     settings = WindowSettings(window, tile)
-    where = find_device(device)
+    where = select_device(device)
     if source.resolve() == target.resolve():
         raise InputError(f"{target} is the input; name another output")
     with VideoReader(source) as reader:
         # It refuses a name that it cannot write before a model is fetched.
         output = VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND)
-        found = find_model(model, store, tracking_uri)
+        found = open_model(model, store, tracking_uri)
         network = found.network.to(where)
         if features_on_cpu:
             keep_features_on_cpu(network)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from kubernetes.utils import parse_quantity
 
+from fedvsr.access.client_check import Finding, SiteReport
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.course import Course
 from fedvsr.cluster.following import Following
@@ -17,7 +18,6 @@ from fedvsr.cluster.settings import ClientSettings
 from fedvsr.cluster.starting import start_jobs
 from fedvsr.errors import ClusterError, RecordError
 from fedvsr.federation.records import Outcome
-from fedvsr.federation.site import Finding, SiteReport
 from fedvsr.progress import Progress
 
 _DEPLOY = "run `make deploy` with the values file that has this client"
@@ -122,7 +122,7 @@ def _check_spec(client: str, must_not_reach: tuple[str, ...], gpus: int) -> JobS
         component="check",
         client=client,
         run="",
-        round=None,
+        round_number=None,
         key="",
         command=("check", "--client", client, *addresses),
         gpus=gpus,

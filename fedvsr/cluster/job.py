@@ -29,7 +29,7 @@ _KEPT_SECONDS = 86_400
 # `fedvsr client` ends at once when it is told to; this is for one that cannot.
 _GRACE_SECONDS = 10
 # Job and pod names are labels too: 63 characters, of which a pod's suffix takes 6.
-_MOST_CHARACTERS = 57
+_MAX_CHARACTERS = 57
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class JobSpec:
         component: What kind of work: train, shard or check.
         client: The client's name.
         run: The run's name, empty where it belongs to none.
-        round: The round, None where it belongs to none.
+        round_number: The round, None where it belongs to none.
         key: What makes it another piece of work though run, round and client are the same.
         command: The arguments of `fedvsr client`.
         gpus: How many GPUs it gets.
@@ -51,7 +51,7 @@ class JobSpec:
     component: str
     client: str
     run: str
-    round: int | None
+    round_number: int | None
     key: str
     command: tuple[str, ...]
     gpus: int
@@ -61,13 +61,13 @@ class JobSpec:
     @property
     def name(self) -> str:
         """The Job's name: the same for the same work, so that it is found again."""
-        identity = "\n".join([self.component, self.client, self.run, str(self.round), self.key])
+        identity = "\n".join([self.component, self.client, self.run, str(self.round_number), self.key])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        round = "" if self.round is None else f"-r{self.round:04d}"
+        suffix = "" if self.round_number is None else f"-r{self.round_number:04d}"
         head = f"fedvsr-{self.component}-"
-        room = _MOST_CHARACTERS - len(head) - len(round) - len(digest) - 1
+        room = _MAX_CHARACTERS - len(head) - len(suffix) - len(digest) - 1
         middle = re.sub(r"-+$", "", (self.run or self.client)[:room])
-        return f"{head}{middle}{round}-{digest}"
+        return f"{head}{middle}{suffix}-{digest}"
 
     @property
     def labels(self) -> dict[str, str]:
@@ -75,8 +75,8 @@ class JobSpec:
         labels = {NAME_LABEL: _APP, COMPONENT_LABEL: self.component, CLIENT_LABEL: self.client}
         if self.run:
             labels[RUN_LABEL] = self.run
-        if self.round is not None:
-            labels[ROUND_LABEL] = str(self.round)
+        if self.round_number is not None:
+            labels[ROUND_LABEL] = str(self.round_number)
         return labels
 
 

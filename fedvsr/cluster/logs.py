@@ -10,9 +10,9 @@ from fedvsr.errors import ClusterError
 from fedvsr.text import printable
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
-_MOST_LINE_BYTES = 4000
+_MAX_LINE_BYTES = 4000
 # What a client prints is stored by the federation, so it cannot print for ever.
-_MOST_LINES = 20_000
+_MAX_LINES = 20_000
 # Once a pod has ended its log either can be read or has gone with its node.
 _TRIES_AFTER_THE_END = 4
 _NOT_FOUND = 404
@@ -82,7 +82,7 @@ class LogFollower(StreamThread):
         with self._cluster.follow_log(self._namespace, self._pod, self._last) as stream:
             if not self._begin(stream):
                 return
-            for line in stream.lines(most=_MOST_LINE_BYTES):
+            for line in stream.lines(most=_MAX_LINE_BYTES):
                 if self._stopped.is_set():
                     return
                 time, _, text = line.decode("utf-8", "replace").partition(" ")
@@ -95,7 +95,7 @@ class LogFollower(StreamThread):
 
     def _tell(self, text: str) -> None:
         self._lines += 1
-        if self._lines <= _MOST_LINES:
-            self._emit(printable(text, _MOST_LINE_BYTES))
-        elif self._lines == _MOST_LINES + 1:
-            self._emit(f"… more than {_MOST_LINES} lines: the rest is left out")
+        if self._lines <= _MAX_LINES:
+            self._emit(printable(text, _MAX_LINE_BYTES))
+        elif self._lines == _MAX_LINES + 1:
+            self._emit(f"… more than {_MAX_LINES} lines: the rest is left out")

@@ -10,9 +10,9 @@ from fedvsr.cluster.outcome import Judgement
 from fedvsr.cluster.settings import NO_CLIENT, Clients
 from fedvsr.cluster.starting import find_job, start_jobs
 from fedvsr.federation.delivery import find_delivery, find_report
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
-from fedvsr.federation.training_round import ClientRunner
+from fedvsr.federation.run.training_round import ClientRunner
+from fedvsr.federation.runs import load_run
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -88,7 +88,7 @@ def train_job(record: RunRecord, plan: PlanRecord, client: str) -> JobSpec:
         component="train",
         client=client,
         run=plan.run,
-        round=plan.round,
+        round_number=plan.round,
         key=f"{record.identity} {plan.base_digest}",
         command=("train", "--run", plan.run, "--round", str(plan.round), "--client", client),
         gpus=jobs.gpus,

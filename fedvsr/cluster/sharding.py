@@ -59,7 +59,7 @@ def shard_job(record: RunRecord, client: str) -> JobSpec:
         component="shard",
         client=client,
         run=config.name,
-        round=None,
+        round_number=None,
         key=bytes_digest(config.data.model_dump_json().encode()),
         command=("shard", "--run", config.name, "--client", client),
         gpus=0,

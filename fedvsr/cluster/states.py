@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fedvsr.text import MOST_CHARACTERS, printable
+from fedvsr.text import MAX_CHARACTERS, printable
 
 Json = dict[str, Any]
 
@@ -140,7 +140,7 @@ def read_pod(found: Json) -> PodState:
 
 def last_line(text: str) -> str:
     """Returns the last line of a text that has something in it, made printable."""
-    lines = [line for line in text[-2 * MOST_CHARACTERS :].splitlines() if line.strip()]
+    lines = [line for line in text[-2 * MAX_CHARACTERS :].splitlines() if line.strip()]
     return printable(lines[-1]) if lines else ""
 
 

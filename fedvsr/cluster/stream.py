@@ -14,7 +14,7 @@ from fedvsr.errors import ClusterError
 BROKEN = (HTTPError, OSError)
 
 # Who writes the lines is not trusted: one without an end would fill the memory.
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 class Stream:
@@ -27,7 +27,7 @@ class Stream:
     def __init__(self, response: Any) -> None:
         self._response = response
 
-    def lines(self, most: int = _MOST_BYTES) -> Iterator[bytes]:
+    def lines(self, most: int = _MAX_BYTES) -> Iterator[bytes]:
         """Yields the lines without their ends; of a longer one than ``most`` bytes, that many.
 
         Raises:

@@ -10,10 +10,10 @@ from fedvsr.config.run import RunConfig
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import keep_experiment
 from fedvsr.experiment.tracked_rounds import check_config, open_tracking, run_tracked_rounds
-from fedvsr.federation.clients import clients_of_run
-from fedvsr.federation.engine import OnRound
-from fedvsr.federation.prepare import prepare_run
-from fedvsr.federation.sharding import shard_evaluation
+from fedvsr.federation.owner.sharding import shard_evaluation
+from fedvsr.federation.run.clients import clients_of_run
+from fedvsr.federation.run.prepare import prepare_run
+from fedvsr.federation.run.rounds import OnRound
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace

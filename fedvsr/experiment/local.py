@@ -5,10 +5,10 @@ from fedvsr.config.run import RunConfig
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import keep_experiment
 from fedvsr.experiment.tracked_rounds import check_config, open_tracking, run_tracked_rounds
-from fedvsr.experiment.videos import find_clients_videos
+from fedvsr.experiment.videos import collect_videos
 from fedvsr.federation import layout
-from fedvsr.federation.clips import open_clips
-from fedvsr.federation.engine import OnRound, shard_all
+from fedvsr.federation.owner.clips import open_clips
+from fedvsr.federation.run.rounds import OnRound, shard_all
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 from fedvsr.video.patches import PatchSampler
@@ -32,7 +32,7 @@ def run_experiment(
     progress = progress or Progress()
     workspace = Workspace.below(experiment.store)
     store = workspace.federation()
-    videos = find_clients_videos(experiment)
+    videos = collect_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
     begun = check_config(store, config)
     connection, initial = open_tracking(experiment, store, config)
@@ -56,7 +56,7 @@ def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict
     Raises:
         fedvsr.errors.InputError: Running it would be refused.
     """
-    videos = find_clients_videos(experiment)
+    videos = collect_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
     check_config(Workspace.below(experiment.store).federation(), config)
     counts = {name: len(found) for name, found in videos.clients.items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from fedvsr.config.experiment import Experiment
-from fedvsr.device import find_device
+from fedvsr.device import select_device
 from fedvsr.federation import layout
-from fedvsr.federation.clips import low_resolution_kind, read_manifest
+from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
 from fedvsr.federation.records import RegistrationRecord
 from fedvsr.inference.windows import upscale_frames
 from fedvsr.progress import Progress
@@ -80,7 +80,7 @@ def _upscale_held_out(
     shard = open_shard(store.local(layout.shard(held_out, kind, digest), digest))
     clip = next(iter(shard.clips.values()))
     model = download_model(connection, f"models:/{registration.model}/{registration.model_version}")
-    device = find_device(config.training.device)
+    device = select_device(config.training.device)
     target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
     frames: Frames = np.asarray(shard[clip.name])
     # The file cannot hold an odd height or width, which ×3 may give.

@@ -5,13 +5,13 @@ from pathlib import Path
 from fedvsr.config.experiment import Experiment, VideosConfig
 from fedvsr.errors import NotFoundError, UnknownNameError
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import run_names
 from fedvsr.federation.records import ExperimentRecord, read_record, write_record
+from fedvsr.federation.runs import run_names
 from fedvsr.store.base import Store
 
 
 def keep_experiment(store: Store, experiment: Experiment, namespace: str = "") -> None:
-    """Keeps what a run is given; from here on `find_experiment` finds it.
+    """Keeps what a run is given; from here on `load_stored_experiment` finds it.
 
     Args:
         store: The federation's store.
@@ -22,7 +22,7 @@ def keep_experiment(store: Store, experiment: Experiment, namespace: str = "") -
     write_record(store, layout.experiment(experiment.name), record)
 
 
-def find_experiment(store: Store, run: str) -> ExperimentRecord:
+def load_stored_experiment(store: Store, run: str) -> ExperimentRecord:
     """Returns what a run was given; raises `fedvsr.errors.UnknownNameError` if there is none."""
     try:
         return read_record(store, layout.experiment(run), ExperimentRecord)

@@ -4,12 +4,12 @@ from contextlib import suppress
 
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
-from fedvsr.device import find_device
+from fedvsr.device import select_device
 from fedvsr.errors import FedVSRError, TrackingError
-from fedvsr.federation.engine import OnRound, run_rounds
-from fedvsr.federation.prepare import check_run, new_model
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
-from fedvsr.federation.training_round import ClientRunner
+from fedvsr.federation.run.prepare import check_run, new_model
+from fedvsr.federation.run.rounds import OnRound, run_rounds
+from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.progress import Progress
 from fedvsr.report.summary import summarise_run
 from fedvsr.store.base import Store
@@ -25,7 +25,7 @@ def check_config(store: Store, config: RunConfig) -> RunRecord | None:
     begun = check_run(store, config)
     if not begun:
         new_model(config)
-        find_device(config.training.device)
+        select_device(config.training.device)
     return begun
 
 
@@ -58,7 +58,7 @@ def run_tracked_rounds(
     on_round: OnRound,
     progress: Progress,
 ) -> None:
-    """Runs what is left of a run's rounds, as `fedvsr.federation.engine.run_rounds` does.
+    """Runs what is left of a run's rounds, as `fedvsr.federation.run.rounds.run_rounds` does.
 
     Args:
         workspace: The stores, with the shards in them.

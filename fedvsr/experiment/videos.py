@@ -5,12 +5,12 @@ from pathlib import Path
 
 from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
 from fedvsr.errors import ConfigError
-from fedvsr.federation.engine import Videos
-from fedvsr.federation.sources import LocalSource, local_sources
+from fedvsr.federation.owner.sources import LocalSource, local_sources
+from fedvsr.federation.run.rounds import Videos
 from fedvsr.video.partition import partition
 
 
-def find_clients_videos(experiment: Experiment) -> Videos:
+def collect_videos(experiment: Experiment) -> Videos:
     """Finds each client's videos and the held-out ones.
 
     Raises:

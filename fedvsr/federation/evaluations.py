@@ -9,15 +9,15 @@ from fedvsr.federation.records import EvaluationRecord, read_record
 from fedvsr.store.base import Store
 
 
-def is_evaluated(config: RunConfig, round: int) -> bool:
+def is_evaluated(config: RunConfig, round_number: int) -> bool:
     """Says whether a round's weights are to be judged: every N-th round and the last."""
-    return round % config.evaluation.every == 0 or round == config.federation.rounds
+    return round_number % config.evaluation.every == 0 or round_number == config.federation.rounds
 
 
-def find_evaluation(store: Store, run: str, round: int) -> EvaluationRecord | None:
+def find_evaluation(store: Store, run: str, round_number: int) -> EvaluationRecord | None:
     """Returns a round's evaluation, or None if there is none."""
     try:
-        return read_record(store, layout.evaluation(run, round), EvaluationRecord)
+        return read_record(store, layout.evaluation(run, round_number), EvaluationRecord)
     except NotFoundError:
         return None
 

@@ -49,52 +49,52 @@ def config(run: str) -> str:
     return f"runs/{run}/config.json"
 
 
-def round_folder(run: str, round: int) -> str:
-    return f"runs/{run}/rounds/{round:04d}/"
+def round_folder(run: str, round_number: int) -> str:
+    return f"runs/{run}/rounds/{round_number:04d}/"
 
 
-def plan(run: str, round: int) -> str:
-    return round_folder(run, round) + "plan.json"
+def plan(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "plan.json"
 
 
-def outcomes(run: str, round: int) -> str:
-    return round_folder(run, round) + "outcomes.json"
+def outcomes(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "outcomes.json"
 
 
-def global_weights(run: str, round: int) -> str:
-    return round_folder(run, round) + "global.safetensors"
+def global_weights(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "global.safetensors"
 
 
-def strategy_state(run: str, round: int) -> str:
-    return round_folder(run, round) + "strategy.safetensors"
+def strategy_state(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "strategy.safetensors"
 
 
-def round_record(run: str, round: int) -> str:
-    return round_folder(run, round) + "round.json"
+def round_record(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "round.json"
 
 
-def updates_folder(run: str, round: int) -> str:
-    return round_folder(run, round) + "updates/"
+def updates_folder(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "updates/"
 
 
-def update(run: str, round: int, client: str) -> str:
-    return f"{updates_folder(run, round)}{client}/update.safetensors"
+def update(run: str, round_number: int, client: str) -> str:
+    return f"{updates_folder(run, round_number)}{client}/update.safetensors"
 
 
-def update_extra(run: str, round: int, client: str) -> str:
-    return f"{updates_folder(run, round)}{client}/strategy.safetensors"
+def update_extra(run: str, round_number: int, client: str) -> str:
+    return f"{updates_folder(run, round_number)}{client}/strategy.safetensors"
 
 
-def report(run: str, round: int, client: str) -> str:
-    return f"{updates_folder(run, round)}{client}/report.json"
+def report(run: str, round_number: int, client: str) -> str:
+    return f"{updates_folder(run, round_number)}{client}/report.json"
 
 
-def evaluation(run: str, round: int) -> str:
-    return f"runs/{run}/evaluation/{round:04d}/evaluation.json"
+def evaluation(run: str, round_number: int) -> str:
+    return f"runs/{run}/evaluation/{round_number:04d}/evaluation.json"
 
 
-def crops(run: str, round: int) -> str:
-    return f"runs/{run}/evaluation/{round:04d}/crops.png"
+def crops(run: str, round_number: int) -> str:
+    return f"runs/{run}/evaluation/{round_number:04d}/crops.png"
 
 
 def registration(run: str) -> str:
@@ -110,8 +110,8 @@ def client_state_folder(run: str, identity: str) -> str:
     return f"runs/{run}/state/{identity}/"
 
 
-def client_state(run: str, identity: str, round: int) -> str:
-    return f"{client_state_folder(run, identity)}{round:04d}.safetensors"
+def client_state(run: str, identity: str, round_number: int) -> str:
+    return f"{client_state_folder(run, identity)}{round_number:04d}.safetensors"
 
 
 def training_clips(dataset: str) -> str:

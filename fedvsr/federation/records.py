@@ -2,19 +2,27 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar, Final, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import Name, RunConfig
 from fedvsr.errors import RecordError
-from fedvsr.federation.limits import MOST_RECORD_BYTES, Count, Digest, Loss, PositiveCount, Seconds
-from fedvsr.store.base import Store, bytes_digest
+from fedvsr.store.base import DIGEST_PATTERN, Store, bytes_digest
 from fedvsr.text import printable
 
 # What may differ when a run is continued, and so is no part of what the run is.
 MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {"federation": {"rounds"}, "jobs": True}
+
+# What a client may write: a digest names a file here, a number is added up and logged as a float.
+MAX_RECORD_BYTES: Final = 1 << 20
+MAX_LOSS: Final = 1e12
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+PositiveCount = Annotated[int, Field(ge=1, le=2**53)]
+Loss = Annotated[float, Field(ge=0, le=MAX_LOSS)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Record(BaseModel):
@@ -61,9 +69,9 @@ def read_client_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRe
     Raises NotFoundError or RecordError.
     """
     size = store.size(key)
-    if size > MOST_RECORD_BYTES:
+    if size > MAX_RECORD_BYTES:
         raise RecordError(
-            f"{store.uri}/{key} is {size} bytes, a {record.what} has at most {MOST_RECORD_BYTES}"
+            f"{store.uri}/{key} is {size} bytes, a {record.what} has at most {MAX_RECORD_BYTES}"
         )
     return read_record(store, key, record)
 

@@ -5,7 +5,9 @@ import hashlib
 import numpy as np
 
 
-def select_clients(clients: tuple[str, ...], count: int, run: str, seed: int, round: int) -> tuple[str, ...]:
+def select_clients(
+    clients: tuple[str, ...], count: int, run: str, seed: int, round_number: int
+) -> tuple[str, ...]:
     """Draws a round's clients without replacement, as a function of (run, seed, round) alone.
 
     Args:
@@ -13,7 +15,7 @@ def select_clients(clients: tuple[str, ...], count: int, run: str, seed: int, ro
         count: How many to draw; 0 takes all.
         run: The run's name.
         seed: The run's seed.
-        round: The round.
+        round_number: The round.
 
     Returns:
         The names, sorted.
@@ -21,16 +23,16 @@ def select_clients(clients: tuple[str, ...], count: int, run: str, seed: int, ro
     ordered = sorted(clients)
     if not count or count >= len(ordered):
         return tuple(ordered)
-    drawn = generator(run, seed, round).choice(len(ordered), size=count, replace=False)
+    drawn = generator(run, seed, round_number).choice(len(ordered), size=count, replace=False)
     return tuple(ordered[index] for index in sorted(drawn))
 
 
-def generator(run: str, seed: int, round: int, client: str = "") -> np.random.Generator:
+def generator(run: str, seed: int, round_number: int, client: str = "") -> np.random.Generator:
     """Returns the random generator of a round, or of one client in it."""
-    return np.random.default_rng(derived_seed(run, seed, round, client))
+    return np.random.default_rng(derived_seed(run, seed, round_number, client))
 
 
-def derived_seed(run: str, seed: int, round: int, client: str = "") -> int:
+def derived_seed(run: str, seed: int, round_number: int, client: str = "") -> int:
     """Returns a seed from 0 to 2³² − 1 that is a function of its arguments on every machine."""
-    digest = hashlib.sha256(f"{run}/{seed}/{round}/{client}".encode()).digest()
+    digest = hashlib.sha256(f"{run}/{seed}/{round_number}/{client}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

@@ -4,8 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from fedvsr.federation.limits import Digest, PositiveCount
-from fedvsr.federation.records import Record
+from fedvsr.federation.records import Digest, PositiveCount, Record
 from fedvsr.store.base import bytes_digest
 
 

@@ -16,7 +16,7 @@ _NOT_OURS = re.compile(
 )
 _POLL_SECONDS = 3.0
 # Five minutes.
-_MOST_FAILURES = 100
+_MAX_FAILURES = 100
 
 
 def read_log(connection: Connection, run_id: str, step: Step) -> str:
@@ -83,7 +83,7 @@ def follow_logs(
         except UnreachableError:
             # KFP may be started anew while a run goes on.
             failures += 1
-            if not until_end or failures > _MOST_FAILURES:
+            if not until_end or failures > _MAX_FAILURES:
                 raise
             going = True
         if not going:

@@ -111,7 +111,7 @@ def list_runs(connection: Connection, pipeline_id: str) -> Iterator[Run]:
     return _runs(connection, pipeline_id)
 
 
-def find_run(connection: Connection, pipeline_id: str, name: str) -> Run:
+def newest_run(connection: Connection, pipeline_id: str, name: str) -> Run:
     """Returns the newest run of a name, or the one that has it as its id in KFP.
 
     Raises:

@@ -23,7 +23,7 @@ class Step:
 
     Attributes:
         name: The step as its component is called: ``train_clients``.
-        round: The round that it works on, None for a step of the whole run.
+        round_number: The round that it works on, None for a step of the whole run.
         node: Its node of the workflow, which names the archived log.
         pod: The pod's name.
         namespace: The pod's namespace.
@@ -32,7 +32,7 @@ class Step:
     """
 
     name: str
-    round: int | None
+    round_number: int | None
     node: str
     pod: str
     namespace: str
@@ -50,7 +50,7 @@ class Step:
     @property
     def title(self) -> str:
         """What a person calls it."""
-        return self.name if self.round is None else f"{self.name}, round {self.round}"
+        return self.name if self.round_number is None else f"{self.name}, round {self.round_number}"
 
 
 def run_steps(connection: Connection, run_id: str) -> list[Step]:
@@ -62,8 +62,12 @@ def run_steps(connection: Connection, run_id: str) -> list[Step]:
 
 def rounds_done(steps: list[Step]) -> int | None:
     """Returns the last round that has ended, None where that cannot be told yet."""
-    done = [each.round for each in steps if each.name == "aggregate" and each.succeeded and each.round]
-    begun = [each.round for each in steps if each.name == "train_clients" and each.round]
+    done = [
+        each.round_number
+        for each in steps
+        if each.name == "aggregate" and each.succeeded and each.round_number
+    ]
+    begun = [each.round_number for each in steps if each.name == "train_clients" and each.round_number]
     if done:
         return max(done)
     return min(begun) - 1 if begun else None
@@ -76,11 +80,11 @@ def _steps(workflow: Mapping[str, Any]) -> Iterator[Step]:
             continue
         # …(0).train-clients(0).executor(0)
         task = found["name"].split(".")[-2].partition("(")[0]
-        round = _inputs(found).get("round")
+        round_number = _inputs(found).get("round")
         suffix = node.removeprefix(f"{metadata['name']}-")
         yield Step(
             name=_component(task),
-            round=None if round is None else int(round),
+            round_number=None if round_number is None else int(round_number),
             node=node,
             pod=f"{metadata['name']}-{_TEMPLATE}-{suffix}",
             namespace=metadata.get("namespace", ""),

@@ -35,7 +35,7 @@ _REMEDY = (
 )
 
 
-def find_ffmpeg() -> str:
+def require_ffmpeg() -> str:
     """Returns the path of an ffmpeg that has libvmaf.
 
     Raises:
@@ -77,7 +77,7 @@ class Vmaf:
         self._chroma = _NEUTRAL * (2 * 2 * height * width)
 
     def __enter__(self) -> Self:
-        ffmpeg = find_ffmpeg()
+        ffmpeg = require_ffmpeg()
         self._folder = tempfile.TemporaryDirectory(prefix="fedvsr-vmaf-")
         # A file and not a pipe: nobody reads it while frames are written.
         self._errors: IO[bytes] = (Path(self._folder.name) / "errors.txt").open("wb")

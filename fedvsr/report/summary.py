@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import best_of, evaluations
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import (
     EvaluationRecord,
     RegistrationRecord,
@@ -13,6 +12,7 @@ from fedvsr.federation.records import (
     RunRecord,
     read_record,
 )
+from fedvsr.federation.runs import load_run
 from fedvsr.store.base import Store
 
 
@@ -46,9 +46,9 @@ def summarise_run(store: Store, run: str) -> RunSummary:
     """Gathers a run's records; raises `fedvsr.errors.UnknownNameError` if there is no such run."""
     record = load_run(store, run)
     rounds = []
-    for round in range(1, record.config.federation.rounds + 1):
+    for round_number in range(1, record.config.federation.rounds + 1):
         try:
-            rounds.append(read_record(store, layout.round_record(run, round), RoundRecord))
+            rounds.append(read_record(store, layout.round_record(run, round_number), RoundRecord))
         except NotFoundError:
             break
     found = evaluations(store, record.config)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fedvsr.federation.aggregate import aggregate_round
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import RoundRecord
+from fedvsr.federation.runs import load_run
+from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.report.markdown import round_markdown
 from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.workspace import Workspace
@@ -12,10 +12,10 @@ from fedvsr.tracking.links import run_link
 from fedvsr.tracking.runs import RunTracker
 
 
-def aggregate(run: str, round: int, summary: Path) -> dict[str, float]:
+def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
     """Aggregates a round and sends it to MLflow; returns the numbers to show."""
     store = Workspace.from_environment().federation()
-    record = aggregate_round(store, run, round)
+    record = aggregate_round(store, run, round_number)
     connection = environment_connection()
     tracker = RunTracker(connection, load_run(store, run))
     tracker.log_round(record)

@@ -6,8 +6,9 @@ from typing import Any
 from fedvsr.cluster.settings import choose_clients, clients_from_environment
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.config.run import RunConfig
-from fedvsr.federation.clients import client_names, clients_of_run
-from fedvsr.federation.prepare import prepare_run, rounds_left
+from fedvsr.federation.run.clients import client_names, clients_of_run
+from fedvsr.federation.run.prepare import prepare_run
+from fedvsr.federation.runs import rounds_left
 from fedvsr.federation.sampling import select_clients
 from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.base import Store
@@ -42,13 +43,15 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     limits = record.config.federation
     return [
         {
-            "round": round,
-            "previous": round - 1,
+            "round": round_number,
+            "previous": round_number - 1,
             "clients": list(
-                select_clients(limits.clients, limits.clients_per_round, config.name, config.seed, round)
+                select_clients(
+                    limits.clients, limits.clients_per_round, config.name, config.seed, round_number
+                )
             ),
         }
-        for round in rounds_left(store, record)
+        for round_number in rounds_left(store, record)
     ]
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from fedvsr.cluster.settings import Clients, clients_from_environment
 from fedvsr.errors import VideoError
-from fedvsr.federation.prepare import load_run
+from fedvsr.federation.owner.sharding import shard_client, shard_evaluation
 from fedvsr.federation.records import RunRecord
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
-from fedvsr.federation.sharding import shard_client, shard_evaluation
 from fedvsr.progress import LogProgress
 from fedvsr.report.markdown import shards_markdown
 from fedvsr.store.workspace import Workspace

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from fedvsr.cluster.settings import clients_from_environment
-from fedvsr.federation.training_round import ClientRunner, train_round
+from fedvsr.federation.run.training_round import ClientRunner, train_round
 from fedvsr.progress import LogProgress
 from fedvsr.report.markdown import outcomes_markdown
 from fedvsr.store.workspace import Workspace
 
 
-def train_clients(run: str, round: int, summary: Path) -> None:
+def train_clients(run: str, round_number: int, summary: Path) -> None:
     """Has a round's clients train; ends well whatever becomes of them.
 
     In a deployment, which FEDVSR_CLIENTS describes, each trains in a Job in its own namespace; without
     one, one after the other here.
     """
-    record = train_round(Workspace.from_environment(), run, round, _runner(), LogProgress())
+    record = train_round(Workspace.from_environment(), run, round_number, _runner(), LogProgress())
     summary.write_text(outcomes_markdown(record))
 
 
@@ -23,7 +23,7 @@ def _runner() -> ClientRunner:
     # Each imported only where it is used: the one needs PyTorch, the other Kubernetes' library.
     clients = clients_from_environment()
     if clients is None:
-        from fedvsr.federation.in_process import InProcessRunner
+        from fedvsr.federation.run.in_process import InProcessRunner
 
         return InProcessRunner()
     from fedvsr.cluster.api import Cluster

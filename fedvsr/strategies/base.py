@@ -40,7 +40,7 @@ class Contribution:
 class RoundContext:
     """Which round is aggregated: round 1 to ``rounds``, of ``clients`` clients in all."""
 
-    round: int
+    round_number: int
     rounds: int
     clients: int
 

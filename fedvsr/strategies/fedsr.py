@@ -140,7 +140,7 @@ class FedSR(FedAvg):
         return ContrastiveTerm(model, client_state, self.layer, self.weight, self.temperature)
 
     def aggregate(self, given: RoundUpdates) -> Aggregate:
-        if given.context.round <= 1:
+        if given.context.round_number <= 1:
             return super().aggregate(given)
         shares = similarity_shares(given.base, given.updates)
         return Aggregate(

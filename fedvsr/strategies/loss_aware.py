@@ -29,7 +29,7 @@ class LossAwareWeights:
 
 
 def loss_aware_weights(
-    losses: Iterable[float], round: int, rounds: int, threshold: float = THRESHOLD
+    losses: Iterable[float], round_number: int, rounds: int, threshold: float = THRESHOLD
 ) -> LossAwareWeights:
     """Computes FedVSR's aggregation weights (arXiv 2503.13745, adaptive loss-aware aggregation).
 
@@ -43,7 +43,7 @@ def loss_aware_weights(
 
     Args:
         losses: The clients' mean training losses.
-        round: The round, from 1 (0 is allowed: s = 1).
+        round_number: The round, from 1 (0 is allowed: s = 1).
         rounds: The number of rounds.
         threshold: The Hellinger distance under which all clients count the same.
     """
@@ -51,7 +51,7 @@ def loss_aware_weights(
     usable = [value for value in values if math.isfinite(value) and value > 0]
     count = len(values)
     uniform = 1 / count
-    sharpness = max(0.0, 1 - round / rounds)
+    sharpness = max(0.0, 1 - round_number / rounds)
     if not usable:
         return LossAwareWeights((uniform,) * count, 0.0, 0.0, sharpness)
     guarded = [
@@ -74,7 +74,9 @@ def weigh_by_loss(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Applies `loss_aware_weights` to a round: shares by client, and diagnostics."""
     found = tuple(contributions)
-    result = loss_aware_weights((each.loss for each in found), context.round, context.rounds, threshold)
+    result = loss_aware_weights(
+        (each.loss for each in found), context.round_number, context.rounds, threshold
+    )
     return (
         {each.client: weight for each, weight in zip(found, result.weights, strict=True)},
         {

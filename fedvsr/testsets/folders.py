@@ -16,7 +16,7 @@ _NAMED = 8
 """How many names an error lists."""
 
 
-def find_clips(test_set: VideoTestSet, root: Path, degradation: str, scale: int) -> list[ClipFolders]:
+def locate_clips(test_set: VideoTestSet, root: Path, degradation: str, scale: int) -> list[ClipFolders]:
     """Finds a test set's clips, in the order of its table.
 
     The clips' ground truth is in the root itself or in the first of the test set's ``truth_folders`` that has

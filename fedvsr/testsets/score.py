@@ -75,7 +75,7 @@ def score_test_set(
 
     Args:
         test_set: Says what is compared.
-        clips: Its clips, as `fedvsr.testsets.folders.find_clips` finds them.
+        clips: Its clips, as `fedvsr.testsets.folders.locate_clips` finds them.
         upscaler: What is scored.
         degradation: Makes the low resolution of clips that have none.
         scale: How many times larger the output is than the low resolution.

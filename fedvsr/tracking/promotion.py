@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from fedvsr.device import find_device
+from fedvsr.device import select_device
 from fedvsr.errors import InputError
 from fedvsr.federation import layout
-from fedvsr.federation.clips import open_clips
-from fedvsr.federation.evaluate import score_bicubic, score_clips
-from fedvsr.federation.prepare import load_run
+from fedvsr.federation.owner.clips import open_clips
 from fedvsr.federation.records import mean_score
+from fedvsr.federation.runs import load_run
+from fedvsr.federation.server.evaluate import score_bicubic, score_clips
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
@@ -89,7 +89,7 @@ def _compare(
         raise InputError("the challenger comes from no run, so that no clips are known; promote with --force")
     config = load_run(store, ours.record.run).config
     clips = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)
-    device = find_device("auto")
+    device = select_device("auto")
     border = config.evaluation.crop_border
     scores, _ = score_clips(ours.network.to(device), clips, device, border, progress=progress)
     if champion is None:

@@ -15,9 +15,8 @@ from mlflow.types import Schema, TensorSpec
 import fedvsr
 from fedvsr.errors import InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
-from fedvsr.federation.clips import open_clips
 from fedvsr.federation.evaluations import best_of, evaluations
-from fedvsr.federation.prepare import load_run
+from fedvsr.federation.owner.clips import open_clips
 from fedvsr.federation.records import (
     EvaluationRecord,
     ModelRecord,
@@ -26,6 +25,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.runs import load_run
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.runs import RUN_TAG, RunTracker

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, InputError
-from fedvsr.federation.prepare import find_run
+from fedvsr.federation.runs import find_run
 from fedvsr.models.state import state_of
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection

@@ -41,7 +41,7 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name
 
 
-def find_videos(root: Path, pattern: str | None = None) -> list[Path]:
+def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
     """Finds the videos in a folder, at any depth, in natural order of their relative paths.
 
     A video is a file with a video suffix, or a folder that directly contains images and no such file

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from fedvsr.federation import layout
-from fedvsr.federation.engine import Videos, run_rounds, shard_all
+from fedvsr.federation.owner.sources import local_sources
 from fedvsr.federation.records import RunRecord
-from fedvsr.federation.sources import local_sources
+from fedvsr.federation.run.rounds import Videos, run_rounds, shard_all
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from scripts.deploy.forward import forwarded

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 def command(
     *arguments: object,
-    input: str | None = None,
+    stdin: str | None = None,
     environment: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command in the repository; a failure shows what it said."""
     done = subprocess.run(
         [str(each) for each in arguments],
-        input=input,
+        input=stdin,
         env={**os.environ, **(environment or {})},
         cwd=ROOT,
         capture_output=True,
@@ -36,9 +36,9 @@ def command(
     return done
 
 
-def kubectl(*arguments: object, input: str | None = None, check: bool = True) -> str:
+def kubectl(*arguments: object, stdin: str | None = None, check: bool = True) -> str:
     """Runs kubectl and returns what it printed."""
-    return command("kubectl", *arguments, input=input, check=check).stdout
+    return command("kubectl", *arguments, input=stdin, check=check).stdout
 
 
 def kubectl_json(*arguments: object) -> Any:

@@ -168,7 +168,7 @@ def probe(namespace, *addresses):
         },
     }
     kubectl("-n", namespace, "delete", "pod", "probe", "--ignore-not-found")
-    kubectl("-n", namespace, "apply", "-f", "-", input=json.dumps(pod))
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(pod))
     try:
         kubectl(
             "-n", namespace, "wait", "pod/probe", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"

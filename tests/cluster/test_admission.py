@@ -61,7 +61,7 @@ def made_by_kfps_runner(deployment, job):
     """What the API answers to KFP's runner about a Job, which is not made."""
     runner = f"system:serviceaccount:{deployment.kfp_namespace}:pipeline-runner"
     words = ("create", "--as", runner, "--dry-run=server", "-f", "-")
-    return command("kubectl", *words, input=json.dumps(job), check=False)
+    return command("kubectl", *words, stdin=json.dumps(job), check=False)
 
 
 @pytest.fixture

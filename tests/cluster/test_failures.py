@@ -86,6 +86,6 @@ def test_a_run_that_is_killed_and_submitted_again_ends_with_the_weights_of_an_un
     # KFP, which nobody told of the deletion, takes the run for one that is going on: `--replace` is needed.
     submit(deployment, run, fields)
     undisturbed = in_one_process(run)
-    for round in range(1, rounds + 1):
-        key = layout.global_weights(run, round)
-        assert deployment.read(key) == undisturbed.read(key), f"round {round}"
+    for round_number in range(1, rounds + 1):
+        key = layout.global_weights(run, round_number)
+        assert deployment.read(key) == undisturbed.read(key), f"round {round_number}"

@@ -29,14 +29,14 @@ def mlflow(deployment):
 
 def test_its_weights_are_those_of_the_same_run_in_one_process(finished, deployment, in_one_process):
     alone = in_one_process(RUN)
-    for round in range(ROUNDS + 1):
-        key = layout.global_weights(RUN, round)
-        assert deployment.read(key) == alone.read(key), f"round {round}"
+    for round_number in range(ROUNDS + 1):
+        key = layout.global_weights(RUN, round_number)
+        assert deployment.read(key) == alone.read(key), f"round {round_number}"
 
 
 def test_every_round_has_a_record_with_both_clients(finished, deployment):
-    for round in range(1, ROUNDS + 1):
-        key = layout.round_record(RUN, round)
+    for round_number in range(1, ROUNDS + 1):
+        key = layout.round_record(RUN, round_number)
         record = RoundRecord.from_bytes(deployment.read(key), key)
         assert {each.client: str(each.outcome) for each in record.outcomes} == {"ann": "ok", "bob": "ok"}
         assert all(each.seconds > 0 for each in record.outcomes)
@@ -91,7 +91,7 @@ def test_the_challenger_is_promoted_and_the_champion_upscales_on_the_cluster(
         f"fedvsr upscale /tmp/in.mp4 /tmp/out.mkv --model models:/{MODEL}@champion && ls -l /tmp/out.mkv"
     )
     kubectl("delete", "pod", "upscale", "-n", deployment.release, "--ignore-not-found")
-    kubectl("apply", "-n", deployment.release, "-f", "-", input=json.dumps(_pod(image, steps)))
+    kubectl("apply", "-n", deployment.release, "-f", "-", stdin=json.dumps(_pod(image, steps)))
     try:
         kubectl(
             "wait", "pod/upscale", "-n", deployment.release, "--for=jsonpath={.status.phase}=Succeeded",

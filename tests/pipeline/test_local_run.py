@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.engine import Videos, run_rounds, shard_all
-from fedvsr.federation.sources import local_sources
+from fedvsr.federation.owner.sources import local_sources
+from fedvsr.federation.run.rounds import Videos, run_rounds, shard_all
 from fedvsr.store.workspace import Workspace
 from pipelines.federated_training import federated_training
 
@@ -100,8 +100,8 @@ def test_final_weights_equal_those_of_the_engine(piped, tmp_path):
     )
     shard_all(workspace, videos, config.data)
     run_rounds(workspace, config)
-    for round in (0, 1, 2):
-        key = layout.global_weights("piped", round)
+    for round_number in (0, 1, 2):
+        key = layout.global_weights("piped", round_number)
         assert workspace.federation().read(key) == piped.federation().read(key)
 
 

@@ -7,8 +7,8 @@ from fedvsr.config.experiment import load_experiment
 from fedvsr.errors import ConfigError, UnknownNameError, VideoError
 from fedvsr.experiment.local import plan_experiment
 from fedvsr.experiment.results import results_folder
-from fedvsr.experiment.stored import find_experiment
-from fedvsr.experiment.videos import find_clients_videos
+from fedvsr.experiment.stored import load_stored_experiment
+from fedvsr.experiment.videos import collect_videos
 from fedvsr.store.local import LocalStore
 from tests.unit.tiny_run import RUN, write_video
 
@@ -27,7 +27,7 @@ def split(config, many, **values):
     content = yaml.safe_load(config.read_text())
     content["clients"] = {"split": {"path": str(many), **values}}
     config.write_text(yaml.safe_dump(content))
-    found = find_clients_videos(load_experiment(config)).clients
+    found = collect_videos(load_experiment(config)).clients
     return {client: [video.name for video in videos] for client, videos in found.items()}
 
 
@@ -64,9 +64,9 @@ def test_labels_that_cannot_be_read(config, many):
 
 def test_some_clients_of_the_clients_section(config):
     experiment = load_experiment(config, {"federation.clients": ["bob"]})
-    assert list(find_clients_videos(experiment).clients) == ["bob"]
+    assert list(collect_videos(experiment).clients) == ["bob"]
     with pytest.raises(ConfigError, match="eve"):
-        find_clients_videos(load_experiment(config, {"federation.clients": ["eve"]}))
+        collect_videos(load_experiment(config, {"federation.clients": ["eve"]}))
 
 
 def test_a_plan_fills_in_the_clients_and_counts_the_videos(config, tmp_path):
@@ -87,7 +87,7 @@ def test_what_is_resumed_does_not_depend_on_the_working_folder(settings, videos,
     monkeypatch.chdir(folder)
     (videos / "relative.yaml").write_text(yaml.safe_dump(content))
     assert fedvsr("run", f"{videos.name}/relative.yaml", "--store", store, "--rounds", 1).code == 0
-    found = find_experiment(LocalStore(store / "federation"), RUN).experiment
+    found = load_stored_experiment(LocalStore(store / "federation"), RUN).experiment
     assert found.clients.videos["ann"].path == str(videos / "ann")
     assert found.evaluation_videos.path == str(videos / "held-out")
     monkeypatch.chdir("/")
@@ -109,14 +109,14 @@ def test_a_store_that_was_moved_is_resumed_where_it_is(copied, tmp_path, monkeyp
 
 def test_a_run_that_nobody_began(tmp_path):
     with pytest.raises(UnknownNameError, match=RUN):
-        find_experiment(LocalStore(tmp_path), RUN)
+        load_stored_experiment(LocalStore(tmp_path), RUN)
 
 
 def test_a_folder_of_no_videos(config, tmp_path):
     (tmp_path / "empty").mkdir()
     experiment = load_experiment(config, {"evaluation_videos.path": str(tmp_path / "empty")})
     with pytest.raises(VideoError, match="no video"):
-        find_clients_videos(experiment)
+        collect_videos(experiment)
 
 
 def test_results_of_a_run_in_a_bucket_are_on_this_machine(tmp_path):
@@ -130,4 +130,4 @@ def test_videos_inside_the_store_are_refused(config, many):
     content = {"split": {"path": str(many), "count": 2}}
     experiment = experiment.parse({**experiment.model_dump(), "clients": content})
     with pytest.raises(ConfigError, match=r"^store: .* lies in it; put one elsewhere$"):
-        find_clients_videos(experiment)
+        collect_videos(experiment)

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from fedvsr.config.parameters import to_fields
 from fedvsr.errors import ConfigError, QuorumError
 from fedvsr.federation import layout
-from fedvsr.federation.clients import add_client
-from fedvsr.federation.prepare import load_run
+from fedvsr.federation.run.clients import add_client
+from fedvsr.federation.runs import load_run
 from fedvsr.steps.aggregate import aggregate as aggregate_step
 from fedvsr.steps.evaluate import evaluate as evaluate_step
 from fedvsr.steps.prepare import prepare as prepare_step
@@ -94,9 +94,9 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     )
 
     # The same run as `fedvsr run` makes, in other stores: the same weights.
-    for round in (0, 1, 2):
-        key = layout.global_weights(RUN, round)
-        assert deployment.federation().read(key) == finished.weights(round)
+    for round_number in (0, 1, 2):
+        key = layout.global_weights(RUN, round_number)
+        assert deployment.federation().read(key) == finished.weights(round_number)
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(uri, registry_uri=uri)

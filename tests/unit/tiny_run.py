@@ -46,8 +46,10 @@ class FinishedRun:
     def tracking_uri(self) -> str:
         return f"sqlite:///{self.store / 'mlflow.db'}"
 
-    def weights(self, round: int) -> bytes:
-        return (self.store / f"federation/runs/{RUN}/rounds/{round:04d}/global.safetensors").read_bytes()
+    def weights(self, round_number: int) -> bytes:
+        return (
+            self.store / f"federation/runs/{RUN}/rounds/{round_number:04d}/global.safetensors"
+        ).read_bytes()
 
 
 def run_command(*arguments: object) -> Output:

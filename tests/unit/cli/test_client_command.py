@@ -9,8 +9,8 @@ import pytest
 
 from fedvsr.errors import StoreError
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import plan_round, prepare_run
 from fedvsr.federation.records import ReportRecord, read_record
+from fedvsr.federation.run.prepare import plan_round, prepare_run
 from tests.unit.tiny_run import run_command
 
 TRAIN = ("client", "train", "--run", "test", "--round", 1, "--client")

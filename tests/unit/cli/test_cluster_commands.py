@@ -147,11 +147,13 @@ def test_runs_of_a_deployment_with_their_rounds(kfp, fedvsr):
 def logged(kfp):
     kfp.add_run("demo", "RUNNING", rounds=2)
     kfp.add_step("prepare", None, log="made demo\n")
-    for round in (1, 2):
+    for round_number in (1, 2):
         kfp.add_step(
-            "train-clients", round, log=f"ann | loss {round}\nbob | loss {round}\nclients: 2/2 bob\n"
+            "train-clients",
+            round_number,
+            log=f"ann | loss {round_number}\nbob | loss {round_number}\nclients: 2/2 bob\n",
         )
-        kfp.add_step("aggregate", round, log=f"weights {round}\n")
+        kfp.add_step("aggregate", round_number, log=f"weights {round_number}\n")
     return kfp
 
 

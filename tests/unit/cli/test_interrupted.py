@@ -61,9 +61,9 @@ def processes():
 
 
 def assert_finished(store, finished):
-    for round in (0, 1, 2):
-        path = store / FOLDER / f"rounds/{round:04d}/global.safetensors"
-        assert path.read_bytes() == finished.weights(round)
+    for round_number in (0, 1, 2):
+        path = store / FOLDER / f"rounds/{round_number:04d}/global.safetensors"
+        assert path.read_bytes() == finished.weights(round_number)
     # A process that was killed may leave the file it was writing, which nobody takes for an object.
     for path in (store / FOLDER).rglob("*"):
         assert path.is_dir() or ".part" in path.name or path.stat().st_size

@@ -21,21 +21,21 @@ def rows(text):
 
 
 @pytest.mark.parametrize("round", [0, 1, 2])
-def test_evaluate_tells_the_scores_of_a_rounds_weights(copied, fedvsr, videos, round):
+def test_evaluate_tells_the_scores_of_a_rounds_weights(copied, fedvsr, videos, round_number):
     """The numbers are those of the video, the weights and the metrics, without what evaluates a run."""
     import torch
 
     truth, _ = read_video(videos / "held-out" / "clip.avi")
     low = downscale(truth, 2)
     network = build_model("fastvsr", 2, {"channels": 8, "blocks": 1}).eval()
-    path = copied.workspace.federation().root / layout.global_weights(RUN, round)
+    path = copied.workspace.federation().root / layout.global_weights(RUN, round_number)
     load_state(network, WeightsFile(path).load(), "weights")
     with torch.inference_mode():
         output = network(torch.from_numpy(low).permute(0, 3, 1, 2)[None].float() / 255)
     ours = np.uint8(np.rint(output[0].clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255))
     floor = upscale(low, 2)
 
-    output = fedvsr("evaluate", RUN, "--round", round, "--store", copied.store)
+    output = fedvsr("evaluate", RUN, "--round", round_number, "--store", copied.store)
     assert (output.code, output.err) == (0, "")
     (clip,) = [row for row in rows(output.out) if row[0] == "clip" and row[1].isdigit()]
     expected = [

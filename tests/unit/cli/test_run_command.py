@@ -93,9 +93,9 @@ def test_more_rounds_continue_a_finished_run(copied, finished, fedvsr):
 
 def test_same_settings_give_the_same_weights_elsewhere(finished, fedvsr, config, store):
     assert fedvsr("run", config, "--store", store).code == 0
-    for round in (0, 1, 2):
-        path = store / f"federation/runs/{RUN}/rounds/{round:04d}/global.safetensors"
-        assert path.read_bytes() == finished.weights(round)
+    for round_number in (0, 1, 2):
+        path = store / f"federation/runs/{RUN}/rounds/{round_number:04d}/global.safetensors"
+        assert path.read_bytes() == finished.weights(round_number)
 
 
 def test_frames_that_do_not_divide_by_the_scale_are_cropped(fedvsr, config, store, tmp_path, videos):
@@ -134,7 +134,11 @@ def test_dry_run_draws_the_clients_that_the_run_will(fedvsr, config, store):
     drawn = re.findall(r"│ +\d │ (\w+) +│", plan)
     assert fedvsr("run", *arguments).code == 0
     updates = store / "federation" / "runs" / RUN / "rounds"
-    found = [each.name for round in (1, 2) for each in (updates / f"{round:04d}" / "updates").iterdir()]
+    found = [
+        each.name
+        for round_number in (1, 2)
+        for each in (updates / f"{round_number:04d}" / "updates").iterdir()
+    ]
     assert found == drawn
 
 
@@ -159,14 +163,14 @@ def test_shard_alone_then_again_changes_nothing(fedvsr, config, store):
 @pytest.mark.parametrize("missing", ["one client", "everybody"])
 def test_what_a_failed_client_costs(fedvsr, config, store, missing, monkeypatch):
     from fedvsr.errors import TrainingError
-    from fedvsr.federation import in_process
+    from fedvsr.federation.run import in_process
 
     train = in_process.train_client
 
-    def fail(workspace, run, round, client, progress=None):
+    def fail(workspace, run, round_number, client, progress=None):
         if missing == "everybody" or client == "bob":
             raise TrainingError("the loss [/tmp] is <b>odd</b> :cat:")
-        return train(workspace, run, round, client, progress)
+        return train(workspace, run, round_number, client, progress)
 
     monkeypatch.setattr(in_process, "train_client", fail)
     output = fedvsr("run", config, "--store", store)

@@ -8,8 +8,8 @@ import pytest
 
 from fedvsr.cluster.settings import parse_clients
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import plan_round, prepare_run
 from fedvsr.federation.records import ReportRecord, write_record
+from fedvsr.federation.run.prepare import plan_round, prepare_run
 from fedvsr.progress import Progress
 from fedvsr.store.base import bytes_digest
 from tests.unit.cluster.fake_kubernetes import FakeKubernetes

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from fedvsr.access.client_check import Finding, SiteReport
 from fedvsr.cluster.settings import CLIENTS_VARIABLE
-from fedvsr.federation.site import Finding, SiteReport
 from tests.unit.cluster.conftest import SETTINGS
 from tests.unit.tiny_run import run_command
 

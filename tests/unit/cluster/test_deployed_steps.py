@@ -12,11 +12,11 @@ import yaml
 from fedvsr.cluster.settings import CLIENTS_VARIABLE
 from fedvsr.errors import ClusterError, UnknownNameError
 from fedvsr.federation import layout
-from fedvsr.federation.client import train_client
-from fedvsr.federation.prepare import load_run
+from fedvsr.federation.client.train import train_client
+from fedvsr.federation.owner.sharding import shard_client
 from fedvsr.federation.records import OutcomesRecord, read_record
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
-from fedvsr.federation.sharding import shard_client
 from fedvsr.steps.prepare import prepare as prepare_step
 from fedvsr.steps.shard import shard as shard_step
 from fedvsr.store.workspace import Workspace
@@ -98,9 +98,9 @@ def test_a_run_on_the_cluster_has_the_weights_of_one_on_this_machine(
 ):
     output = run_command("run", config, "--clients", "cluster")
     assert output.code == 0, output.err
-    for round in (0, 1, 2):
-        key = layout.global_weights(RUN, round)
-        assert deployment.federation().read(key) == finished.weights(round)
+    for round_number in (0, 1, 2):
+        key = layout.global_weights(RUN, round_number)
+        assert deployment.federation().read(key) == finished.weights(round_number)
     assert "ann | train begins" in output.out
     assert "bob | shard begins" in output.out
     assert "alias challenger" in output.out

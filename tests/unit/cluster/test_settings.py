@@ -32,7 +32,7 @@ def spec(**values):
         "component": "train",
         "client": "ann",
         "run": "demo",
-        "round": 7,
+        "round_number": 7,
         "key": "identity digest",
         "command": ("train", "--run", "demo"),
         "gpus": 0,
@@ -90,11 +90,11 @@ def test_a_jobs_name_is_a_function_of_its_work_and_fits_a_label():
     names = {
         spec().name,
         spec(client="bob").name,
-        spec(round=8).name,
+        spec(round_number=8).name,
         spec(key="another").name,
-        spec(component="shard", round=None).name,
-        spec(run="a" * 40, round=9999).name,
-        spec(run="", round=None, component="check").name,
+        spec(component="shard", round_number=None).name,
+        spec(run="a" * 40, round_number=9999).name,
+        spec(run="", round_number=None, component="check").name,
     }
     assert len(names) == 7
     assert all(len(name) <= 57 and not name.endswith("-") and "--" not in name for name in names)

@@ -11,9 +11,9 @@ from fedvsr.cluster.settings import ClientSettings
 from fedvsr.errors import ClusterError
 from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_delivery
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import Outcome, ReportRecord, read_record, write_record
-from fedvsr.federation.training_round import train_round
+from fedvsr.federation.run.training_round import train_round
+from fedvsr.federation.runs import load_run
 from tests.unit.cluster.fake_kubernetes import RESET, lines_of
 
 RUN = "test"

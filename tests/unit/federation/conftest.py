@@ -9,10 +9,11 @@ import pytest
 
 from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.in_process import InProcessRunner
-from fedvsr.federation.prepare import load_run, prepare_run
 from fedvsr.federation.records import PlanRecord, ReportRecord, read_record, write_record
-from fedvsr.federation.training_round import train_round
+from fedvsr.federation.run.in_process import InProcessRunner
+from fedvsr.federation.run.prepare import prepare_run
+from fedvsr.federation.run.training_round import train_round
+from fedvsr.federation.runs import load_run
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.base import Strategy

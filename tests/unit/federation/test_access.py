@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from fedvsr.access.policies import client_policy, owner_policy
 from fedvsr.federation import layout
-from fedvsr.federation.access import client_policy, owner_policy
 
 FEDERATION, OWN, OTHER = "fed", "fed-client-a", "fed-client-ab"
 GET, PUT, DELETE, LIST = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"

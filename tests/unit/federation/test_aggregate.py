@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from fedvsr.errors import DataError, NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
-from fedvsr.federation.aggregate import aggregate_round, check_update
 from fedvsr.federation.records import (
     Outcome,
     OutcomesRecord,
@@ -16,6 +15,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.server.aggregate import aggregate_round, check_update
 from fedvsr.store.base import bytes_digest
 from fedvsr.strategies.base import Aggregate
 from fedvsr.strategies.fedavg import FedAvg
@@ -120,7 +120,7 @@ def test_a_spoilt_update_is_refused_with_its_client_and_reason(trained_round, wh
     spoil(trained)
     with pytest.raises(UpdateError) as caught:
         check_bob(trained)
-    assert (caught.value.client, caught.value.round) == ("bob", 1)
+    assert (caught.value.client, caught.value.round_number) == ("bob", 1)
     assert reason in caught.value.reason
     assert str(caught.value) == f"round 1: the update of client 'bob' is refused: {caught.value.reason}"
 

@@ -28,7 +28,7 @@ SHAPES = {f"block.{index:02d}.weight": (64, 64, 3, 3) for index in range(60)} | 
 PROGRAM = """
 import sys
 from pathlib import Path
-from fedvsr.federation.aggregate import aggregate_round
+from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.store.local import LocalStore
 
 record = aggregate_round(LocalStore(Path(sys.argv[1])), "test", 1)

@@ -7,10 +7,10 @@ import pytest
 
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.clips import shard_videos
-from fedvsr.federation.engine import run_rounds
+from fedvsr.federation.owner.clips import shard_videos
+from fedvsr.federation.owner.sources import local_sources
 from fedvsr.federation.records import RoundRecord, read_record
-from fedvsr.federation.sources import local_sources
+from fedvsr.federation.run.rounds import run_rounds
 from fedvsr.models.registry import model_names
 from fedvsr.store.workspace import Workspace
 from tests.unit.models.tiny import TINY
@@ -40,7 +40,7 @@ def test_every_model_that_can_be_trained_has_a_preset_here():
 @pytest.mark.parametrize("name", PRESETS)
 def test_two_rounds_with_two_clients(workspace, name, monkeypatch):
     # Held-out clips are judged elsewhere; whole ones are too much for these networks on a CPU.
-    monkeypatch.setattr("fedvsr.federation.engine.is_evaluated", lambda config, round: False)
+    monkeypatch.setattr("fedvsr.federation.run.rounds.is_evaluated", lambda config, round_number: False)
     run = name.replace("+", "p")
     config = RunConfig.parse(
         {
@@ -59,7 +59,8 @@ def test_two_rounds_with_two_clients(workspace, name, monkeypatch):
     )
     run_rounds(workspace, config)
     records = [
-        read_record(workspace.federation(), layout.round_record(run, round), RoundRecord) for round in (1, 2)
+        read_record(workspace.federation(), layout.round_record(run, round_number), RoundRecord)
+        for round_number in (1, 2)
     ]
     first, second = (sum(record.losses) / len(record.losses) for record in records)
     assert all(len(record.participants) == 2 for record in records)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from fedvsr.errors import RecordError, TrainingError, UpdateError
-from fedvsr.federation import client, layout
-from fedvsr.federation.aggregate import aggregate_round, check_update
-from fedvsr.federation.client import train_client
-from fedvsr.federation.clients import deliveries
+from fedvsr.federation import layout
+from fedvsr.federation.client import train as client
+from fedvsr.federation.client.train import train_client
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import Outcome
+from fedvsr.federation.run.clients import deliveries
+from fedvsr.federation.server.aggregate import aggregate_round, check_update
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.store.base import bytes_digest
 from fedvsr.store.local import LocalStore
@@ -167,9 +168,9 @@ def test_a_loss_that_no_report_takes_is_told_by_the_client(trained_round, monkey
     assert not trained.store.exists(REPORT)
 
 
-@pytest.mark.parametrize("round", ["abcd", "----", "1e03", "²²²²", " 1  "])
-def test_a_key_that_is_no_rounds_is_no_delivery(local_store, round):
-    local_store.write(f"runs/x/rounds/{round}/updates/ann/report.json", b"{}")
+@pytest.mark.parametrize("round_number", ["abcd", "----", "1e03", "²²²²", " 1  "])
+def test_a_key_that_is_no_rounds_is_no_delivery(local_store, round_number):
+    local_store.write(f"runs/x/rounds/{round_number}/updates/ann/report.json", b"{}")
     local_store.write(layout.report("x", 1, "ann"), b"{}")
     assert deliveries(local_store) == {"ann": {("x", 1)}}
 

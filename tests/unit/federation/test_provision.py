@@ -2,8 +2,8 @@
 
 import pytest
 
+from fedvsr.access.provision import Deployment, provision, read_secrets
 from fedvsr.errors import ConfigError
-from fedvsr.federation.provision import Deployment, provision, read_secrets
 
 
 class Server:

@@ -55,7 +55,9 @@ def test_a_runs_identity_is_that_of_all_but_its_number_of_rounds(make_config):
 
 
 def test_rounds_are_listed_in_their_order(local_store):
-    for round in (1, 2, 9, 10, 11, 100, 999, 1000):
-        local_store.write(layout.round_record("demo", round), b"")
+    for round_number in (1, 2, 9, 10, 11, 100, 999, 1000):
+        local_store.write(layout.round_record("demo", round_number), b"")
     found = list(local_store.keys("runs/demo/rounds/"))
-    assert found == [layout.round_record("demo", round) for round in (1, 2, 9, 10, 11, 100, 999, 1000)]
+    assert found == [
+        layout.round_record("demo", round_number) for round_number in (1, 2, 9, 10, 11, 100, 999, 1000)
+    ]

@@ -12,15 +12,16 @@ import pytest
 
 from fedvsr.errors import ConfigError, FedVSRError, NotFoundError, QuorumError, UnknownNameError, WeightsError
 from fedvsr.federation import layout
-from fedvsr.federation.aggregate import aggregate_round
-from fedvsr.federation.client import train_client
-from fedvsr.federation.engine import run_rounds
-from fedvsr.federation.evaluate import evaluate_round
+from fedvsr.federation.client.train import train_client
 from fedvsr.federation.evaluations import find_evaluation
-from fedvsr.federation.in_process import InProcessRunner
-from fedvsr.federation.prepare import load_run, plan_round, prepare_run, rounds_left
 from fedvsr.federation.records import Outcome, OutcomesRecord, RoundRecord, read_record
-from fedvsr.federation.training_round import train_round
+from fedvsr.federation.run.in_process import InProcessRunner
+from fedvsr.federation.run.prepare import plan_round, prepare_run
+from fedvsr.federation.run.rounds import run_rounds
+from fedvsr.federation.run.training_round import train_round
+from fedvsr.federation.runs import load_run, rounds_left
+from fedvsr.federation.server.aggregate import aggregate_round
+from fedvsr.federation.server.evaluate import evaluate_round
 from fedvsr.progress import Progress
 from fedvsr.store.base import bytes_digest
 from fedvsr.store.local import LocalStore
@@ -34,12 +35,12 @@ class Killed(BaseException):
     """The process ends here: no except clause of the code under test may catch it."""
 
 
-def weights(workspace: Workspace, round: int) -> bytes:
-    return workspace.federation().read(layout.global_weights(RUN, round))
+def weights(workspace: Workspace, round_number: int) -> bytes:
+    return workspace.federation().read(layout.global_weights(RUN, round_number))
 
 
-def round_record(workspace: Workspace, round: int) -> RoundRecord:
-    return read_record(workspace.federation(), layout.round_record(RUN, round), RoundRecord)
+def round_record(workspace: Workspace, round_number: int) -> RoundRecord:
+    return read_record(workspace.federation(), layout.round_record(RUN, round_number), RoundRecord)
 
 
 @pytest.fixture
@@ -339,7 +340,7 @@ def test_without_a_quorum_the_run_stops_and_goes_on_when_the_client_is_mended(fr
 def test_clients_whose_turn_comes_after_the_deadline_are_timed_out(clips_of_two, make_config, monkeypatch):
     # A clock that moves by ten minutes whenever it is looked at.
     ticks = iter(range(0, 600_000, 600))
-    monkeypatch.setattr("fedvsr.federation.in_process.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("fedvsr.federation.run.in_process.time.monotonic", lambda: next(ticks))
     store = clips_of_two.federation()
     prepare_run(store, make_config(federation__deadline_seconds=1000))
     record = train_round(clips_of_two, RUN, 1, InProcessRunner())
@@ -352,7 +353,7 @@ def test_an_error_that_is_no_outcome_is_not_hidden(clips_of_two, make_config, mo
     def broken(*arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fedvsr.federation.in_process.train_client", broken)
+    monkeypatch.setattr("fedvsr.federation.run.in_process.train_client", broken)
     with pytest.raises(ZeroDivisionError):
         run_rounds(clips_of_two, make_config())
 
@@ -395,7 +396,11 @@ def test_a_run_ends_with_a_record_and_an_evaluation_of_every_round(clips_of_two,
 def test_a_run_is_evaluated_every_so_many_rounds_and_at_its_end(clips_of_two, make_config):
     run_rounds(clips_of_two, make_config(federation__rounds=3, evaluation__every=2))
     store = clips_of_two.federation()
-    assert [find_evaluation(store, RUN, round) is not None for round in (1, 2, 3)] == [False, True, True]
+    assert [find_evaluation(store, RUN, round_number) is not None for round_number in (1, 2, 3)] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_an_evaluation_is_made_once(clips_of_two, make_config, monkeypatch):
@@ -502,7 +507,7 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
     total = writes
     assert total >= 20
 
-    expected = [weights(undisturbed, round) for round in (0, 1, 2)]
+    expected = [weights(undisturbed, round_number) for round_number in (0, 1, 2)]
     for kill in range(total):
         workspace = fresh("killed")
         writes, last = 0, kill
@@ -510,7 +515,9 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
             run_rounds(workspace, config)
         writes, last = 0, -1
         run_rounds(workspace, config)
-        assert [weights(workspace, round) for round in (0, 1, 2)] == expected, f"killed at write {kill}"
+        assert [weights(workspace, round_number) for round_number in (0, 1, 2)] == expected, (
+            f"killed at write {kill}"
+        )
         assert len(round_record(workspace, 2).participants) == 2
         shutil.rmtree(tmp_path / "killed")
 
@@ -569,11 +576,11 @@ def test_steps_run_one_by_one_give_the_engines_bytes(fresh, make_config):
     run_rounds(engine, make_config(strategy__name="scaffold"))
     store = steps.federation()
     record = prepare_run(store, make_config(strategy__name="scaffold"))
-    for round in (1, 2):
-        plan = plan_round(store, record, round)
+    for round_number in (1, 2):
+        plan = plan_round(store, record, round_number)
         # In another order, and some twice, as retries do.
         for client in (*reversed(plan.clients), *plan.clients):
-            train_client(steps, RUN, round, client)
-        aggregate_round(store, RUN, round)
-        aggregate_round(store, RUN, round)
+            train_client(steps, RUN, round_number, client)
+        aggregate_round(store, RUN, round_number)
+        aggregate_round(store, RUN, round_number)
     assert weights(steps, 2) == weights(engine, 2)

@@ -10,21 +10,25 @@ NAMES = st.lists(st.text("abc-09", min_size=1, max_size=5), min_size=1, max_size
 
 
 @given(
-    names=NAMES, count=st.integers(0, 15), seed=st.integers(0, 99), round=st.integers(1, 99), data=st.data()
+    names=NAMES,
+    count=st.integers(0, 15),
+    seed=st.integers(0, 99),
+    round_number=st.integers(1, 99),
+    data=st.data(),
 )
 def test_a_selection_is_a_function_of_the_set_of_clients_the_run_the_seed_and_the_round(
-    names, count, seed, round, data
+    names, count, seed, round_number, data
 ):
-    found = select_clients(tuple(names), count, "run", seed, round)
+    found = select_clients(tuple(names), count, "run", seed, round_number)
     order = data.draw(st.permutations(names))
-    assert select_clients(tuple(order), count, "run", seed, round) == found
+    assert select_clients(tuple(order), count, "run", seed, round_number) == found
     assert list(found) == sorted(set(found))
     assert set(found) <= set(names)
     assert len(found) == (min(count, len(names)) if count else len(names))
 
 
 def selections(run: str = "run", seed: int = 0) -> list[tuple[str, ...]]:
-    return [select_clients(CLIENTS, 3, run, seed, round) for round in range(1, 41)]
+    return [select_clients(CLIENTS, 3, run, seed, round_number) for round_number in range(1, 41)]
 
 
 def test_every_client_is_drawn_sooner_or_later_and_about_equally_often():
@@ -47,5 +51,9 @@ def test_a_drawing_stays_what_it_is_on_every_machine_and_version():
 
 
 def test_clients_and_rounds_have_seeds_of_their_own():
-    seeds = {derived_seed("run", 0, round, client) for round in range(1, 30) for client in ("", *CLIENTS)}
+    seeds = {
+        derived_seed("run", 0, round_number, client)
+        for round_number in range(1, 30)
+        for client in ("", *CLIENTS)
+    }
     assert len(seeds) == 29 * 11

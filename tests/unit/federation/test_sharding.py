@@ -10,9 +10,9 @@ import pytest
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import ConfigError, NotFoundError, ShardError, StoreError, VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.clips import dataset_digest, open_clips
-from fedvsr.federation.engine import Videos, shard_all
-from fedvsr.federation.sources import LocalSource
+from fedvsr.federation.owner.clips import dataset_digest, open_clips
+from fedvsr.federation.owner.sources import LocalSource
+from fedvsr.federation.run.rounds import Videos, shard_all
 from fedvsr.store.local import LocalStore
 from fedvsr.store.workspace import Workspace
 

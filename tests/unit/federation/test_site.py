@@ -2,8 +2,8 @@
 
 import pytest
 
+from fedvsr.access.client_check import check_site
 from fedvsr.errors import AccessDeniedError, StoreError
-from fedvsr.federation.site import check_site
 from fedvsr.store.local import LocalStore
 
 WHAT = "nothing else of the federation's can be written"

@@ -4,8 +4,8 @@ import pytest
 
 from fedvsr.errors import VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.sources import local_sources, stored_sources
-from fedvsr.federation.uploading import upload_videos
+from fedvsr.federation.owner.sources import local_sources, stored_sources
+from fedvsr.federation.owner.uploading import upload_videos
 from fedvsr.store.local import LocalStore
 
 

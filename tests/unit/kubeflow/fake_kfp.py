@@ -71,11 +71,15 @@ class FakeKfp:
         )
         return run_id
 
-    def add_step(self, task: str, round: int | None, phase: str = "Succeeded", log: str = "") -> str:
+    def add_step(self, task: str, round_number: int | None, phase: str = "Succeeded", log: str = "") -> str:
         """Adds a step's pod to the workflow of every run; returns its node."""
         number = len(self.nodes)
-        place = "root(0)" if round is None else f"rounds(0).iteration({number}:{number})(0).iteration-item(0)"
-        values = {"run_name": "x"} | ({} if round is None else {"round": round})
+        place = (
+            "root(0)"
+            if round_number is None
+            else f"rounds(0).iteration({number}:{number})(0).iteration-item(0)"
+        )
+        values = {"run_name": "x"} | ({} if round_number is None else {"round": round_number})
         command = ["launch", "--executor_input", json.dumps({"inputs": {"parameterValues": values}}), "--"]
         patch = json.dumps({"containers": [{"name": "main", "command": command}]})
         self.nodes[f"wf-{number}"] = {

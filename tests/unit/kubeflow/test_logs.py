@@ -29,7 +29,7 @@ def test_steps_have_their_round_from_what_they_were_given(kfp, connection, run_i
     kfp.nodes["driver"] = {"type": "Pod", "templateName": "system-container-driver"}
     kfp.nodes["dag"] = {"type": "DAG", "templateName": "root"}
     found = run_steps(connection, run_id)
-    assert [(each.name, each.round) for each in found] == [
+    assert [(each.name, each.round_number) for each in found] == [
         ("prepare", None),
         ("train_clients", 7),
         ("evaluate", 7),
@@ -128,7 +128,7 @@ def test_following_outlives_a_kfp_that_is_started_anew(kfp, connection, monkeypa
         told.append((step.name, line))
     assert told.count(("shard", "one")) == 1
     assert len(slept) == 4
-    monkeypatch.setattr(logs, "_MOST_FAILURES", 2)
+    monkeypatch.setattr(logs, "_MAX_FAILURES", 2)
     connection.endpoint = "http://127.0.0.1:9"
     with pytest.raises(PipelinesError, match="does not answer"):
         list(follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=slept.append))

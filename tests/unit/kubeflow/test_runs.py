@@ -5,7 +5,7 @@ import pytest
 from fedvsr.errors import InputError, PipelinesError, UnknownNameError
 from fedvsr.kubeflow import runs
 from fedvsr.kubeflow.pipeline import newest
-from fedvsr.kubeflow.runs import find_run, list_runs, stop, submit
+from fedvsr.kubeflow.runs import list_runs, newest_run, stop, submit
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_the_newest_comes_first_and_other_pipelines_not_at_all(kfp, connection, 
 
 def test_a_run_is_found_by_its_name_or_its_id(kfp, connection, version):
     first, second = kfp.add_run("demo"), kfp.add_run("demo", "FAILED")
-    assert find_run(connection, version.pipeline_id, "demo").run_id == second
-    assert find_run(connection, version.pipeline_id, first).run_id == first
+    assert newest_run(connection, version.pipeline_id, "demo").run_id == second
+    assert newest_run(connection, version.pipeline_id, first).run_id == first
     with pytest.raises(
         UnknownNameError, match="unknown run 'nothing'; known: demo; `fedvsr runs` lists them"
     ):
-        find_run(connection, version.pipeline_id, "nothing")
+        newest_run(connection, version.pipeline_id, "nothing")

@@ -14,7 +14,7 @@ import pytest
 
 from fedvsr.errors import InputError
 from fedvsr.metrics.color import rgb_to_y
-from fedvsr.metrics.vmaf import Vmaf, find_ffmpeg, parse_log
+from fedvsr.metrics.vmaf import Vmaf, parse_log, require_ffmpeg
 
 LOG = {
     "version": "3.0.0",
@@ -44,7 +44,7 @@ def libvmaf(monkeypatch, tmp_path_factory):
         (folder / "ffmpeg").symlink_to(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     try:
-        return find_ffmpeg()
+        return require_ffmpeg()
     except InputError as error:
         pytest.skip(str(error))
 
@@ -95,7 +95,7 @@ def test_another_log_is_refused(text, frames, message):
 def test_without_any_ffmpeg(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"there is no ffmpeg: put one on PATH, .*https://"):
-        find_ffmpeg()
+        require_ffmpeg()
 
 
 def test_an_ffmpeg_without_libvmaf_is_named(monkeypatch, tmp_path):
@@ -105,7 +105,7 @@ def test_an_ffmpeg_without_libvmaf_is_named(monkeypatch, tmp_path):
     path.write_text('#!/bin/sh\necho " ... vmafmotion  V->V  Calculate the VMAF Motion score, not libvmaf"\n')
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(InputError, match=rf"{path} has none: put one on PATH"):
-        find_ffmpeg()
+        require_ffmpeg()
 
 
 def test_what_ffmpeg_is_given(monkeypatch, tmp_path):

@@ -76,13 +76,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("losses", "round", "rounds", "distance", "mixing", "weights"), CASES)
-def test_weights_are_those_worked_out_by_hand(losses, round, rounds, distance, mixing, weights):
-    found = loss_aware_weights(losses, round, rounds)
+@pytest.mark.parametrize(("losses", "round_number", "rounds", "distance", "mixing", "weights"), CASES)
+def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, distance, mixing, weights):
+    found = loss_aware_weights(losses, round_number, rounds)
     assert found.weights == pytest.approx(weights, abs=1e-9)
     assert found.hellinger_distance == pytest.approx(distance, abs=1e-9)
     assert found.mixing_coefficient == pytest.approx(mixing, abs=1e-9)
-    assert found.sharpness == pytest.approx(1 - round / rounds)
+    assert found.sharpness == pytest.approx(1 - round_number / rounds)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_the_losses_unit_does_not_matter(losses, when, factor):
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=6), rounds=st.integers(2, 30))
 def test_weights_become_flatter_from_round_to_round(losses, rounds):
     spreads = []
-    for round in range(1, rounds + 1):
-        weights = loss_aware_weights(losses, round, rounds).weights
+    for round_number in range(1, rounds + 1):
+        weights = loss_aware_weights(losses, round_number, rounds).weights
         spreads.append(max(weights) - min(weights))
     assert spreads[-1] == pytest.approx(0, abs=1e-15)
     assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(spreads))

@@ -77,7 +77,7 @@ def test_aggregation_needs_no_pytorch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from fedvsr.strategies.registry import build_strategy, strategy_names\n"
-        "import fedvsr.federation.aggregate\n"
+        "import fedvsr.federation.server.aggregate\n"
         "print(*[build_strategy(name).name for name in strategy_names()])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from fedvsr.errors import UnknownNameError, VideoError
-from fedvsr.testsets.folders import find_clips
+from fedvsr.testsets.folders import locate_clips
 from fedvsr.testsets.registry import get_test_set, known_test_sets
 
 REDS4 = ("000", "011", "015", "020")
@@ -13,7 +13,7 @@ IMAGES = [f"im{n}" for n in range(1, 8)]
 
 
 def found(name, root, degradation="bi"):
-    clips = find_clips(get_test_set(name), root, degradation, 4)
+    clips = locate_clips(get_test_set(name), root, degradation, 4)
     return {
         clip.name: (
             str(clip.truth.relative_to(root)),

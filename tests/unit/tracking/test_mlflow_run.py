@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, read_record
+from fedvsr.federation.runs import load_run
 from fedvsr.report.summary import summarise_run
 from fedvsr.tracking.connection import connect
 from fedvsr.tracking.runs import RunTracker

@@ -14,7 +14,7 @@ from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, StoreError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import best_of, evaluations
-from fedvsr.federation.prepare import load_run
+from fedvsr.federation.runs import load_run
 from fedvsr.models.state import state_of
 from fedvsr.tracking import registry
 from fedvsr.tracking.connection import connect

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedvsr.device import find_device, repeatable
+from fedvsr.device import repeatable, select_device
 from fedvsr.errors import ConfigError
 
 
@@ -38,11 +38,11 @@ def test_no_number_of_threads_leaves_them_as_they_are():
 
 
 def test_the_processor_is_always_there():
-    assert find_device("cpu") == torch.device("cpu")
-    assert find_device("auto").type in {"cpu", "cuda"}
+    assert select_device("cpu") == torch.device("cpu")
+    assert select_device("auto").type in {"cpu", "cuda"}
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:-1", "cuda:99", "cpu cuda"])
 def test_a_device_that_is_not_there_is_told(name: str):
     with pytest.raises(ConfigError, match=r"^training\.device: .* is not allowed; "):
-        find_device(name)
+        select_device(name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedvsr.errors import VideoError
-from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader, find_videos, read_frames
+from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader, list_videos, read_frames
 
 
 def smooth_clip(frames=12, height=48, width=64):
@@ -37,7 +37,7 @@ def touch(path):
 
 class TestFindVideos:
     def relative(self, root, pattern=None):
-        return [path.relative_to(root).as_posix() for path in find_videos(root, pattern)]
+        return [path.relative_to(root).as_posix() for path in list_videos(root, pattern)]
 
     def test_files_come_in_natural_order_at_any_depth(self, tmp_path):
         for name in ("clip10.mp4", "clip2.MP4", "b/clip1.mkv", "notes.txt", ".hidden.mp4", ".trash/a.mp4"):
@@ -60,8 +60,8 @@ class TestFindVideos:
     def test_the_root_may_be_one_video(self, tmp_path):
         touch(tmp_path / "one.mp4")
         touch(tmp_path / "frames" / "0.png")
-        assert find_videos(tmp_path / "one.mp4") == [tmp_path / "one.mp4"]
-        assert find_videos(tmp_path / "frames") == [tmp_path / "frames"]
+        assert list_videos(tmp_path / "one.mp4") == [tmp_path / "one.mp4"]
+        assert list_videos(tmp_path / "frames") == [tmp_path / "frames"]
 
     def test_images_beside_videos_are_not_a_video(self, tmp_path):
         for name in ("film.mp4", "poster.jpg", "frames/0.png"):
@@ -77,13 +77,13 @@ class TestFindVideos:
     def test_nothing_found_is_an_error_that_says_what_is_accepted(self, tmp_path):
         touch(tmp_path / "notes.txt")
         with pytest.raises(VideoError, match=r"no video was found.*\.mp4.*\.png"):
-            find_videos(tmp_path)
+            list_videos(tmp_path)
         with pytest.raises(VideoError, match=r"'x\*'"):
-            find_videos(tmp_path, "x*")
+            list_videos(tmp_path, "x*")
         with pytest.raises(VideoError, match="no video"):
-            find_videos(tmp_path / "notes.txt")
+            list_videos(tmp_path / "notes.txt")
         with pytest.raises(VideoError, match="no such file"):
-            find_videos(tmp_path / "missing")
+            list_videos(tmp_path / "missing")
 
     def test_a_symbolic_link_that_leads_back_up_ends(self, tmp_path):
         touch(tmp_path / "a" / "0.mp4")

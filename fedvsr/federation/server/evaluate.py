@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from fedvsr.config.run import EvaluationConfig, RunConfig
-from fedvsr.device import find_device, repeatable
+from fedvsr.device import repeatable, select_device
 from fedvsr.federation import layout
-from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.crops import Crop, cut_crop, draw_crops
 from fedvsr.federation.evaluations import evaluations, find_evaluation
-from fedvsr.federation.prepare import digests_after, load_run
+from fedvsr.federation.owner.clips import dataset_digest, open_clips
 from fedvsr.federation.records import ClipScores, EvaluationRecord, write_record
+from fedvsr.federation.runs import digests_after, load_run
 from fedvsr.federation.stored_weights import open_weights
 from fedvsr.inference.windows import upscale_clip
 from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
@@ -38,7 +38,9 @@ LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
 Lpips = Callable[[Frames, Frames], Iterable[float]]
 
 
-def evaluate_round(store: Store, run: str, round: int, progress: Progress | None = None) -> EvaluationRecord:
+def evaluate_round(
+    store: Store, run: str, round_number: int, progress: Progress | None = None
+) -> EvaluationRecord:
     """Judges a round's global weights on the held-out clips, beside bicubic interpolation.
 
     Where that was done already for these weights and clips, the record is returned.
@@ -46,7 +48,7 @@ def evaluate_round(store: Store, run: str, round: int, progress: Progress | None
     Args:
         store: The federation's store, which holds the held-out clips.
         run: The run's name.
-        round: A round that has ended, or 0 for the initial weights.
+        round_number: A round that has ended, or 0 for the initial weights.
         progress: Shows the clips.
 
     Raises:
@@ -54,18 +56,18 @@ def evaluate_round(store: Store, run: str, round: int, progress: Progress | None
     """
     record = load_run(store, run)
     config = record.config
-    digest, _ = digests_after(store, record, round)
+    digest, _ = digests_after(store, record, round_number)
     dataset = dataset_digest(store, layout.evaluation_clips(config.data.dataset), config.data)
-    found = find_evaluation(store, run, round)
+    found = find_evaluation(store, run, round_number)
     if found and (found.global_digest, found.dataset_digest) == (digest, dataset):
         return found
     start = time.perf_counter()
     clips = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)
-    device = find_device(config.training.device)
+    device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        weights = open_weights(store, layout.global_weights(run, round), digest)
-        load_state(model, weights.load(), f"global weights of round {round}")
+        weights = open_weights(store, layout.global_weights(run, round_number), digest)
+        load_state(model, weights.load(), f"global weights of round {round_number}")
         model.to(device)
         lpips = _lpips(config.evaluation, device)
         earlier = _earlier_bicubic(store, record.config, dataset)
@@ -73,10 +75,10 @@ def evaluate_round(store: Store, run: str, round: int, progress: Progress | None
         bicubic = earlier or score_bicubic(clips, config.evaluation.crop_border, lpips)
     picture = io.BytesIO()
     draw_crops(crops, config.model.name, picture)
-    store.write(layout.crops(run, round), picture.getvalue())
+    store.write(layout.crops(run, round_number), picture.getvalue())
     evaluation = EvaluationRecord(
         run=run,
-        round=round,
+        round=round_number,
         model=config.model.name,
         global_digest=digest,
         dataset_digest=dataset,
@@ -85,7 +87,7 @@ def evaluate_round(store: Store, run: str, round: int, progress: Progress | None
         bicubic=bicubic,
         seconds=time.perf_counter() - start,
     )
-    write_record(store, layout.evaluation(run, round), evaluation)
+    write_record(store, layout.evaluation(run, round_number), evaluation)
     return evaluation
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import find_run
 from fedvsr.federation.records import ClientRecord, write_record
+from fedvsr.federation.runs import find_run
 from fedvsr.store.base import Store
 
 

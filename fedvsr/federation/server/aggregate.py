@@ -11,7 +11,6 @@ import numpy as np
 from fedvsr.errors import DataError, NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.delivery import fetch_sent
-from fedvsr.federation.prepare import load_run
 from fedvsr.federation.records import (
     ClientOutcome,
     Outcome,
@@ -24,6 +23,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.stored_weights import open_weights
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Contribution, RoundContext, RoundUpdates, Strategy
@@ -45,7 +45,7 @@ class _Delivery:
     extra: Path | None
 
 
-def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
+def aggregate_round(store: Store, run: str, round_number: int) -> RoundRecord:
     """Aggregates a round's updates and writes the new global weights and the round's record.
 
     Every update is validated before anything is aggregated; one that is refused counts as not
@@ -55,20 +55,20 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     Args:
         store: The federation's store.
         run: The run's name.
-        round: The round, whose plan exists.
+        round_number: The round, whose plan exists.
 
     Raises:
         fedvsr.errors.QuorumError: Fewer clients delivered than the quorum.
     """
     try:
-        return read_record(store, layout.round_record(run, round), RoundRecord)
+        return read_record(store, layout.round_record(run, round_number), RoundRecord)
     except NotFoundError:
         pass
     start = time.perf_counter()
-    plan = read_record(store, layout.plan(run, round), PlanRecord)
+    plan = read_record(store, layout.plan(run, round_number), PlanRecord)
     config = load_run(store, run).config
     strategy = build_strategy(config.strategy.name, config.strategy.options)
-    base = open_weights(store, layout.global_weights(run, round - 1), plan.base_digest)
+    base = open_weights(store, layout.global_weights(run, round_number - 1), plan.base_digest)
     outcomes, training_seconds = _outcomes(store, plan)
     deliveries: dict[str, _Delivery] = {}
     for client in sorted(plan.clients):
@@ -90,7 +90,7 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     )
     state = {}
     if plan.strategy_digest:
-        state = open_weights(store, layout.strategy_state(run, round - 1), plan.strategy_digest).load()
+        state = open_weights(store, layout.strategy_state(run, round_number - 1), plan.strategy_digest).load()
     # What overflows becomes infinite here and is refused below.
     with np.errstate(over="ignore"):
         aggregate = strategy.aggregate(
@@ -99,7 +99,7 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
                 updates=Updates({client: each.update for client, each in deliveries.items()}),
                 extras=Updates({client: each.extra for client, each in deliveries.items() if each.extra}),
                 contributions=contributions,
-                context=RoundContext(round, plan.rounds, len(config.federation.clients)),
+                context=RoundContext(round_number, plan.rounds, len(config.federation.clients)),
                 state=state,
             )
         )
@@ -109,14 +109,14 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
     if problem:
         raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
     weights = serialize(aggregate.tensors)
-    store.write(layout.global_weights(run, round), weights)
+    store.write(layout.global_weights(run, round_number), weights)
     carried = serialize(aggregate.state) if aggregate.state else b""
     if carried:
-        store.write(layout.strategy_state(run, round), carried)
+        store.write(layout.strategy_state(run, round_number), carried)
     reports = [each.report for each in deliveries.values()]
     record = RoundRecord(
         run=run,
-        round=round,
+        round=round_number,
         strategy=strategy.name,
         base_digest=plan.base_digest,
         global_digest=bytes_digest(weights),
@@ -140,7 +140,7 @@ def aggregate_round(store: Store, run: str, round: int) -> RoundRecord:
         bytes_down=sum(report.downloaded_bytes for report in reports),
         seconds={"train": training_seconds, "aggregate": time.perf_counter() - start},
     )
-    write_record(store, layout.round_record(run, round), record)
+    write_record(store, layout.round_record(run, round_number), record)
     return record
 
 

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fedvsr.errors import AccessDeniedError, FedVSRError, NotFoundError
 from fedvsr.federation import layout
+from fedvsr.federation.owner.sources import stored_sources
 from fedvsr.federation.records import Record
-from fedvsr.federation.sources import stored_sources
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from fedvsr.text import printable

@@ -7,16 +7,16 @@ from pathlib import Path
 from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.errors import ConfigError
 from fedvsr.federation import layout
-from fedvsr.federation.aggregate import aggregate_round
-from fedvsr.federation.clients import add_client
-from fedvsr.federation.clips import shard_videos
-from fedvsr.federation.evaluate import evaluate_round
 from fedvsr.federation.evaluations import find_evaluation, is_evaluated
-from fedvsr.federation.in_process import InProcessRunner
-from fedvsr.federation.prepare import prepare_run
+from fedvsr.federation.owner.clips import shard_videos
+from fedvsr.federation.owner.sources import LocalSource
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
-from fedvsr.federation.sources import LocalSource
-from fedvsr.federation.training_round import ClientRunner, train_round
+from fedvsr.federation.run.clients import add_client
+from fedvsr.federation.run.in_process import InProcessRunner
+from fedvsr.federation.run.prepare import prepare_run
+from fedvsr.federation.run.training_round import ClientRunner, train_round
+from fedvsr.federation.server.aggregate import aggregate_round
+from fedvsr.federation.server.evaluate import evaluate_round
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 from fedvsr.weights import Tensors
@@ -101,13 +101,13 @@ def run_rounds(
     record = prepare_run(store, config, initial)
     name, rounds = config.name, config.federation.rounds
     with progress.stage("rounds", rounds) as advance:
-        for round in range(1, rounds + 1):
-            if not store.exists(layout.round_record(name, round)):
-                train_round(workspace, name, round, runner or InProcessRunner(), progress)
-            finished = aggregate_round(store, name, round)
-            evaluation = find_evaluation(store, name, round)
-            if evaluation is None and is_evaluated(config, round):
-                evaluation = evaluate_round(store, name, round, progress)
+        for round_number in range(1, rounds + 1):
+            if not store.exists(layout.round_record(name, round_number)):
+                train_round(workspace, name, round_number, runner or InProcessRunner(), progress)
+            finished = aggregate_round(store, name, round_number)
+            evaluation = find_evaluation(store, name, round_number)
+            if evaluation is None and is_evaluated(config, round_number):
+                evaluation = evaluate_round(store, name, round_number, progress)
             on_round(finished, evaluation)
-            advance(round, f"round {round}")
+            advance(round_number, f"round {round_number}")
     return record

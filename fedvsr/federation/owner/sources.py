@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
 from fedvsr.store.base import Store, bytes_digest, file_digest
-from fedvsr.video.decode import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_videos, natural_key
+from fedvsr.video.decode import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_videos, natural_key
 
 
 class Source(ABC):
@@ -86,7 +86,7 @@ def local_sources(root: Path, pattern: str = "") -> list[LocalSource]:
     Raises:
         fedvsr.errors.VideoError: There is none.
     """
-    paths = find_videos(root, pattern or None)
+    paths = list_videos(root, pattern or None)
     return [
         LocalSource(name, path)
         for name, path in zip(_names([_below(path, root) for path in paths]), paths, strict=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, ShardError, VideoError
 from fedvsr.federation import layout
+from fedvsr.federation.owner.sources import Source
 from fedvsr.federation.records import read_record, write_record
 from fedvsr.federation.shard_records import ManifestRecord, ShardFile
-from fedvsr.federation.sources import Source
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader

@@ -6,14 +6,20 @@ import torch
 from torch import nn
 
 from fedvsr.config.run import RunConfig
-from fedvsr.device import find_device, repeatable
+from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
-from fedvsr.federation.clips import dataset_digest, open_clips
 from fedvsr.federation.delivery import find_delivery
-from fedvsr.federation.limits import MOST_LOSS
-from fedvsr.federation.prepare import load_run
-from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
+from fedvsr.federation.owner.clips import dataset_digest, open_clips
+from fedvsr.federation.records import (
+    MAX_LOSS,
+    PlanRecord,
+    ReportRecord,
+    RunRecord,
+    read_record,
+    write_record,
+)
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.sampling import derived_seed
 from fedvsr.federation.stored_weights import open_weights
 from fedvsr.models.registry import build_model
@@ -31,7 +37,7 @@ from fedvsr.weights import Array, serialize
 
 
 def train_client(
-    workspace: Workspace, run: str, round: int, client: str, progress: Progress | None = None
+    workspace: Workspace, run: str, round_number: int, client: str, progress: Progress | None = None
 ) -> ReportRecord:
     """Trains the global model on a client's clips and writes its update and report.
 
@@ -41,7 +47,7 @@ def train_client(
     Args:
         workspace: The federation's store and the client's.
         run: The run's name.
-        round: The round, whose plan exists.
+        round_number: The round, whose plan exists.
         client: The client's name, in the plan.
         progress: Shows the local steps.
 
@@ -50,9 +56,9 @@ def train_client(
             are not what the plan says, a loss that is not finite.
     """
     federation, own = workspace.federation(), workspace.client(client)
-    plan = read_record(federation, layout.plan(run, round), PlanRecord)
+    plan = read_record(federation, layout.plan(run, round_number), PlanRecord)
     if client not in plan.clients:
-        raise RecordError(f"client {client!r} is not in the plan of round {round} of {run!r}")
+        raise RecordError(f"client {client!r} is not in the plan of round {round_number} of {run!r}")
     delivered = find_delivery(federation, plan, client)
     if delivered:
         return delivered
@@ -61,7 +67,7 @@ def train_client(
     folder = layout.training_clips(config.data.dataset)
     clips = open_clips(own, folder, config.data)
     training = config.training
-    seed = derived_seed(run, config.seed, round, client)
+    seed = derived_seed(run, config.seed, round_number, client)
     sampler = PatchSampler(
         clips,
         frames=training.frames,
@@ -69,38 +75,38 @@ def train_client(
         batch_size=training.batch_size,
         seed=seed,
     )
-    base = open_weights(federation, layout.global_weights(run, round - 1), plan.base_digest).load()
+    base = open_weights(federation, layout.global_weights(run, round_number - 1), plan.base_digest).load()
     shared: dict[str, Array] = {}
     if plan.strategy_digest:
-        key = layout.strategy_state(run, round - 1)
+        key = layout.strategy_state(run, round_number - 1)
         shared = open_weights(federation, key, plan.strategy_digest).load()
     strategy = build_strategy(config.strategy.name, config.strategy.options)
-    device = find_device(training.device)
+    device = select_device(training.device)
     with repeatable(seed, training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        load_state(model, base, f"global weights of round {round - 1}")
+        load_state(model, base, f"global weights of round {round_number - 1}")
         model.to(device)
-        kept = _client_state(own, record, round) if strategy.stateful else {}
+        kept = _client_state(own, record, round_number) if strategy.stateful else {}
         term: LocalTerm = strategy.make_local_term(model, shared, kept)
         summary = _train(
-            config, sampler, model, term, strategy.high_frequency_loss, device, round - 1, progress
+            config, sampler, model, term, strategy.high_frequency_loss, device, round_number - 1, progress
         )
-        if summary.loss > MOST_LOSS:
+        if summary.loss > MAX_LOSS:
             raise TrainingError(
-                f"the mean loss is {summary.loss:.3g}, and a report takes at most {MOST_LOSS:.0e}; "
+                f"the mean loss is {summary.loss:.3g}, and a report takes at most {MAX_LOSS:.0e}; "
                 "lower training.learning_rate"
             )
         result = term.finish()
         update = serialize(state_of(model))
     if result.kept:
-        own.write(layout.client_state(run, record.identity, round), serialize(result.kept))
+        own.write(layout.client_state(run, record.identity, round_number), serialize(result.kept))
     extra = serialize(result.sent) if result.sent else b""
     if extra:
-        federation.write(layout.update_extra(run, round, client), extra)
-    federation.write(layout.update(run, round, client), update)
+        federation.write(layout.update_extra(run, round_number, client), extra)
+    federation.write(layout.update(run, round_number, client), update)
     report = ReportRecord(
         run=run,
-        round=round,
+        round=round_number,
         client=client,
         base_digest=plan.base_digest,
         update_digest=bytes_digest(update),
@@ -116,7 +122,7 @@ def train_client(
         seconds=summary.seconds,
         device=str(device),
     )
-    write_record(federation, layout.report(run, round, client), report)
+    write_record(federation, layout.report(run, round_number, client), report)
     return report
 
 
@@ -148,10 +154,10 @@ def _train(
         )
 
 
-def _client_state(own: Store, record: RunRecord, round: int) -> dict[str, Array]:
+def _client_state(own: Store, record: RunRecord, round_number: int) -> dict[str, Array]:
     """What the strategy kept at this client after the last round before this one that it was in."""
     run, identity = record.config.name, record.identity
-    this = layout.client_state(run, identity, round)
+    this = layout.client_state(run, identity, round_number)
     earlier = [key for key in own.keys(layout.client_state_folder(run, identity)) if key < this]
     if not earlier:
         return {}

@@ -24,7 +24,7 @@ _NO_KEYS_OF_ITS_OWN: Policy = {"Effect": "Deny", "Action": ["admin:*"]}
 
 
 def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Policy:
-    """What a client may do: exactly what `fedvsr.federation.client` does, for any run and round.
+    """What a client may do: exactly what `fedvsr.federation.client.train` does, for any run and round.
 
     It reads and writes its own bucket, reads the runs' configurations, plans and global weights, and
     writes and reads back its own updates. It deletes nothing and lists nothing of the federation's;

@@ -3,9 +3,9 @@
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.clips import low_resolution_kind, read_manifest, shard_videos
+from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest, shard_videos
+from fedvsr.federation.owner.sources import stored_sources
 from fedvsr.federation.shard_records import ManifestRecord
-from fedvsr.federation.sources import stored_sources
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 from fedvsr.errors import VideoError
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
-from fedvsr.video.decode import IMAGE_SUFFIXES, find_videos
+from fedvsr.video.decode import IMAGE_SUFFIXES, list_videos
 
 
 def upload_videos(
@@ -42,7 +42,7 @@ def upload_videos(
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    for video in find_videos(path):
+    for video in list_videos(path):
         if video.is_file():
             yield (video.name if video == path else video.relative_to(path).as_posix()), video
             continue

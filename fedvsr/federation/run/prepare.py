@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING
 
 import fedvsr
 from fedvsr.config.run import RunConfig
-from fedvsr.errors import ConfigError, NotFoundError, UnknownNameError, WeightsError
+from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.records import (
     MAY_CHANGE,
     PlanRecord,
-    RoundRecord,
     RunRecord,
     read_record,
     write_record,
 )
+from fedvsr.federation.runs import digests_after, find_run
 from fedvsr.federation.sampling import select_clients
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
@@ -122,52 +122,22 @@ def check_settings(config: RunConfig) -> None:
     build_strategy(config.strategy.name, config.strategy.options)
 
 
-def find_run(store: Store, run: str) -> RunRecord | None:
-    """Returns a run's record, or None if there is no such run."""
-    try:
-        return read_record(store, layout.config(run), RunRecord)
-    except NotFoundError:
-        return None
-
-
-def load_run(store: Store, run: str) -> RunRecord:
-    """Returns a run's record; raises `fedvsr.errors.UnknownNameError` if there is no such run."""
-    record = find_run(store, run)
-    if record is None:
-        raise UnknownNameError(f"run (in {store.uri})", run, run_names(store))
-    return record
-
-
-def run_names(store: Store) -> list[str]:
-    """Returns the names of the runs in a store."""
-    suffix = "/config.json"
-    return [
-        key.removeprefix("runs/").removesuffix(suffix) for key in store.keys("runs/") if key.endswith(suffix)
-    ]
-
-
-def rounds_left(store: Store, record: RunRecord) -> list[int]:
-    """Returns the rounds that have not ended, in order."""
-    name, rounds = record.config.name, record.config.federation.rounds
-    return [round for round in range(1, rounds + 1) if not store.exists(layout.round_record(name, round))]
-
-
-def plan_round(store: Store, record: RunRecord, round: int) -> PlanRecord:
+def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord:
     """Writes a round's plan, or finds it.
 
     Raises:
         fedvsr.errors.NotFoundError: The previous round has not ended.
     """
     config = record.config
-    key = layout.plan(config.name, round)
-    base, strategy_digest = digests_after(store, record, round - 1)
+    key = layout.plan(config.name, round_number)
+    base, strategy_digest = digests_after(store, record, round_number - 1)
     federation = config.federation
     plan = PlanRecord(
         run=config.name,
-        round=round,
+        round=round_number,
         rounds=federation.rounds,
         clients=select_clients(
-            federation.clients, federation.clients_per_round, config.name, config.seed, round
+            federation.clients, federation.clients_per_round, config.name, config.seed, round_number
         ),
         base_digest=base,
         strategy_digest=strategy_digest,
@@ -181,14 +151,6 @@ def plan_round(store: Store, record: RunRecord, round: int) -> PlanRecord:
     if found != plan:
         write_record(store, key, plan)
     return plan
-
-
-def digests_after(store: Store, record: RunRecord, round: int) -> tuple[str, str | None]:
-    """Returns the digests of the global weights and of the strategy's state after a round."""
-    if round == layout.INITIAL_ROUND:
-        return record.initial_digest, None
-    ended = read_record(store, layout.round_record(record.config.name, round), RoundRecord)
-    return ended.global_digest, ended.strategy_digest
 
 
 def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecord:

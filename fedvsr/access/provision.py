@@ -7,10 +7,10 @@ from typing import Annotated, Protocol
 
 from pydantic import Field, StringConstraints, model_validator
 
+from fedvsr.access.policies import Policy, client_policy, owner_policy
 from fedvsr.config.base import FieldError, Section
 from fedvsr.config.run import Name
 from fedvsr.errors import ConfigError
-from fedvsr.federation.access import Policy, client_policy, owner_policy
 
 FEDERATION_USER = "federation"
 MLFLOW_USER = "mlflow"

@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from fedvsr.federation import layout
-from fedvsr.federation.prepare import load_run, plan_round
 from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, write_record
+from fedvsr.federation.run.prepare import plan_round
+from fedvsr.federation.runs import load_run
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -22,7 +23,7 @@ class ClientRunner(ABC):
 def train_round(
     workspace: Workspace,
     run: str,
-    round: int,
+    round_number: int,
     runner: ClientRunner,
     progress: Progress | None = None,
 ) -> OutcomesRecord:
@@ -33,14 +34,14 @@ def train_round(
     Args:
         workspace: The stores.
         run: The run's name.
-        round: The round; the one before it has ended.
+        round_number: The round; the one before it has ended.
         runner: How to run the clients.
         progress: Shows the clients and their steps.
     """
     store = workspace.federation()
-    plan = plan_round(store, load_run(store, run), round)
+    plan = plan_round(store, load_run(store, run), round_number)
     start = time.monotonic()
     outcomes = tuple(runner.run(workspace, plan, progress or Progress()))
-    record = OutcomesRecord(run=run, round=round, outcomes=outcomes, seconds=time.monotonic() - start)
-    write_record(store, layout.outcomes(run, round), record)
+    record = OutcomesRecord(run=run, round=round_number, outcomes=outcomes, seconds=time.monotonic() - start)
+    write_record(store, layout.outcomes(run, round_number), record)
     return record

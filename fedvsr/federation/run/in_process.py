@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable
 
 from fedvsr.errors import FedVSRError
-from fedvsr.federation.client import train_client
+from fedvsr.federation.client.train import train_client
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord
-from fedvsr.federation.training_round import ClientRunner
+from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 

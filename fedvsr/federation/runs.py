@@ -1,0 +1,48 @@
+"""The runs in a store: their names, records, rounds and weights."""
+
+from fedvsr.errors import NotFoundError, UnknownNameError
+from fedvsr.federation import layout
+from fedvsr.federation.records import RoundRecord, RunRecord, read_record
+from fedvsr.store.base import Store
+
+
+def find_run(store: Store, run: str) -> RunRecord | None:
+    """Returns a run's record, or None if there is no such run."""
+    try:
+        return read_record(store, layout.config(run), RunRecord)
+    except NotFoundError:
+        return None
+
+
+def load_run(store: Store, run: str) -> RunRecord:
+    """Returns a run's record; raises `fedvsr.errors.UnknownNameError` if there is no such run."""
+    record = find_run(store, run)
+    if record is None:
+        raise UnknownNameError(f"run (in {store.uri})", run, run_names(store))
+    return record
+
+
+def run_names(store: Store) -> list[str]:
+    """Returns the names of the runs in a store."""
+    suffix = "/config.json"
+    return [
+        key.removeprefix("runs/").removesuffix(suffix) for key in store.keys("runs/") if key.endswith(suffix)
+    ]
+
+
+def rounds_left(store: Store, record: RunRecord) -> list[int]:
+    """Returns the rounds that have not ended, in order."""
+    name, rounds = record.config.name, record.config.federation.rounds
+    return [
+        round_number
+        for round_number in range(1, rounds + 1)
+        if not store.exists(layout.round_record(name, round_number))
+    ]
+
+
+def digests_after(store: Store, record: RunRecord, round_number: int) -> tuple[str, str | None]:
+    """Returns the digests of the global weights and of the strategy's state after a round."""
+    if round_number == layout.INITIAL_ROUND:
+        return record.initial_digest, None
+    ended = read_record(store, layout.round_record(record.config.name, round_number), RoundRecord)
+    return ended.global_digest, ended.strategy_digest
