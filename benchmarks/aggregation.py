@@ -1,75 +1,186 @@
-"""Aggregating 32 updates of a 6 M-parameter model: streaming, against NumPy with all in memory.
+"""Aggregation from wire to result, beside Flower's, in CPU time and peak memory.
 
-Each way runs in a process of its own, so that its peak memory is its own.
+    python benchmarks/aggregation.py [CLIENTS ...]
+
+Both sides read 4, 16 and 64 updates of 5.9 million float32 parameters from files, check them and average
+them by number of examples:
+
+- fedvsr opens each update, checks its header against the model, and verifies digest and finite values in
+  the read that adds it up.
+- Flower inflates each update's objects, as its ServerApp does with what it pulls, and calls
+  `aggregate_arrayrecords`. Its server compares every object's SHA-256 with the object's name when the object
+  arrives; "Flower, unchecked" leaves that out.
+
+Flower is not a dependency. FLOWER_PYTHON names a Python that has it:
+
+    uv venv flower && uv pip install --python flower/bin/python flwr
+    FLOWER_PYTHON=flower/bin/python python benchmarks/aggregation.py
+
+Every measurement runs in a process of its own, and its imports do not count. Of three repeats, the one with
+the least CPU time is printed.
 """
 
+import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
-from fedvsr.strategies.averaging import weighted_mean
-from fedvsr.strategies.updates import Updates
-from fedvsr.weights import serialize
-
-CLIENTS = 32
 SHAPES = {f"layer{number:02d}.weight": (256, 256, 3, 3) for number in range(10)}
+CLIENTS = (4, 16, 64)
+REPEATS = 3
+EXAMPLES = "num-examples"
 
 
 def make_update(seed: int) -> dict[str, np.ndarray]:
-    """Returns random weights, 5.9 M float32 numbers."""
+    """Returns random weights, 5.9 million float32 numbers."""
     random = np.random.default_rng(seed)
     return {name: random.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
 
 
-def stream(paths: dict[str, Path], base: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The aggregator's way."""
-    return weighted_mean(base, Updates(paths), dict.fromkeys(paths, 1 / len(paths)))
+# fedvsr
 
 
-def stack(paths: dict[str, Path], base: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The plain way: load everything, then average each tensor."""
-    updates = [load_file(path) for path in paths.values()]
-    return {
-        name: np.mean([each[name] for each in updates], axis=0, dtype=np.float64).astype(np.float32)
-        for name in base
-    }
+def write_fedvsr(folder: Path, clients: int) -> None:
+    """Writes the updates as fedvsr's clients send them, and their digests."""
+    from fedvsr.store.base import bytes_digest
+    from fedvsr.weights import serialize
+
+    digests = {}
+    for client in range(clients):
+        data = serialize(make_update(client))
+        name = f"client-{client:02d}"
+        (folder / name).write_bytes(data)
+        digests[name] = bytes_digest(data)
+    (folder / "digests.json").write_text(json.dumps(digests))
+
+
+def aggregate_fedvsr(folder: Path) -> Iterator[None]:
+    """Imports, waits for the clock to start, and aggregates."""
+    from fedvsr.strategies.averaging import weighted_mean
+    from fedvsr.strategies.updates import UpdateFile, Updates
+    from fedvsr.weights import check_fit, serialize, specs_of
+
+    base = make_update(0)
+    yield
+    digests = json.loads((folder / "digests.json").read_text())
+    files = {}
+    for client, digest in digests.items():
+        files[client] = UpdateFile(client, 1, folder / client, digest, "its update")
+        assert check_fit(files[client].specs, specs_of(base)) is None
+    weights = dict.fromkeys(digests, 1 / len(digests))
+    assert serialize(weighted_mean(base, Updates(files), weights))
+
+
+# Flower
+
+
+def write_flower(folder: Path, clients: int) -> None:
+    """Writes the updates as the objects that Flower's clients send, one file per object."""
+    from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+    from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+
+    roots = []
+    for client in range(clients):
+        arrays = ArrayRecord({name: Array(array) for name, array in make_update(client).items()})
+        record = RecordDict({"arrays": arrays, "metrics": MetricRecord({EXAMPLES: 10})})
+        objects = get_all_nested_objects(record)
+        for object_id, item in objects.items():
+            (folder / object_id).write_bytes(item.deflate())
+        roots.append({"root": record.object_id, "objects": list(objects)})
+    (folder / "roots.json").write_text(json.dumps(roots))
+
+
+def aggregate_flower(folder: Path, *, check: bool = True) -> Iterator[None]:
+    """Imports, waits for the clock to start, and aggregates."""
+    from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+    from flwr.supercore.inflatable.inflatable_object import get_object_id
+    from flwr.supercore.inflatable.inflatable_utils import (
+        inflate_object_from_contents,
+        validate_object_content,
+    )
+
+    yield
+    records = []
+    for update in json.loads((folder / "roots.json").read_text()):
+        contents = {name: (folder / name).read_bytes() for name in update["objects"]}
+        if check:
+            for name, content in contents.items():
+                assert get_object_id(content) == name
+                validate_object_content(content)
+        records.append(inflate_object_from_contents(update["root"], contents))
+    assert len(aggregate_arrayrecords(records, EXAMPLES)) == len(SHAPES)
+
+
+def aggregate_flower_unchecked(folder: Path) -> Iterator[None]:
+    """Aggregates without comparing the objects' digests."""
+    return aggregate_flower(folder, check=False)
+
+
+WAYS = {
+    "fedvsr": (write_fedvsr, aggregate_fedvsr),
+    "Flower": (write_flower, aggregate_flower),
+    "Flower, unchecked": (write_flower, aggregate_flower_unchecked),
+}
 
 
 def measure(way: str, folder: Path) -> None:
-    """Prints seconds and peak memory in MB of one way."""
-    paths = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-    start = time.perf_counter()
-    {"stream": stream, "stack": stack}[way](paths, make_update(0))
-    seconds = time.perf_counter() - start
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    """Prints the CPU seconds and the peak memory in MB of one way."""
+    aggregation = WAYS[way][1](folder)
+    next(aggregation)
+    start = time.process_time()
+    for _ in aggregation:
+        pass
+    print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def main() -> None:
-    """Compares the two."""
+def run(way: str, command: str, folder: Path, clients: int = 0) -> str:
+    """Runs this file in a process of its own, with the Python of a way."""
+    python = sys.executable if way == "fedvsr" else os.environ["FLOWER_PYTHON"]
+    arguments = [python, __file__, command, way, str(folder), str(clients)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment).stdout  # noqa: S603
+
+
+def compare(clients: int, ways: list[str]) -> None:
+    """Measures every way on its own files of the same updates."""
+    results: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for client in range(CLIENTS):
-            (folder / f"client-{client:02d}.safetensors").write_bytes(serialize(make_update(client)))
-        results = {}
-        for way in ("stream", "stack"):
-            command = [sys.executable, __file__, way, str(folder)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
-            results[way] = [float(number) for number in output.split()]
-    (seconds, memory), (peer_seconds, peer_memory) = results["stream"], results["stack"]
-    print(f"{CLIENTS} updates   {'seconds':>8} {'× NumPy':>8} {'peak MB':>8} {'× NumPy':>8}")
-    ratios = seconds / peer_seconds, memory / peer_memory
-    print(f"{'streaming':<12} {seconds:8.2f} {ratios[0]:8.2f} {memory:8.0f} {ratios[1]:8.2f}")
-    print(f"{'NumPy, all':<12} {peer_seconds:8.2f} {1:8.2f} {peer_memory:8.0f} {1:8.2f}")
+        for way in ways:
+            folder = Path(temporary, WAYS[way][0].__name__)
+            if not folder.exists():
+                folder.mkdir()
+                run(way, "write", folder, clients)
+            repeats = [run(way, "measure", folder).split() for _ in range(REPEATS)]
+            seconds, memory = min((float(cpu), float(peak)) for cpu, peak in repeats)
+            results[way] = seconds, memory
+    for way, (seconds, memory) in results.items():
+        ratios = ""
+        if "Flower" in results:
+            ratios = f"{seconds / results['Flower'][0]:9.2f} {memory / results['Flower'][1]:9.2f}"
+        print(f"{clients:7d}  {way:18} {seconds:9.2f} {memory:9.0f} {ratios}")
+
+
+def main(counts: list[int]) -> None:
+    """Prints a table."""
+    ways = list(WAYS) if os.environ.get("FLOWER_PYTHON") else ["fedvsr"]
+    if len(ways) == 1:
+        print("Flower is left out: FLOWER_PYTHON names no Python that has it.")
+    print(f"{'updates':7}  {'':18} {'CPU s':>9} {'peak MB':>9} {'× Flower':>9} {'× Flower':>9}")
+    for clients in counts:
+        compare(clients, ways)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        measure(sys.argv[1], Path(sys.argv[2]))
+    if len(sys.argv) == 5 and sys.argv[1] == "write":
+        WAYS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
+    elif len(sys.argv) == 5 and sys.argv[1] == "measure":
+        measure(sys.argv[2], Path(sys.argv[3]))
     else:
-        main()
+        main([int(count) for count in sys.argv[1:]] or list(CLIENTS))

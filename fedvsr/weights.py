@@ -6,20 +6,26 @@ bytes. What is known of the weights stands in the record that names the file and
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as parse
 from safetensors.numpy import save
 
 from fedvsr.errors import WeightsError
 
 Array = NDArray[np.generic]
 Tensors = Mapping[str, Array]
+
+# A chunk, its product in float64 and the sums that it is added to fit together into a core's cache.
+CHUNK_ELEMENTS = 1 << 16
+_MAX_ITEM_BYTES = 8
 
 # safetensors' names of the dtypes that NumPy has too.
 _DTYPES = {
@@ -35,6 +41,12 @@ _DTYPES = {
 }
 
 
+class Digest(Protocol):
+    """What takes the bytes that a digest is of, as `hashlib.sha256` does."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """A tensor's shape and NumPy dtype."""
@@ -45,6 +57,16 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"{self.dtype} {list(self.shape)}"
 
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return self.size * self.dtype.itemsize
+
 
 def serialize(tensors: Tensors) -> bytes:
     """Returns the bytes of a weights file: the same bytes for the same tensors, in any order."""
@@ -52,14 +74,60 @@ def serialize(tensors: Tensors) -> bytes:
     return save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
 
 
-class WeightsFile:
-    """Reads a weights file tensor by tensor.
+def load(data: bytes, name: str) -> dict[str, Array]:
+    """Returns the tensors of a weights file's bytes.
 
-    Nothing stays mapped between two reads, so going through many files costs the memory of one.
+    Args:
+        data: The bytes.
+        name: How to call them in an error.
+
+    Raises:
+        fedvsr.errors.WeightsError: They are no whole safetensors file, or have a dtype NumPy lacks.
+    """
+    try:
+        tensors: dict[str, Array] = parse(data)
+    except SafetensorError as error:
+        raise WeightsError(_not_whole(name, error)) from error
+    except KeyError as error:
+        raise WeightsError(_unknown_dtype(name, str(error))) from error
+    for key, array in tensors.items():
+        if array.dtype.name not in _DTYPES.values():
+            raise WeightsError(_unknown_dtype(name, array.dtype.name, key))
+    return dict(sorted(tensors.items()))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive elements of a tensor.
+
+    Attributes:
+        name: The tensor's name.
+        start: Index of the first element in the flattened tensor.
+        values: The elements, of shape (n,). They are overwritten when the next chunk is read.
+    """
+
+    name: str
+    start: int
+    values: Array
+
+    @property
+    def stop(self) -> int:
+        """Index after the last element in the flattened tensor."""
+        return self.start + self.values.size
+
+
+class WeightsFile:
+    """Reads a weights file piece by piece.
+
+    The header is read once, when the object is made. Nothing is memory-mapped between two reads, so
+    going through many files costs the memory of one.
 
     Args:
         path: The file.
         name: How to call it in an error; the path when empty.
+
+    Attributes:
+        specs: Shape and dtype of each tensor, sorted by name.
 
     Raises:
         fedvsr.errors.WeightsError: It is no whole safetensors file, or has a dtype NumPy lacks.
@@ -68,42 +136,74 @@ class WeightsFile:
     def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
         self.name = name or str(path)
-        self.specs: dict[str, TensorSpec] = {}
-        with self._file() as file:
-            for key in sorted(file.keys()):
-                found = file.get_slice(key)
-                dtype = _DTYPES.get(found.get_dtype())
+        specs: dict[str, TensorSpec] = {}
+        with self._open() as file:
+            for key in file.offset_keys():
+                tensor = file.get_slice(key)
+                dtype = _DTYPES.get(tensor.get_dtype())
                 if dtype is None:
-                    raise WeightsError(
-                        f"{self.name}: tensor {key!r} has dtype {found.get_dtype()}; "
-                        f"weights travel as one of {', '.join(_DTYPES)}"
-                    )
-                self.specs[key] = TensorSpec(tuple(found.get_shape()), np.dtype(dtype))
+                    raise WeightsError(_unknown_dtype(self.name, tensor.get_dtype(), key))
+                specs[key] = TensorSpec(tuple(tensor.get_shape()), np.dtype(dtype))
+        self.specs = dict(sorted(specs.items()))
+        # safetensors has checked that the tensors fill the file behind the header without gaps.
+        offset = path.stat().st_size - sum(spec.nbytes for spec in specs.values())
+        self._header_bytes = offset
+        self._offsets: dict[str, int] = {}
+        for key, spec in specs.items():
+            self._offsets[key] = offset
+            offset += spec.nbytes
+
+    def chunks(self, digest: "Digest | None" = None) -> Iterator[Chunk]:
+        """Yields all tensors in chunks of at most `CHUNK_ELEMENTS`, in the order of the file.
+
+        Args:
+            digest: Is updated with every byte of the file, for example ``hashlib.sha256()``.
+
+        Raises:
+            fedvsr.errors.WeightsError: The file was cut short since it was opened.
+        """
+        buffer = bytearray(CHUNK_ELEMENTS * _MAX_ITEM_BYTES)
+        with self.path.open("rb", buffering=0) as file:
+            if digest is not None:
+                digest.update(file.read(self._header_bytes))
+            else:
+                file.seek(self._header_bytes)
+            for key in self._offsets:
+                spec = self.specs[key]
+                for start in range(0, spec.size, CHUNK_ELEMENTS):
+                    count = min(CHUNK_ELEMENTS, spec.size - start)
+                    view = memoryview(buffer)[: count * spec.dtype.itemsize]
+                    self._fill(file, view)
+                    if digest is not None:
+                        digest.update(view)
+                    yield Chunk(key, start, np.frombuffer(view, spec.dtype))
 
     def tensors(self) -> Iterator[tuple[str, Array]]:
-        """Yields every tensor, in the order of the names."""
-        with self._file() as file:
-            for key in self.specs:
-                yield key, file.get_tensor(key)
+        """Yields every tensor in memory of its own, in the order of the file."""
+        return join_chunks(self.chunks(), self.specs)
 
     def part(self, key: str, start: int, stop: int) -> Array:
-        """Returns elements ``start`` to ``stop`` of a tensor that is seen as flat."""
-        with self._file() as file:
-            shape = self.specs[key].shape
-            if not shape or start >= stop:
-                return np.array(file.get_tensor(key)).reshape(-1)[start:stop]
-            # Whole rows are what a slice can take without reading the tensor. What is returned is a
-            # copy, so that a piece of a long row does not keep the row.
-            row = math.prod(shape[1:])
-            rows = np.asarray(file.get_slice(key)[start // row : -(-stop // row)])
-            first = start % row
-            return rows.reshape(-1)[first : first + stop - start].copy()
+        """Returns elements ``start`` to ``stop`` of a flattened tensor, of shape (stop − start,)."""
+        dtype = self.specs[key].dtype
+        values = np.empty(stop - start, dtype)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self._offsets[key] + start * dtype.itemsize)
+            self._fill(file, values.view(np.uint8).data)
+        return values
 
     def load(self) -> dict[str, Array]:
-        """Returns every tensor in memory of its own."""
-        return dict(self.tensors())
+        """Returns every tensor in memory of its own, sorted by name."""
+        return dict(sorted(self.tensors()))
 
-    def _file(self) -> Any:
+    def _fill(self, file: RawIOBase, view: memoryview) -> None:
+        done = 0
+        while done < len(view):
+            count = file.readinto(view[done:])
+            if not count:
+                raise WeightsError(f"{self.name}: was cut short while it was read; fetch or write it again")
+            done += count
+
+    def _open(self) -> Any:
         try:
             return safe_open(self.path, framework="numpy")
         except FileNotFoundError:
@@ -111,9 +211,32 @@ class WeightsFile:
         except OSError as error:
             raise WeightsError(f"{self.name}: cannot be read ({error})") from error
         except SafetensorError as error:
-            raise WeightsError(
-                f"{self.name}: not a whole safetensors file ({error}); fetch or write it again"
-            ) from error
+            raise WeightsError(_not_whole(self.name, error)) from error
+
+
+def join_chunks(chunks: Iterable[Chunk], specs: Mapping[str, TensorSpec]) -> Iterator[tuple[str, Array]]:
+    """Yields whole tensors, each in memory of its own, from all chunks of a file."""
+    values: Array | None = None
+    for name, spec in specs.items():
+        if not spec.size:
+            yield name, np.empty(spec.shape, spec.dtype)
+    for chunk in chunks:
+        spec = specs[chunk.name]
+        if values is None:
+            values = np.empty(spec.size, spec.dtype)
+        values[chunk.start : chunk.stop] = chunk.values
+        if chunk.stop == spec.size:
+            yield chunk.name, values.reshape(spec.shape)
+            values = None
+
+
+def _not_whole(name: str, error: Exception) -> str:
+    return f"{name}: not a whole safetensors file ({error}); fetch or write it again"
+
+
+def _unknown_dtype(name: str, dtype: str, tensor: str = "") -> str:
+    which = f"tensor {tensor!r}" if tensor else "a tensor"
+    return f"{name}: {which} has dtype {dtype}; weights travel as one of {', '.join(_DTYPES)}"
 
 
 def check_fit(found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:

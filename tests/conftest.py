@@ -21,7 +21,7 @@ from fedvsr.store.s3 import CACHE_VARIABLE, ENDPOINT_VARIABLE
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.updates import Updates
 from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, write_shard
-from fedvsr.weights import serialize
+from tests.unit.strategies.update_files import open_updates
 
 SCALE = 2
 S3_SERVER_VARIABLE = "FEDVSR_TEST_S3_ENDPOINT"
@@ -149,10 +149,7 @@ def make_updates(tmp_path: Path) -> Callable[..., Updates]:
     numbers: Iterator[int] = iter(range(1_000_000))
 
     def make(tensors: Mapping[str, Mapping[str, np.ndarray]]) -> Updates:
-        paths = {client: tmp_path / f"update-{next(numbers)}" for client in tensors}
-        for client, path in paths.items():
-            path.write_bytes(serialize(tensors[client]))
-        return Updates(paths)
+        return open_updates({client: tmp_path / f"update-{next(numbers)}" for client in tensors}, tensors)
 
     return make
 

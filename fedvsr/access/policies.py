@@ -44,7 +44,7 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
     ]
     writes = [
         _of_any_round(layout.update(_ANY_RUN, 0, name)),
-        _of_any_round(layout.update_extra(_ANY_RUN, 0, name)),
+        _of_any_round(layout.strategy_tensors(_ANY_RUN, 0, name)),
         _of_any_round(layout.report(_ANY_RUN, 0, name)),
     ]
     return _policy(

@@ -1,6 +1,6 @@
-"""What a client has delivered for a round already."""
+"""A client's delivery for a round: its report, and the files that the report names."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 from fedvsr.errors import DataError, NotFoundError
 from fedvsr.federation import layout
@@ -9,14 +9,32 @@ from fedvsr.store.base import Store
 
 # A file of the same tensors may have another header than the global weights' file.
 _HEADER_BYTES = 1 << 20
-# A strategy sends at most two tensors in place of one, or one of twice the width.
-_EXTRA_FACTOR = 2
+# A strategy sends at most two tensors for one of the model, or one of twice the width.
+_MAX_STRATEGY_TENSORS_FACTOR = 2
+
+
+@dataclass(frozen=True)
+class DeliveredFile:
+    """A file that a report names.
+
+    Attributes:
+        key: Its key in the federation's store.
+        digest: Its SHA-256, as the report says.
+        size: Its size in bytes, as the report says.
+        max_size: The size that the run's model allows at most, in bytes.
+    """
+
+    key: str
+    digest: str
+    size: int
+    max_size: int
 
 
 def find_delivery(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
-    """Returns a client's report, if all that it names is there as it says and fits the round's plan.
+    """Returns a client's report if its delivery is complete and fits the round's plan, else None.
 
-    What was damaged counts as not delivered: it is made again.
+    Nothing is downloaded: `fedvsr.store.base.Store.is_damaged` says what is compared. A damaged delivery
+    counts as missing, so the client makes it again.
 
     Args:
         store: The federation's store.
@@ -27,14 +45,14 @@ def find_delivery(store: Store, plan: PlanRecord, client: str) -> ReportRecord |
     if report is None:
         return None
     try:
-        fetch_sent(store, plan, client, report)
+        files = delivered_files(store, plan, client, report)
     except (DataError, NotFoundError):
         return None
-    return report
+    return None if any(store.is_damaged(file.key, file.digest) for file in files) else report
 
 
 def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
-    """Returns a client's report for the round's plan; what it names is not looked at.
+    """Returns a client's report if it is valid and for the round's base weights, else None.
 
     Args:
         store: The federation's store.
@@ -48,38 +66,53 @@ def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | N
     return report if report.base_digest == plan.base_digest else None
 
 
-def fetch_sent(store: Store, plan: PlanRecord, client: str, report: ReportRecord) -> tuple[Path, Path | None]:
-    """Returns files with a client's update and its strategy tensors; what is too large is left where it is.
+def delivered_files(
+    store: Store, plan: PlanRecord, client: str, report: ReportRecord
+) -> tuple[DeliveredFile, ...]:
+    """Returns the client's update and, if it sent some, its strategy tensors, with checked sizes.
 
     Args:
         store: The federation's store.
         plan: The round's plan.
         client: The client's name.
-        report: What it says of them.
+        report: The client's report.
 
     Raises:
-        fedvsr.errors.NotFoundError: Something is not there.
-        fedvsr.errors.DataError: Something is larger than the round's model explains, or of another size
-            or digest than the report says.
+        fedvsr.errors.NotFoundError: A file is missing.
+        fedvsr.errors.DataError: A file is larger than the run's model allows, or has another size than the
+            report says.
     """
-    base = store.size(layout.global_weights(plan.run, plan.round - 1))
-    key = layout.update(plan.run, plan.round, client)
-    update = _fetch(store, key, report.update_digest, report.update_bytes, base + _HEADER_BYTES)
-    if report.extra_digest is None:
-        if report.extra_bytes:
-            raise DataError(f"its report names {report.extra_bytes} bytes of strategy tensors and no digest")
-        return update, None
-    key = layout.update_extra(plan.run, plan.round, client)
-    most = _EXTRA_FACTOR * base + _HEADER_BYTES
-    return update, _fetch(store, key, report.extra_digest, report.extra_bytes, most)
-
-
-def _fetch(store: Store, key: str, digest: str, said: int, most: int) -> Path:
-    size = store.size(key)
-    if size > most:
-        raise DataError(f"{key}: {size} bytes, the model explains at most {most}")
-    if size != said:
-        raise DataError(
-            f"{key}: its report says {said} bytes, found {size}; the object was changed or cut short"
+    base_size = store.size(layout.global_weights(plan.run, plan.round - 1))
+    files = [
+        DeliveredFile(
+            layout.update(plan.run, plan.round, client),
+            report.update_digest,
+            report.update_bytes,
+            base_size + _HEADER_BYTES,
         )
-    return store.local(key, digest)
+    ]
+    if report.extra_digest is not None:
+        files.append(
+            DeliveredFile(
+                layout.strategy_tensors(plan.run, plan.round, client),
+                report.extra_digest,
+                report.extra_bytes,
+                _MAX_STRATEGY_TENSORS_FACTOR * base_size + _HEADER_BYTES,
+            )
+        )
+    elif report.extra_bytes:
+        raise DataError(f"its report names {report.extra_bytes} bytes of strategy tensors and no digest")
+    for file in files:
+        _check_size(store, file)
+    return tuple(files)
+
+
+def _check_size(store: Store, file: DeliveredFile) -> None:
+    size = store.size(file.key)
+    if size > file.max_size:
+        raise DataError(f"{file.key}: {size} bytes, the model explains at most {file.max_size}")
+    if size != file.size:
+        raise DataError(
+            f"{file.key}: its report says {file.size} bytes, found {size}; "
+            "the object was changed or cut short"
+        )

@@ -81,7 +81,7 @@ def update(run: str, round_number: int, client: str) -> str:
     return f"{updates_folder(run, round_number)}{client}/update.safetensors"
 
 
-def update_extra(run: str, round_number: int, client: str) -> str:
+def strategy_tensors(run: str, round_number: int, client: str) -> str:
     return f"{updates_folder(run, round_number)}{client}/strategy.safetensors"
 
 

@@ -1,14 +1,37 @@
-"""Weights that lie in a store."""
+"""Weights and strategy state in a store, and whether they are what a record names."""
 
-from fedvsr.store.base import Store
-from fedvsr.weights import WeightsFile
+from fedvsr.federation import layout
+from fedvsr.federation.records import PlanRecord
+from fedvsr.store.base import Store, check_bytes
+from fedvsr.weights import Array, load
 
 
-def open_weights(store: Store, key: str, digest: str) -> WeightsFile:
-    """Opens a weights object whose SHA-256 a record names.
+def load_weights(store: Store, key: str, digest: str) -> dict[str, Array]:
+    """Reads a weights object whose SHA-256 a record names.
+
+    Returns:
+        Its tensors by name, sorted.
 
     Raises:
         fedvsr.errors.NotFoundError: There is no such object.
         fedvsr.errors.DataError: It has another digest, or is no whole weights file.
     """
-    return WeightsFile(store.local(key, digest), f"{store.uri}/{key}")
+    name = f"{store.uri}/{key}"
+    data = store.read(key)
+    check_bytes(data, digest, name)
+    return load(data, name)
+
+
+def load_base_weights(store: Store, plan: PlanRecord) -> dict[str, Array]:
+    """Reads the global weights that a round starts from; raises as `load_weights` does."""
+    return load_weights(store, layout.global_weights(plan.run, plan.round - 1), plan.base_digest)
+
+
+def load_strategy_state(store: Store, plan: PlanRecord) -> dict[str, Array]:
+    """Reads the strategy's state after the round before; empty if the strategy has none.
+
+    Raises as `load_weights` does.
+    """
+    if not plan.strategy_digest:
+        return {}
+    return load_weights(store, layout.strategy_state(plan.run, plan.round - 1), plan.strategy_digest)

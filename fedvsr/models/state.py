@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedvsr.errors import WeightsError
-from fedvsr.weights import Array, check_fit, specs_of
+from fedvsr.weights import Array, TensorSpec, check_fit, specs_of
 
 
 def state_of(model: nn.Module) -> dict[str, Array]:
@@ -16,13 +16,10 @@ def state_of(model: nn.Module) -> dict[str, Array]:
     Raises:
         fedvsr.errors.WeightsError: One has a dtype that NumPy lacks.
     """
-    result: dict[str, Array] = {}
-    for name, tensor in model.state_dict().items():
-        try:
-            result[name] = tensor.detach().cpu().contiguous().numpy().copy()
-        except TypeError:
-            raise WeightsError(f"tensor {name!r} has dtype {tensor.dtype}; keep weights in float32") from None
-    return result
+    state_specs(model)
+    return {
+        name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in model.state_dict().items()
+    }
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Array], name: str) -> None:
@@ -36,7 +33,26 @@ def load_state(model: nn.Module, tensors: Mapping[str, Array], name: str) -> Non
     Raises:
         fedvsr.errors.WeightsError: A name, shape or dtype differs.
     """
-    problem = check_fit(specs_of(tensors), specs_of(state_of(model)))
+    problem = check_fit(specs_of(tensors), state_specs(model))
     if problem:
         raise WeightsError(f"{name} does not fit the model: {problem}")
     model.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in tensors.items()})
+
+
+def state_specs(model: nn.Module) -> dict[str, TensorSpec]:
+    """Returns the shape and dtype of every parameter and buffer; copies none of them.
+
+    Raises:
+        fedvsr.errors.WeightsError: One has a dtype that NumPy lacks.
+    """
+    return {
+        name: TensorSpec(tuple(tensor.shape), _numpy_dtype(name, tensor.dtype))
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def _numpy_dtype(name: str, dtype: torch.dtype) -> np.dtype[np.generic]:
+    try:
+        return torch.empty(0, dtype=dtype).numpy().dtype
+    except TypeError:
+        raise WeightsError(f"tensor {name!r} has dtype {dtype}; keep weights in float32") from None

@@ -15,9 +15,10 @@ from fedvsr.tracking.runs import RunTracker
 def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
     """Aggregates a round and sends it to MLflow; returns the numbers to show."""
     store = Workspace.from_environment().federation()
-    record = aggregate_round(store, run, round_number)
+    run_record = load_run(store, run)
+    record = aggregate_round(store, run_record, round_number)
     connection = environment_connection()
-    tracker = RunTracker(connection, load_run(store, run))
+    tracker = RunTracker(connection, run_record)
     tracker.log_round(record)
     summary.write_text(round_markdown(record, run_link(connection, tracker)))
     return _round_numbers(record)

@@ -26,7 +26,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def uri(self) -> str:
-        """Where the store is, as `open_store` takes it."""
+        """The store's address, as `open_store` takes it."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:
@@ -52,19 +52,33 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def fetch(self, key: str, folder: Path) -> Path:
+        """Returns a local file with the object's bytes, whose digest the caller checks as it reads.
+
+        The file is read-only to the caller. A remote store downloads the object into ``folder``.
+        """
+
+    @abstractmethod
+    def is_damaged(self, key: str, digest: str) -> bool:
+        """Returns whether the object's bytes are known to differ from their SHA-256; downloads nothing.
+
+        A local store compares them. A remote store returns False: it keeps checksums of its own.
+        """
+
+    @abstractmethod
     def download(self, key: str, path: Path) -> None:
         """Copies the object's bytes to a new file without holding them in memory."""
 
     @abstractmethod
     def fingerprint(self, key: str) -> str:
-        """Returns what changes when the object's bytes change, at the price of a look, not of a download.
+        """Returns a string that changes when the object's bytes change; needs no download.
 
-        An S3 server's ETag, a local file's SHA-256.
+        It is an S3 server's ETag or a local file's SHA-256.
         """
 
     @abstractmethod
     def exists(self, key: str) -> bool:
-        """Says whether an object has that key."""
+        """Returns whether an object has that key."""
 
     @abstractmethod
     def size(self, key: str) -> int:
@@ -80,10 +94,10 @@ class Store(ABC):
 
 
 def check_key(key: str) -> str:
-    """Returns a key that is one.
+    """Returns the key if it is valid.
 
     Raises:
-        fedvsr.errors.StoreError: It is not.
+        fedvsr.errors.StoreError: It is invalid.
     """
     if not _parts_are_names(key.split("/")):
         raise StoreError(f"{key!r} is not a key: keys are relative paths without empty parts, '.' and '..'")
@@ -91,10 +105,10 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """Returns what keys may start with: the beginning of a key, or nothing.
+    """Returns the prefix if it is empty or keys can start with it.
 
     Raises:
-        fedvsr.errors.StoreError: No key starts with it.
+        fedvsr.errors.StoreError: It is invalid.
     """
     *folders, start = prefix.split("/")
     if not _parts_are_names(folders) or start in {".", ".."}:
@@ -109,10 +123,10 @@ def _parts_are_names(parts: list[str]) -> bool:
 
 
 def check_is_digest(digest: str) -> str:
-    """Returns a digest that is one: a client may have written it, and a cached file is named by it.
+    """Returns the digest if it is valid: a client may have written it, and it names a cached file.
 
     Raises:
-        fedvsr.errors.DataError: It is not.
+        fedvsr.errors.DataError: It is invalid.
     """
     if not _DIGEST.fullmatch(digest):
         raise DataError(
@@ -136,12 +150,25 @@ def bytes_digest(data: bytes) -> str:
 def check_digest(path: Path, digest: str, name: str) -> None:
     """Checks a file against its digest.
 
+    Args:
+        path: The file.
+        digest: The SHA-256 that it must have.
+        name: How to call it in an error.
+
     Raises:
         fedvsr.errors.DataError: It has another digest.
     """
-    found = file_digest(path)
-    if found != digest:
+    _compare_digests(digest, file_digest(path), name)
+
+
+def check_bytes(data: bytes, digest: str, name: str) -> None:
+    """Checks bytes against their digest, as `check_digest` checks a file."""
+    _compare_digests(digest, bytes_digest(data), name)
+
+
+def _compare_digests(expected: str, actual: str, name: str) -> None:
+    if actual != expected:
         raise DataError(
-            f"{name}: expected SHA-256 {digest}, found {found}; the object was changed or cut short, "
+            f"{name}: expected SHA-256 {expected}, found {actual}; the object was changed or cut short, "
             "so delete it and run the step that wrote it again"
         )

@@ -11,9 +11,9 @@ from typing import BinaryIO
 from fedvsr.errors import NotFoundError, StoreError
 from fedvsr.store.base import Store, check_digest, check_is_digest, check_key, check_prefix, file_digest
 
-# A hidden file with this suffix is being written, or its writer died: it is no object.
+# A hidden file with this suffix is not an object: it is being written, or its writer died.
 _PART = ".part"
-# What the file system says where no file is, or where a folder is in a file's place or the reverse.
+# The errors of a path that leads to no file.
 _NO_OBJECT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
@@ -56,6 +56,14 @@ class LocalStore(Store):
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
         return path
+
+    def fetch(self, key: str, folder: Path) -> Path:
+        if not self.exists(key):
+            raise NotFoundError(key, self.uri)
+        return self._path(key)
+
+    def is_damaged(self, key: str, digest: str) -> bool:
+        return self.fingerprint(key) != digest
 
     def download(self, key: str, path: Path) -> None:
         if not self.exists(key):

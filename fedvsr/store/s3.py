@@ -87,7 +87,7 @@ class S3Store(Store):
     def local(self, key: str, digest: str) -> Path:
         cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
         target = cache / check_is_digest(digest)
-        # A cached file may have been cut short by a crash: it is looked at again, as a local store does.
+        # A crash may have cut the cached file short, so it is checked again.
         if target.is_file() and file_digest(target) == digest:
             return target
         part = cache / f"{digest}.{uuid.uuid4().hex}.part"
@@ -102,6 +102,14 @@ class S3Store(Store):
             with suppress(OSError):
                 part.unlink(missing_ok=True)
         return target
+
+    def fetch(self, key: str, folder: Path) -> Path:
+        path = folder / uuid.uuid4().hex
+        self.download(key, path)
+        return path
+
+    def is_damaged(self, key: str, digest: str) -> bool:
+        return False
 
     def download(self, key: str, path: Path) -> None:
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -135,10 +143,10 @@ class S3Store(Store):
     def keys(self, prefix: str) -> Iterator[str]:
         start = len(self.prefix) + 1 if self.prefix else 0
         with self._failures("list", prefix):
-            for found in self._client.list_objects(
+            for listed in self._client.list_objects(
                 bucket_name=self.bucket, prefix=self._below(check_prefix(prefix)), recursive=True
             ):
-                yield str(found.object_name)[start:]
+                yield str(listed.object_name)[start:]
 
     def delete(self, key: str) -> None:
         with self._failures("delete", key):
@@ -183,7 +191,7 @@ def _not_written(path: Path, error: OSError) -> str:
 
 
 def s3_address() -> tuple[str, bool]:
-    """Returns the server's HOST:PORT, and whether it is spoken to over TLS.
+    """Returns the server's HOST:PORT, and whether it uses TLS.
 
     Raises:
         fedvsr.errors.ConfigError: FEDVSR_S3_ENDPOINT is no such address.
@@ -196,7 +204,7 @@ def s3_address() -> tuple[str, bool]:
 
 
 def s3_connections(retries: int = 3) -> urllib3.PoolManager:
-    """Makes the connections to a server, with its certificates and limits."""
+    """Returns a pool of connections to a server, with certificates and time limits."""
     return _connections(_CONNECT_SECONDS, _READ_SECONDS, retries)
 
 

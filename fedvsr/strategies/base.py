@@ -51,19 +51,19 @@ class RoundUpdates:
 
     Attributes:
         base: The global weights that the clients started from.
-        updates: The clients' weights, validated, in the order of the clients' names.
-        extras: What their local terms sent.
+        updates: The clients' weights; reading them verifies them.
+        strategy_tensors: The strategy tensors of the clients that sent some.
         contributions: What else is known of each update, in the same order.
         context: The round.
-        state: The strategy's state after the previous round.
+        strategy_state: The strategy's state after the previous round.
     """
 
     base: Mapping[str, Array]
     updates: Updates
-    extras: Updates
+    strategy_tensors: Updates
     contributions: tuple[Contribution, ...]
     context: RoundContext
-    state: Mapping[str, Array]
+    strategy_state: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Aggregate:
         tensors: The new global weights, with the base's names, shapes and dtypes.
         weights: Each client's share, where the strategy gives one number to a client.
         diagnostics: Numbers about the aggregation, for the round's record and MLflow.
-        state: What the strategy carries to the next round.
+        strategy_state: What the strategy keeps at the server for the next round.
     """
 
     tensors: dict[str, Array]
     weights: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
-    state: dict[str, Array] = field(default_factory=dict)
+    strategy_state: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class LocalResult:
     """What a local term has at the end of training.
 
     Attributes:
-        sent: Tensors that go to the server beside the weights.
-        kept: Tensors that stay in the client's own store until its next round.
+        strategy_tensors: Tensors that go to the server beside the weights.
+        client_state: Tensors that stay in the client's own store until its next round.
     """
 
-    sent: dict[str, Array] = field(default_factory=dict)
-    kept: dict[str, Array] = field(default_factory=dict)
+    strategy_tensors: dict[str, Array] = field(default_factory=dict)
+    client_state: dict[str, Array] = field(default_factory=dict)
 
 
 class LocalTerm:
@@ -139,14 +139,16 @@ class Strategy(ABC):
         """Returns the strategy's part in one client's training."""
         return self.local_term(model, global_state, client_state)
 
-    def check_sent(self, found: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
-        """Says what is wrong with what a client's local term sent, or None.
+    def check_strategy_tensors(
+        self, specs: Mapping[str, TensorSpec], base_specs: Mapping[str, TensorSpec]
+    ) -> str | None:
+        """Returns what is wrong with a client's strategy tensors, or None.
 
         Args:
-            found: The tensors that came beside the client's weights.
-            base: Those of the global weights.
+            specs: Shape and dtype of each strategy tensor.
+            base_specs: Shape and dtype of each tensor of the global weights.
         """
-        for name in sorted(found):
+        for name in sorted(specs):
             return f"strategy tensor {name!r}: {self.name} sends none"
         return None
 
@@ -156,7 +158,11 @@ class Strategy(ABC):
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Returns each client's share of the aggregate (sum 1) and diagnostics."""
 
-    def aggregate(self, given: RoundUpdates) -> Aggregate:
-        """Aggregates validated updates into new global weights."""
-        weights, diagnostics = self.weigh(given.contributions, given.context)
-        return Aggregate(weighted_mean(given.base, given.updates, weights), weights, diagnostics)
+    def aggregate(self, updates: RoundUpdates) -> Aggregate:
+        """Aggregates a round's updates into new global weights.
+
+        Raises:
+            fedvsr.errors.UpdateError: An update is damaged, or has values that are not finite.
+        """
+        weights, diagnostics = self.weigh(updates.contributions, updates.context)
+        return Aggregate(weighted_mean(updates.base, updates.updates, weights), weights, diagnostics)

@@ -18,11 +18,11 @@ class FedMedian(FedAvg):
     name = "fedmedian"
     description = "coordinate-wise median of the clients' weights"
 
-    def aggregate(self, given: RoundUpdates) -> Aggregate:
+    def aggregate(self, updates: RoundUpdates) -> Aggregate:
         result: dict[str, Array] = {}
-        for name, array in given.base.items():
+        for name, array in updates.base.items():
             median = np.empty(array.size, array.dtype)
-            for where, values in given.updates.pieces(name, array.size):
+            for where, values in updates.updates.pieces(name, array.size):
                 integers = not np.issubdtype(array.dtype, np.floating)
                 median[where] = to_dtype_of(
                     array,

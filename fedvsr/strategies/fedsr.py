@@ -84,9 +84,8 @@ class ContrastiveTerm(LocalTerm):
 
     def finish(self) -> LocalResult:
         self.hook.remove()
-        return LocalResult(
-            kept={name: value.detach().cpu().numpy() for name, value in self.layer.state_dict().items()}
-        )
+        state = self.layer.state_dict()
+        return LocalResult(client_state={name: value.detach().cpu().numpy() for name, value in state.items()})
 
     def _remember(self, layer: "nn.Module", given: "tuple[Tensor, ...]", output: "Tensor") -> None:
         if self.has_previous and self.model.training:
@@ -139,12 +138,12 @@ class FedSR(FedAvg):
     ) -> LocalTerm:
         return ContrastiveTerm(model, client_state, self.layer, self.weight, self.temperature)
 
-    def aggregate(self, given: RoundUpdates) -> Aggregate:
-        if given.context.round_number <= 1:
-            return super().aggregate(given)
-        shares = similarity_shares(given.base, given.updates)
+    def aggregate(self, updates: RoundUpdates) -> Aggregate:
+        if updates.context.round_number <= 1:
+            return super().aggregate(updates)
+        shares = similarity_shares(updates.base, updates.updates)
         return Aggregate(
-            weighted_mean_by_tensor(given.base, given.updates, lambda client, name: shares[name][client])
+            weighted_mean_by_tensor(updates.base, updates.updates, lambda client, name: shares[name][client])
         )
 
 

@@ -47,8 +47,8 @@ class ControlVariates(LocalTerm):
     def finish(self) -> LocalResult:
         variates = {name: total / max(1, self.steps) for name, total in self.gradients.items()}
         return LocalResult(
-            sent={name: _array(variates[name] - self.client[name]) for name in variates},
-            kept={name: _array(value) for name, value in variates.items()},
+            strategy_tensors={name: _array(variates[name] - self.client[name]) for name in variates},
+            client_state={name: _array(value) for name, value in variates.items()},
         )
 
 
@@ -71,11 +71,13 @@ class Scaffold(FedAvg):
             )
         self.global_learning_rate = global_learning_rate
 
-    def check_sent(self, found: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
-        if not found:
+    def check_strategy_tensors(
+        self, specs: Mapping[str, TensorSpec], base_specs: Mapping[str, TensorSpec]
+    ) -> str | None:
+        if not specs:
             return "the change of its control variate is missing"
-        for name, spec in sorted(found.items()):
-            weights = base.get(name)
+        for name, spec in sorted(specs.items()):
+            weights = base_specs.get(name)
             if weights is None or not np.issubdtype(weights.dtype, np.floating):
                 return f"strategy tensor {name!r} belongs to no parameter of the model"
             expected = TensorSpec(weights.shape, np.dtype(np.float32))
@@ -83,29 +85,30 @@ class Scaffold(FedAvg):
                 return f"strategy tensor {name!r}: expected {expected}, found {spec}"
         return None
 
-    def aggregate(self, given: RoundUpdates) -> Aggregate:
-        share = 1 / len(given.contributions)
+    def aggregate(self, updates: RoundUpdates) -> Aggregate:
+        share = 1 / len(updates.contributions)
         tensors = weighted_mean_by_tensor(
-            given.base,
-            given.updates,
+            updates.base,
+            updates.updates,
             lambda client, name: share,
             server_learning_rate=self.global_learning_rate,
         )
-        # c moves by the mean change of all clients; those that did not take part changed nothing.
-        changes: dict[str, NDArray[np.float64]] = {}
-        for client in given.extras.clients:
-            for name, change in given.extras.tensors(client):
-                changes.setdefault(name, np.zeros(change.shape, np.float64))
-                changes[name] += change.astype(np.float64)
-        variates = {name: array.astype(np.float64) for name, array in given.state.items()}
-        for name, total in changes.items():
-            variates[name] = variates.get(name, 0.0) + total / given.context.clients
         return Aggregate(
-            tensors,
-            dict.fromkeys(given.updates.clients, share),
-            {},
-            {name: array.astype(np.float32) for name, array in variates.items()},
+            tensors, dict.fromkeys(updates.updates.clients, share), {}, _next_control_variate(updates)
         )
+
+
+def _next_control_variate(updates: RoundUpdates) -> dict[str, Array]:
+    """Moves c by the mean change over all clients; those that did not take part changed nothing."""
+    changes: dict[str, NDArray[np.float64]] = {}
+    for client in updates.strategy_tensors.clients:
+        for name, change in updates.strategy_tensors.tensors(client):
+            changes.setdefault(name, np.zeros(change.shape, np.float64))
+            changes[name] += change.astype(np.float64)
+    variates = {name: array.astype(np.float64) for name, array in updates.strategy_state.items()}
+    for name, total in changes.items():
+        variates[name] = variates.get(name, 0.0) + total / updates.context.clients
+    return {name: array.astype(np.float32) for name, array in variates.items()}
 
 
 def _like(parameter: "Tensor", value: Array | None) -> "Tensor":

@@ -1,11 +1,9 @@
-"""A client's part in a round: from the plan and the global weights to an update and a report."""
+"""Local training: from a plan and global weights to an update and a report."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from fedvsr.config.run import RunConfig
+from fedvsr.config.run import TrainingConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
@@ -21,19 +19,19 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.sampling import derived_seed
-from fedvsr.federation.stored_weights import open_weights
+from fedvsr.federation.stored_weights import load_base_weights, load_strategy_state
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state, state_of
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.store.workspace import Workspace
-from fedvsr.strategies.base import LocalTerm
+from fedvsr.strategies.base import LocalResult, Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.training.batches import batches, step_count
 from fedvsr.training.local import TrainingSummary, train_locally
 from fedvsr.training.objective import Objective
-from fedvsr.video.patches import PatchSampler
-from fedvsr.weights import Array, serialize
+from fedvsr.video.patches import ClipPair, PatchSampler
+from fedvsr.weights import Array, Tensors, load, serialize
 
 
 def train_client(
@@ -41,14 +39,14 @@ def train_client(
 ) -> ReportRecord:
     """Trains the global model on a client's clips and writes its update and report.
 
-    Where the client has delivered for this round already, its report is returned and nothing is
-    trained. Otherwise the update is a function of the run, the round and the client's shards.
+    If the client has delivered for this round already, its report is returned and nothing is trained.
+    Otherwise the update is a function of the run, the round and the client's shards.
 
     Args:
         workspace: The federation's store and the client's.
         run: The run's name.
-        round_number: The round, whose plan exists.
-        client: The client's name, in the plan.
+        round_number: The round; its plan exists.
+        client: The client's name; the plan has it.
         progress: Shows the local steps.
 
     Raises:
@@ -63,11 +61,53 @@ def train_client(
     if delivered:
         return delivered
     record = load_run(federation, run)
-    config = record.config
-    folder = layout.training_clips(config.data.dataset)
-    clips = open_clips(own, folder, config.data)
-    training = config.training
-    seed = derived_seed(run, config.seed, round_number, client)
+    data = record.config.data
+    clips = open_clips(own, layout.training_clips(data.dataset), data)
+    base = load_base_weights(federation, plan)
+    state = load_strategy_state(federation, plan)
+    result = _train(record, plan, client, clips, base, state, own, progress or Progress())
+    return _deliver(
+        workspace,
+        record,
+        plan,
+        client,
+        result,
+        clips=len(clips),
+        dataset_digest=dataset_digest(own, layout.training_clips(data.dataset), data),
+        downloaded_bytes=_nbytes(base) + _nbytes(state),
+    )
+
+
+@dataclass(frozen=True)
+class _LocalUpdate:
+    """The result of local training.
+
+    Attributes:
+        weights: The bytes of the client's weights.
+        local: The strategy tensors and the client state.
+        summary: The loss, the counts and the seconds of the training.
+        device: The device that trained.
+    """
+
+    weights: bytes
+    local: LocalResult
+    summary: TrainingSummary
+    device: str
+
+
+def _train(
+    record: RunRecord,
+    plan: PlanRecord,
+    client: str,
+    clips: Sequence[ClipPair],
+    base: Tensors,
+    strategy_state: Tensors,
+    own: Store,
+    progress: Progress,
+) -> _LocalUpdate:
+    """Trains the global model on clips, with the strategy's local term."""
+    config, training = record.config, record.config.training
+    seed = derived_seed(plan.run, config.seed, plan.round, client)
     sampler = PatchSampler(
         clips,
         frames=training.frames,
@@ -75,95 +115,94 @@ def train_client(
         batch_size=training.batch_size,
         seed=seed,
     )
-    base = open_weights(federation, layout.global_weights(run, round_number - 1), plan.base_digest).load()
-    shared: dict[str, Array] = {}
-    if plan.strategy_digest:
-        key = layout.strategy_state(run, round_number - 1)
-        shared = open_weights(federation, key, plan.strategy_digest).load()
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = select_device(training.device)
     with repeatable(seed, training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        load_state(model, base, f"global weights of round {round_number - 1}")
+        load_state(model, base, f"global weights of round {plan.round - 1}")
         model.to(device)
-        kept = _client_state(own, record, round_number) if strategy.stateful else {}
-        term: LocalTerm = strategy.make_local_term(model, shared, kept)
-        summary = _train(
-            config, sampler, model, term, strategy.high_frequency_loss, device, round_number - 1, progress
-        )
-        if summary.loss > MAX_LOSS:
-            raise TrainingError(
-                f"the mean loss is {summary.loss:.3g}, and a report takes at most {MAX_LOSS:.0e}; "
-                "lower training.learning_rate"
+        client_state = _load_client_state(own, record, plan.round) if strategy.stateful else {}
+        term = strategy.make_local_term(model, strategy_state, client_state)
+        steps = step_count(sampler, training)
+        with progress.stage("train", steps) as advance:
+            summary = train_locally(
+                model,
+                batches(sampler, training),
+                _objective(training, strategy),
+                term,
+                training,
+                device,
+                lambda step, loss: advance(step, f"loss {loss:.4f}"),
+                first_step=(plan.round - 1) * steps,
             )
-        result = term.finish()
-        update = serialize(state_of(model))
-    if result.kept:
-        own.write(layout.client_state(run, record.identity, round_number), serialize(result.kept))
-    extra = serialize(result.sent) if result.sent else b""
-    if extra:
-        federation.write(layout.update_extra(run, round_number, client), extra)
-    federation.write(layout.update(run, round_number, client), update)
+        _check_loss(summary.loss)
+        return _LocalUpdate(serialize(state_of(model)), term.finish(), summary, str(device))
+
+
+def _objective(training: TrainingConfig, strategy: Strategy) -> Objective:
+    lambda_hf = training.lambda_hf if strategy.high_frequency_loss else 0.0
+    return Objective(training.lambda_vsr, lambda_hf, training.epsilon)
+
+
+def _check_loss(loss: float) -> None:
+    if loss > MAX_LOSS:
+        raise TrainingError(
+            f"the mean loss is {loss:.3g}, and a report takes at most {MAX_LOSS:.0e}; "
+            "lower training.learning_rate"
+        )
+
+
+def _deliver(
+    workspace: Workspace,
+    record: RunRecord,
+    plan: PlanRecord,
+    client: str,
+    update: _LocalUpdate,
+    *,
+    clips: int,
+    dataset_digest: str,
+    downloaded_bytes: int,
+) -> ReportRecord:
+    """Writes the client state, the strategy tensors, the weights and, last, the report."""
+    federation, own = workspace.federation(), workspace.client(client)
+    if update.local.client_state:
+        key = layout.client_state(plan.run, record.identity, plan.round)
+        own.write(key, serialize(update.local.client_state))
+    strategy_tensors = serialize(update.local.strategy_tensors) if update.local.strategy_tensors else b""
+    if strategy_tensors:
+        federation.write(layout.strategy_tensors(plan.run, plan.round, client), strategy_tensors)
+    federation.write(layout.update(plan.run, plan.round, client), update.weights)
     report = ReportRecord(
-        run=run,
-        round=round_number,
+        run=plan.run,
+        round=plan.round,
         client=client,
         base_digest=plan.base_digest,
-        update_digest=bytes_digest(update),
-        update_bytes=len(update),
-        extra_digest=bytes_digest(extra) if extra else None,
-        extra_bytes=len(extra),
-        downloaded_bytes=_nbytes(base) + _nbytes(shared),
-        dataset_digest=dataset_digest(own, folder, config.data),
-        loss=summary.loss,
-        clips=len(clips),
-        steps=summary.steps,
-        samples=summary.samples,
-        seconds=summary.seconds,
-        device=str(device),
+        update_digest=bytes_digest(update.weights),
+        update_bytes=len(update.weights),
+        extra_digest=bytes_digest(strategy_tensors) if strategy_tensors else None,
+        extra_bytes=len(strategy_tensors),
+        downloaded_bytes=downloaded_bytes,
+        dataset_digest=dataset_digest,
+        loss=update.summary.loss,
+        clips=clips,
+        steps=update.summary.steps,
+        samples=update.summary.samples,
+        seconds=update.summary.seconds,
+        device=update.device,
     )
-    write_record(federation, layout.report(run, round_number, client), report)
+    write_record(federation, layout.report(plan.run, plan.round, client), report)
     return report
 
 
-def _train(
-    config: RunConfig,
-    sampler: PatchSampler,
-    model: nn.Module,
-    term: LocalTerm,
-    high_frequency: bool,
-    device: torch.device,
-    earlier_rounds: int,
-    progress: Progress | None,
-) -> TrainingSummary:
-    training = config.training
-    objective = Objective(
-        training.lambda_vsr, training.lambda_hf if high_frequency else 0.0, training.epsilon
-    )
-    count = step_count(sampler, training)
-    with (progress or Progress()).stage("train", count) as advance:
-        return train_locally(
-            model,
-            batches(sampler, training),
-            objective,
-            term,
-            training,
-            device,
-            lambda step, loss: advance(step, f"loss {loss:.4f}"),
-            first_step=earlier_rounds * count,
-        )
-
-
-def _client_state(own: Store, record: RunRecord, round_number: int) -> dict[str, Array]:
-    """What the strategy kept at this client after the last round before this one that it was in."""
+def _load_client_state(own: Store, record: RunRecord, round_number: int) -> dict[str, Array]:
+    """Returns the client state after the last earlier round that the client took part in."""
     run, identity = record.config.name, record.identity
-    this = layout.client_state(run, identity, round_number)
-    earlier = [key for key in own.keys(layout.client_state_folder(run, identity)) if key < this]
+    current = layout.client_state(run, identity, round_number)
+    earlier = [key for key in own.keys(layout.client_state_folder(run, identity)) if key < current]
     if not earlier:
         return {}
-    data = own.read(earlier[-1])
-    return open_weights(own, earlier[-1], bytes_digest(data)).load()
+    return load(own.read(earlier[-1]), f"{own.uri}/{earlier[-1]}")
 
 
-def _nbytes(tensors: Mapping[str, Array]) -> int:
+def _nbytes(tensors: Tensors) -> int:
     return sum(array.nbytes for array in tensors.values())

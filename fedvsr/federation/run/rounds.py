@@ -104,7 +104,7 @@ def run_rounds(
         for round_number in range(1, rounds + 1):
             if not store.exists(layout.round_record(name, round_number)):
                 train_round(workspace, name, round_number, runner or InProcessRunner(), progress)
-            finished = aggregate_round(store, name, round_number)
+            finished = aggregate_round(store, record, round_number)
             evaluation = find_evaluation(store, name, round_number)
             if evaluation is None and is_evaluated(config, round_number):
                 evaluation = evaluate_round(store, name, round_number, progress)

@@ -21,7 +21,7 @@ from fedvsr.federation.evaluations import evaluations, find_evaluation
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
 from fedvsr.federation.records import ClipScores, EvaluationRecord, write_record
 from fedvsr.federation.runs import digests_after, load_run
-from fedvsr.federation.stored_weights import open_weights
+from fedvsr.federation.stored_weights import load_weights
 from fedvsr.inference.windows import upscale_clip
 from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
 from fedvsr.metrics.ssim import ssim
@@ -66,8 +66,8 @@ def evaluate_round(
     device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        weights = open_weights(store, layout.global_weights(run, round_number), digest)
-        load_state(model, weights.load(), f"global weights of round {round_number}")
+        weights = load_weights(store, layout.global_weights(run, round_number), digest)
+        load_state(model, weights, f"global weights of round {round_number}")
         model.to(device)
         lpips = _lpips(config.evaluation, device)
         earlier = _earlier_bicubic(store, record.config, dataset)

@@ -1,6 +1,7 @@
 """Runs whose first round is trained, made once and copied for every test that spoils them."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 
 from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.records import PlanRecord, ReportRecord, read_record, write_record
+from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.runs import load_run
+from fedvsr.federation.server.collection import open_delivery
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.base import Strategy
@@ -38,8 +40,19 @@ class TrainedRound:
         return read_record(self.store, layout.plan(RUN, 1), PlanRecord)
 
     @property
+    def run(self) -> RunRecord:
+        return load_run(self.store, RUN)
+
+    def check_update(self, client: str) -> None:
+        """Opens a client's delivery and reads it to its end, as the aggregation does."""
+        base = WeightsFile(self.file(layout.global_weights(RUN, 0)))
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = self.store, self.plan, client, base.specs, self.strategy
+            open_delivery(*arguments, Path(folder)).verify()
+
+    @property
     def strategy(self) -> Strategy:
-        config = load_run(self.store, RUN).config
+        config = self.run.config
         return build_strategy(config.strategy.name, config.strategy.options)
 
     def tensors(self, client: str) -> dict[str, Array]:
@@ -65,7 +78,7 @@ class TrainedRound:
     def rewrite_extra(self, client: str, tensors: dict[str, Array]) -> None:
         """Replaces what a client's local term sent."""
         data = serialize(tensors)
-        self.store.write(layout.update_extra(RUN, 1, client), data)
+        self.store.write(layout.strategy_tensors(RUN, 1, client), data)
         self.rewrite_report(client, extra_digest=bytes_digest(data), extra_bytes=len(data))
 
 

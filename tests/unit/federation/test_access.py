@@ -39,7 +39,7 @@ READ = [
 ]
 READ_AND_WRITE = [
     (FEDERATION, layout.update("demo", 7, "a")),
-    (FEDERATION, layout.update_extra("demo", 7, "a")),
+    (FEDERATION, layout.strategy_tensors("demo", 7, "a")),
     (FEDERATION, layout.report("demo", 7, "a")),
     # Runs and clients may have the names of folders.
     (FEDERATION, layout.report("rounds", 7, "a")),
@@ -50,9 +50,9 @@ READ_AND_WRITE = [
 ]
 NOTHING = [
     (FEDERATION, layout.update("demo", 7, "ab")),
-    (FEDERATION, layout.update_extra("demo", 7, "ab")),
-    (FEDERATION, layout.update_extra("rounds", 7, "ab")),
-    (FEDERATION, layout.update_extra("demo", 7, "rounds")),
+    (FEDERATION, layout.strategy_tensors("demo", 7, "ab")),
+    (FEDERATION, layout.strategy_tensors("rounds", 7, "ab")),
+    (FEDERATION, layout.strategy_tensors("demo", 7, "rounds")),
     (FEDERATION, layout.report("other-run", 7, "ab")),
     (FEDERATION, f"{ROUND}/updates/b/report.json"),
     (FEDERATION, f"{ROUND}/updates/a"),

@@ -15,7 +15,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
-from fedvsr.federation.server.aggregate import aggregate_round, check_update
+from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.store.base import bytes_digest
 from fedvsr.strategies.base import Aggregate
 from fedvsr.strategies.fedavg import FedAvg
@@ -108,8 +108,7 @@ SPOILT = {
 
 
 def check_bob(trained) -> None:
-    base = WeightsFile(trained.file(layout.global_weights(RUN, 0)))
-    check_update(trained.store, trained.plan, "bob", base.specs, trained.strategy)
+    trained.check_update("bob")
 
 
 @pytest.mark.parametrize("what", SPOILT)
@@ -130,7 +129,7 @@ def test_a_refused_client_does_not_count_and_the_others_do(trained_round, what):
     spoil, reason = SPOILT[what]
     trained = trained_round()
     spoil(trained)
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     assert [each.client for each in record.participants] == ["ann", "cleo"]
     outcomes = {each.client: each for each in record.outcomes}
     assert outcomes["bob"].outcome is Outcome.REFUSED
@@ -152,7 +151,7 @@ def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_rou
         for each in seen.outcomes
     ]
     write_record(trained.store, key, seen.model_copy(update={"outcomes": tuple(told)}))
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     outcomes = {each.client: each for each in record.outcomes}
     assert (outcomes["bob"].outcome, outcomes["bob"].reason) == (Outcome.TIMED_OUT, "too slow")
     assert len(record.participants) == 2
@@ -171,7 +170,7 @@ def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round
     seen = read_record(trained.store, key, OutcomesRecord)
     told = [each.model_copy(update={"outcome": outcome, "reason": reason}) for each in seen.outcomes]
     write_record(trained.store, key, seen.model_copy(update={"outcomes": tuple(told)}))
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     assert {(each.outcome, each.reason) for each in record.outcomes} == {(Outcome.OK, kept)}
     assert [each.seconds for each in record.outcomes] == [each.seconds for each in seen.outcomes]
 
@@ -179,7 +178,7 @@ def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round
 def test_updates_count_that_came_although_no_outcome_was_recorded(trained_round):
     trained = trained_round()
     trained.store.delete(layout.outcomes(RUN, 1))
-    assert len(aggregate_round(trained.store, RUN, 1).participants) == 3
+    assert len(aggregate_round(trained.store, trained.run, 1).participants) == 3
 
 
 def test_below_the_quorum_the_table_is_told_nothing_is_written_and_the_refused_are_asked_again(trained_round):
@@ -189,7 +188,7 @@ def test_below_the_quorum_the_table_is_told_nothing_is_written_and_the_refused_a
     truncate(trained)
     before = list(trained.store.keys(""))
     with pytest.raises(QuorumError) as caught:
-        aggregate_round(trained.store, RUN, 1)
+        aggregate_round(trained.store, trained.run, 1)
     message, *table = str(caught.value).splitlines()
     assert message == (
         "round 1 of 'test': 1 of 3 clients delivered, the quorum is 2; mend the clients and continue the run:"
@@ -205,7 +204,7 @@ def test_below_the_quorum_the_table_is_told_nothing_is_written_and_the_refused_a
 def test_weights_are_those_of_the_strategy_and_the_record_says_how(trained_round, strategy):
     trained = trained_round(strategy)
     sent = {client: trained.tensors(client) for client in ("ann", "bob", "cleo")}
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     data = trained.store.read(layout.global_weights(RUN, 1))
     assert record.global_digest == bytes_digest(data)
     assert record.base_digest == trained.plan.base_digest
@@ -230,9 +229,9 @@ def test_weights_are_those_of_the_strategy_and_the_record_says_how(trained_round
 @pytest.mark.parametrize("strategy", strategy_names())
 def test_a_second_call_gives_the_same_record_and_writes_nothing(trained_round, strategy, monkeypatch):
     trained = trained_round(strategy)
-    first = aggregate_round(trained.store, RUN, 1)
+    first = aggregate_round(trained.store, trained.run, 1)
     monkeypatch.setattr(type(trained.store), "write", lambda *arguments: pytest.fail("wrote"))
-    assert aggregate_round(trained.store, RUN, 1) == first
+    assert aggregate_round(trained.store, trained.run, 1) == first
 
 
 @pytest.mark.parametrize("strategy", strategy_names())
@@ -243,10 +242,10 @@ def test_an_aggregation_that_died_before_its_record_gives_the_same_bytes_again(t
         folder = layout.round_folder(RUN, 1)
         return {key: trained.store.read(key) for key in trained.store.keys(folder) if "round.json" not in key}
 
-    first = aggregate_round(trained.store, RUN, 1)
+    first = aggregate_round(trained.store, trained.run, 1)
     before = written()
     trained.store.delete(layout.round_record(RUN, 1))
-    again = aggregate_round(trained.store, RUN, 1)
+    again = aggregate_round(trained.store, trained.run, 1)
     assert written() == before
     assert again.model_copy(update={"seconds": first.seconds}) == first
 
@@ -261,7 +260,7 @@ def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
     keys = [layout.global_weights(RUN, 1), layout.strategy_state(RUN, 1), layout.round_record(RUN, 1)]
     for key in keys:
         trained.store.delete(key)
-    whole = aggregate_round(trained.store, RUN, 1).global_digest
+    whole = aggregate_round(trained.store, trained.run, 1).global_digest
     for key in keys:
         trained.store.delete(key)
     write_record(
@@ -272,7 +271,7 @@ def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
             data = trained.store.read(key)
             trained.store.delete(key)
             trained.store.write(key, data)
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     assert record.global_digest == whole
     assert [each.client for each in record.participants] == ["ann", "bob", "cleo"]
 
@@ -307,7 +306,7 @@ def trained_at_once(trained_round):
             "tensor 'residual.bias': expected finite values, found 12",
         ),
         (
-            lambda t: t.store.delete(layout.update_extra(RUN, 1, "bob")),
+            lambda t: t.store.delete(layout.strategy_tensors(RUN, 1, "bob")),
             "no object 'runs/test/rounds/0001/updates/bob/strategy.safetensors'",
         ),
     ],
@@ -315,7 +314,7 @@ def trained_at_once(trained_round):
 def test_scaffolds_control_variates_are_looked_through_like_weights(trained_round, spoil, reason):
     trained = trained_round("scaffold")
     spoil(trained)
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     outcome = next(each for each in record.outcomes if each.client == "bob")
     assert outcome.outcome is Outcome.REFUSED
     assert reason in outcome.reason
@@ -326,13 +325,14 @@ def test_damaged_global_weights_stop_the_round(trained_round):
     path = trained.file(layout.global_weights(RUN, 0))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"global\.safetensors: expected SHA-256"):
-        aggregate_round(trained.store, RUN, 1)
+        aggregate_round(trained.store, trained.run, 1)
     assert not trained.store.exists(layout.global_weights(RUN, 1))
 
 
 def test_a_round_without_a_plan_is_told(trained_round):
+    trained = trained_round()
     with pytest.raises(NotFoundError, match=r"rounds/0002/plan\.json"):
-        aggregate_round(trained_round().store, RUN, 2)
+        aggregate_round(trained.store, trained.run, 2)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_what_a_faulty_strategy_returns_is_not_written(trained_round, monkeypatc
     with pytest.raises(
         WeightsError, match=rf"strategy 'fedavg' returned weights that cannot be used: .*{problem}"
     ):
-        aggregate_round(trained.store, RUN, 1)
+        aggregate_round(trained.store, trained.run, 1)
     assert not trained.store.exists(layout.global_weights(RUN, 1))
 
 
@@ -362,12 +362,12 @@ def test_weights_that_overflow_at_the_server_are_not_written(trained_round, monk
     monkeypatch.setattr(Scaffold, "__init__", lambda self: setattr(self, "global_learning_rate", 1e60))
     trained = trained_round("scaffold")
     with pytest.raises(WeightsError, match=r"expected finite values"):
-        aggregate_round(trained.store, RUN, 1)
+        aggregate_round(trained.store, trained.run, 1)
     assert not trained.store.exists(layout.round_record(RUN, 1))
 
 
 def test_the_plan_and_the_round_read_back_as_they_were_written(trained_round):
     trained = trained_round()
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     assert read_record(trained.store, layout.round_record(RUN, 1), RoundRecord) == record
     assert read_record(trained.store, layout.plan(RUN, 1), PlanRecord).clients == ("ann", "bob", "cleo")

@@ -28,10 +28,12 @@ SHAPES = {f"block.{index:02d}.weight": (64, 64, 3, 3) for index in range(60)} | 
 PROGRAM = """
 import sys
 from pathlib import Path
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.store.local import LocalStore
 
-record = aggregate_round(LocalStore(Path(sys.argv[1])), "test", 1)
+store = LocalStore(Path(sys.argv[1]))
+record = aggregate_round(store, load_run(store, "test"), 1)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(len(record.participants), status["VmHWM"].split()[0])
 """

@@ -12,15 +12,16 @@ from fedvsr.federation.client.train import train_client
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import Outcome
 from fedvsr.federation.run.clients import deliveries
-from fedvsr.federation.server.aggregate import aggregate_round, check_update
+from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.store.base import bytes_digest
 from fedvsr.store.local import LocalStore
 from fedvsr.training.local import TrainingSummary
-from fedvsr.weights import WeightsFile
 
 RUN = "test"
-UPDATE, EXTRA, REPORT = (key(RUN, 1, "bob") for key in (layout.update, layout.update_extra, layout.report))
+UPDATE, EXTRA, REPORT = (
+    key(RUN, 1, "bob") for key in (layout.update, layout.strategy_tensors, layout.report)
+)
 NO_DIGESTS = ["/proc/x", "../../x", "a" * 300, "x\0y", "", "A" * 64, "0" * 64 + "\n"]
 DIGESTS = ["update_digest", "extra_digest", "base_digest", "dataset_digest"]
 HUGE = f"1{'0' * 400}"
@@ -47,7 +48,7 @@ def say(trained, field, value) -> None:
 def refused(trained, *, looks_delivered=False):
     """Bob's refusal in a round that ends with the others."""
     assert (find_delivery(trained.store, trained.plan, "bob") is not None) == looks_delivered
-    record = aggregate_round(trained.store, RUN, 1)
+    record = aggregate_round(trained.store, trained.run, 1)
     assert [each.client for each in record.participants] == ["ann", "cleo"]
     (found,) = [each for each in record.outcomes if each.client == "bob"]
     assert found.outcome is Outcome.REFUSED
@@ -113,13 +114,13 @@ def test_what_the_model_does_not_explain_is_not_downloaded(trained_round, monkey
     tensors = {"padding": np.zeros(2 << 20, np.uint8)}
     key, rewrite = (EXTRA, trained.rewrite_extra) if extra else (UPDATE, trained.rewrite_update)
     rewrite("bob", tensors)
-    real = LocalStore.local
+    real = LocalStore.fetch
 
-    def local(self, wanted, digest):
-        assert wanted != key
-        return real(self, wanted, digest)
+    def fetch(self, fetched_key, folder):
+        assert fetched_key != key
+        return real(self, fetched_key, folder)
 
-    monkeypatch.setattr(LocalStore, "local", local)
+    monkeypatch.setattr(LocalStore, "fetch", fetch)
     assert f"{key}: {trained.store.size(key)} bytes, the model explains at most " in refused(trained)
 
 
@@ -152,9 +153,8 @@ def test_a_tensors_name_reaches_the_record_as_a_short_line(trained_round, name):
 def test_a_run_that_a_report_names_reaches_the_record_as_a_short_line(trained_round):
     trained = trained_round()
     trained.rewrite_report("bob", run="\x1b]0;" + "x" * 100_000)
-    base = WeightsFile(trained.file(layout.global_weights(RUN, 0)))
     with pytest.raises(UpdateError) as caught:
-        check_update(trained.store, trained.plan, "bob", base.specs, trained.strategy)
+        trained.check_update("bob")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
 

@@ -581,6 +581,6 @@ def test_steps_run_one_by_one_give_the_engines_bytes(fresh, make_config):
         # In another order, and some twice, as retries do.
         for client in (*reversed(plan.clients), *plan.clients):
             train_client(steps, RUN, round_number, client)
-        aggregate_round(store, RUN, round_number)
-        aggregate_round(store, RUN, round_number)
+        aggregate_round(store, record, round_number)
+        aggregate_round(store, record, round_number)
     assert weights(steps, 2) == weights(engine, 2)

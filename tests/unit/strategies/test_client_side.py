@@ -84,9 +84,9 @@ def test_scaffolds_variate_is_the_papers_option_two_for_plain_gradient_descent()
     # … and c_i⁺ = c_i − c + (x − y)/(K·η).
     variate = client - server + (start - end) / (len(targets) * rate)
     result = term.finish()
-    np.testing.assert_allclose(result.kept["x"], variate, rtol=1e-6)
-    np.testing.assert_allclose(result.sent["x"], variate - client, rtol=1e-6)
-    assert set(result.kept) == set(result.sent) == {"x"}
+    np.testing.assert_allclose(result.client_state["x"], variate, rtol=1e-6)
+    np.testing.assert_allclose(result.strategy_tensors["x"], variate - client, rtol=1e-6)
+    assert set(result.client_state) == set(result.strategy_tensors) == {"x"}
 
 
 def test_scaffold_without_history_does_not_touch_the_gradients():
@@ -116,7 +116,7 @@ def test_fedsr_has_no_contrast_until_a_client_takes_part_again():
     term = fedsr_term(model, {})
     model(video())
     assert term.penalty(video()) is None
-    kept = term.finish().kept
+    kept = term.finish().client_state
     assert {name: array.shape for name, array in kept.items()} == {"weight": (5, 3, 3, 3), "bias": (5,)}
     again = fedsr_term(model, kept)
     model(video())
@@ -216,4 +216,4 @@ def test_every_strategy_trains_a_model_without_history(name):
     (loss if penalty is None else loss + penalty).backward()
     term.correct_gradients()
     result = term.finish()
-    assert bool(result.kept) == build_strategy(name).stateful
+    assert bool(result.client_state) == build_strategy(name).stateful

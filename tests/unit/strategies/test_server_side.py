@@ -15,7 +15,8 @@ from fedvsr.strategies.fedmedian import FedMedian
 from fedvsr.strategies.fedsr import FedSR, similarity_shares
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
-from fedvsr.weights import TensorSpec, WeightsFile, specs_of
+from fedvsr.weights import TensorSpec, specs_of
+from tests.unit.strategies.update_files import open_updates
 
 HUGE = 2**53 + 1  # the first integer that float64 does not hold
 
@@ -155,15 +156,10 @@ def test_integer_means_lie_within_the_clients_range(make_updates_of_module, valu
 @pytest.fixture(scope="module")
 def make_updates_of_module(tmp_path_factory):
     """Like `make_updates`, for Hypothesis, which asks for fixtures that outlive an example."""
-    from fedvsr.strategies.updates import Updates
-    from fedvsr.weights import serialize
-
     folder = tmp_path_factory.mktemp("updates")
 
     def make(tensors):
-        for client, found in tensors.items():
-            (folder / client).write_bytes(serialize(found))
-        return Updates({client: folder / client for client in tensors})
+        return open_updates({client: folder / client for client in tensors}, tensors)
 
     return make
 
@@ -297,8 +293,8 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
     assert found.tensors["w"].tolist() == [2.0, 1.0]
     assert found.tensors["counter"] == 7
     # Mean change (1.5, 5): (0.5 + 0.4·1.5, −1 + 0.4·5).
-    np.testing.assert_allclose(found.state["w"], [1.1, 1.0], rtol=1e-6)
-    assert found.state["w"].dtype == np.float32
+    np.testing.assert_allclose(found.strategy_state["w"], [1.1, 1.0], rtol=1e-6)
+    assert found.strategy_state["w"].dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -314,20 +310,19 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
 )
 def test_scaffold_looks_through_what_clients_send(found, problem):
     base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
-    answer = Scaffold().check_sent(found, base)
+    answer = Scaffold().check_strategy_tensors(found, base)
     assert answer is None if problem is None else problem in answer
 
 
 @pytest.mark.parametrize("name", sorted(set(strategy_names()) - {"scaffold"}))
 def test_a_strategy_that_sends_nothing_takes_nothing(name):
     strategy = build_strategy(name)
-    assert strategy.check_sent({}, {}) is None
-    answer = strategy.check_sent({"w": TensorSpec((), np.dtype("float32"))}, {})
+    assert strategy.check_strategy_tensors({}, {}) is None
+    answer = strategy.check_strategy_tensors({"w": TensorSpec((), np.dtype("float32"))}, {})
     assert answer == f"strategy tensor 'w': {name} sends none"
 
 
 def test_updates_are_read_in_the_order_of_the_names(make_updates):
     updates = make_updates({"cleo": random_tensors(3), "ann": random_tensors(1), "bob": random_tensors(2)})
     assert updates.clients == ("ann", "bob", "cleo")
-    assert [name for name, _ in updates.tensors("ann")] == sorted(random_tensors(1))
-    assert all(isinstance(file, WeightsFile) for file in updates._files.values())
+    assert sorted(name for name, _ in updates.tensors("ann")) == sorted(random_tensors(1))
