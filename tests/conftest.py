@@ -20,7 +20,7 @@ from fedvsr.store.local import LocalStore
 from fedvsr.store.s3 import CACHE_VARIABLE, ENDPOINT_VARIABLE
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.updates import Updates
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, shard_kind, write_shard
 from fedvsr.weights import serialize
 
 SCALE = 2
@@ -68,7 +68,7 @@ def write_clips() -> Callable[..., None]:
             blocks = frames.reshape(length, height // SCALE, SCALE, width // SCALE, SCALE, 3)
             return np.uint8(np.rint(blocks.mean(axis=(2, 4))))
 
-        for kind, convert in ((GROUND_TRUTH, np.asarray), (degraded_kind("bi", SCALE), shrink)):
+        for kind, convert in ((GROUND_TRUTH, np.asarray), (shard_kind("bi", SCALE), shrink)):
             pixels = {name: convert(frames) for name, frames in clips.items()}
             path = work / "shard"
             described_clips = [(_describe(name, frames), frames) for name, frames in pixels.items()]

@@ -1,4 +1,4 @@
-"""Finding videos and decoding them to RGB frames."""
+"""Finds videos and decodes them to RGB frames."""
 
 import os
 import re
@@ -24,8 +24,8 @@ FOLDER_FRAMES_PER_SECOND = 24.0
 """The assumed frame rate of a folder of images, which states none."""
 
 # These containers state how many frames they have. Others state nothing, or an estimate from the bit rate.
-_SUFFIXES_WITH_LENGTH = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4"})
-# A video that was trimmed without re-encoding has a few frames that its header counts but no decoder shows.
+_SUFFIXES_WITH_FRAME_COUNT = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4"})
+# The header of a video that was trimmed without re-encoding counts a few frames that cannot be decoded.
 _MIN_DECODED_FRACTION = 0.95
 
 _ACCEPTED = (
@@ -77,6 +77,7 @@ def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    """Yields the videos at and below a path, in the file system's order."""
     if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
         yield root
     visited: set[Path] = set()
@@ -109,16 +110,16 @@ class VideoReader:
     Attributes:
         path: The file or folder.
         fps: Frames per second: `FOLDER_FRAMES_PER_SECOND` for a folder, None if a file states none.
-        frame_count: The number of frames: exact for a folder; for a file what its header states,
-            which some formats estimate, or None if it states none.
+        frame_count: The number of frames, exact for a folder. For a file it is the header's number,
+            an estimate in some formats, or None if the header has none.
         height: In pixels.
         width: In pixels.
 
     Raises:
         fedvsr.errors.VideoError: On entering, if the file or folder cannot be opened or holds no frame.
             On iterating, if an image cannot be read or differs in size from the first, or if the file
-            ends before 95 % of the frames that its header states. Damage inside a frame that the
-            decoder conceals is not detected.
+            ends before 95 % of the frames that its header states. If the decoder conceals damage inside
+            a frame, there is no error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -212,7 +213,7 @@ class VideoReader:
         self._check_decoded(decoded)
 
     def _check_decoded(self, decoded: int) -> None:
-        stated = self.frame_count if self.path.suffix.lower() in _SUFFIXES_WITH_LENGTH else None
+        stated = self.frame_count if self.path.suffix.lower() in _SUFFIXES_WITH_FRAME_COUNT else None
         if decoded == 0 or decoded < _MIN_DECODED_FRACTION * (stated or 0):
             raise VideoError(
                 f"{self.path}: the header states {stated or 'some'} frames, but only {decoded} could be "
@@ -259,6 +260,6 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Frames:
     if not frames:
         raise VideoError(
             f"{path}: has no frames from {start} to {stop if stop is not None else 'the end'}; "
-            "ask for an earlier and longer range"
+            "ask for an earlier or longer range"
         )
     return np.stack(frames)

@@ -1,4 +1,4 @@
-"""Writing frames to a video file or a folder of images."""
+"""Writes frames to a video file or a folder of images."""
 
 import shutil
 from pathlib import Path

@@ -24,7 +24,7 @@ class Pixels(Protocol):
         """The shape, (T, H, W, 3)."""
 
     def __getitem__(self, key: Any, /) -> Any:
-        """Returns the pixels of up to three slices; it may leave the others unread."""
+        """Returns the pixels that up to three slices select. It need not read the others."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ClipPair:
     Attributes:
         name: The clip's name, for error messages.
         ground_truth: uint8 (T, scale·H, scale·W, 3).
-        degraded: uint8 (T, H, W, 3).
-        scale: How many times smaller the degraded frames are, at least 1.
+        low_resolution: uint8 (T, H, W, 3).
+        scale: How many times smaller the low-resolution frames are, at least 1.
 
     Raises:
         fedvsr.errors.ShardError: The two shapes do not match.
@@ -43,16 +43,16 @@ class ClipPair:
 
     name: str
     ground_truth: Pixels
-    degraded: Pixels
+    low_resolution: Pixels
     scale: int
 
     def __post_init__(self) -> None:
-        frames, height, width, channels = self.degraded.shape
+        frames, height, width, channels = self.low_resolution.shape
         expected = (frames, self.scale * height, self.scale * width, channels)
         if tuple(self.ground_truth.shape) != expected:
             raise ShardError(
                 f"clip {self.name!r}: expected ground truth of shape {expected}, {self.scale} times the "
-                f"low resolution {tuple(self.degraded.shape)}, got {tuple(self.ground_truth.shape)}; "
+                f"low resolution {tuple(self.low_resolution.shape)}, got {tuple(self.ground_truth.shape)}; "
                 "make the shards again from one set of videos"
             )
 
@@ -96,12 +96,12 @@ class PatchBatch:
     """N patches of T frames: p × p pixels of ground truth, and p / scale × p / scale of low resolution.
 
     Attributes:
-        degraded: float32 (N, T, 3, p / scale, p / scale) in [0, 1].
+        low_resolution: float32 (N, T, 3, p / scale, p / scale) in [0, 1].
         ground_truth: float32 (N, T, 3, p, p) in [0, 1].
         clips: The names of the N patches' clips.
     """
 
-    degraded: NDArray[np.float32]
+    low_resolution: NDArray[np.float32]
     ground_truth: NDArray[np.float32]
     clips: tuple[str, ...]
 
@@ -197,17 +197,17 @@ class PatchSampler:
         scale = self.pairs[0].scale
         small_size = self.patch_size // scale
         shape = (len(clips), self.frames, 3)
-        degraded = np.empty((*shape, small_size, small_size), np.float32)
+        low_resolution = np.empty((*shape, small_size, small_size), np.float32)
         ground_truth = np.empty((*shape, self.patch_size, self.patch_size), np.float32)
         for patch, clip in enumerate(clips):
             pair = self.pairs[clip]
-            length, height, width = pair.degraded.shape[:3]
+            length, height, width = pair.low_resolution.shape[:3]
             first_frame = int(random.integers(length - self.frames + 1))
             top = int(random.integers(height - small_size + 1))
             left = int(random.integers(width - small_size + 1))
             augmentation = Augmentation.draw(random) if self.augment else Augmentation()
             for pixels, target, factor in (
-                (pair.degraded, degraded[patch], 1),
+                (pair.low_resolution, low_resolution[patch], 1),
                 (pair.ground_truth, ground_truth[patch], scale),
             ):
                 frames: Frames = pixels[
@@ -216,9 +216,9 @@ class PatchSampler:
                     factor * left : factor * (left + small_size),
                 ]
                 target[:] = augmentation(frames).transpose(0, 3, 1, 2)
-        degraded /= 255
+        low_resolution /= 255
         ground_truth /= 255
-        return PatchBatch(degraded, ground_truth, tuple(self.pairs[clip].name for clip in clips))
+        return PatchBatch(low_resolution, ground_truth, tuple(self.pairs[clip].name for clip in clips))
 
 
 def _check_pair(pair: ClipPair, scale: int, frames: int, patch_size: int) -> None:

@@ -118,7 +118,7 @@ class _Metadata(BaseModel):
     clips: tuple[ClipInfo, ...]
 
 
-def degraded_kind(degradation: str, scale: int) -> str:
+def shard_kind(degradation: str, scale: int) -> str:
     """Returns the kind of the low-resolution shards of a degradation and scale, such as ``bi-x4``."""
     return f"{degradation}-x{scale}"
 
@@ -131,7 +131,7 @@ def write_shard(path: Path, kind: str, clips: Iterable[tuple[ClipInfo, Frames]])
 
     Args:
         path: The file to write. An existing file is replaced, missing parent folders are created.
-        kind: `GROUND_TRUTH`, or a result of `degraded_kind`.
+        kind: `GROUND_TRUTH`, or a result of `shard_kind`.
         clips: Each clip's description and pixels, uint8 (T, H, W, 3); at least one clip.
 
     Returns:
@@ -190,7 +190,7 @@ def _header(path: Path, kind: str, infos: list[ClipInfo]) -> bytes:
         metadata = _Metadata(kind=kind, clips=tuple(infos))
     except ValidationError as error:
         raise ShardError(
-            f"{path}: the kind {kind!r} is neither {GROUND_TRUTH!r} nor a result of degraded_kind"
+            f"{path}: the kind {kind!r} is neither {GROUND_TRUTH!r} nor a result of shard_kind"
         ) from error
     header: dict[str, Any] = {_METADATA: {"fedvsr": _json(metadata.model_dump())}}
     begin = 0
@@ -223,7 +223,7 @@ class Shard:
 
     Attributes:
         path: The file.
-        kind: As above.
+        kind: The kind of the clips.
         clips: The clips' descriptions by name, in the file's order.
     """
 
@@ -276,7 +276,7 @@ def open_shard(path: Path) -> Shard:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             if length > min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
-                raise _broken(path, f"a header of {length} bytes cannot be in a file of {size} bytes")
+                raise _broken(path, f"a header of {length} bytes is too long for a file of {size} bytes")
             header = json.loads(file.read(length))
     except OSError as error:
         raise ShardError(f"{path}: cannot be opened ({error.strerror}); make the shards again") from error

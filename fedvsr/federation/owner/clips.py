@@ -16,7 +16,7 @@ from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.frames import Frames, crop_to_multiple
 from fedvsr.video.patches import ClipPair
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, open_shard, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind, write_shard
 from fedvsr.video.shots import split_shots
 
 # A shard's clips are all in memory while it is written, and a download fetches a whole shard.
@@ -27,7 +27,7 @@ DescribedClip = tuple[ClipInfo, Frames]
 
 def low_resolution_kind(data: DataConfig) -> str:
     """Returns the kind of a configuration's low-resolution shards, for example ``bi-x4``."""
-    return degraded_kind(data.degradation, data.scale)
+    return shard_kind(data.degradation, data.scale)
 
 
 def shard_videos(

@@ -45,7 +45,7 @@ def test_clips_have_the_videos_frames_and_their_low_resolution(workspace: Worksp
     pairs = open_clips(workspace.client("bob"), CLIPS, DATA)
     assert [pair.name for pair in pairs] == ["b", "c"]
     np.testing.assert_array_equal(pairs[0].ground_truth, make_clip(2, 4, 24))
-    assert pairs[0].degraded.shape == (4, 12, 12, 3)
+    assert pairs[0].low_resolution.shape == (4, 12, 12, 3)
     held_out = open_clips(workspace.federation(), layout.evaluation_clips(DATA.dataset), DATA)
     assert [pair.name for pair in held_out] == ["held-out"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fedvsr.errors import ConfigError, ShardError, VideoError
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.patches import Augmentation, ClipPair, PatchSampler
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, open_shard, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind, write_shard
 
 SCALE = 4
 AUGMENTATIONS = [Augmentation(*(bool(bits >> position & 1) for position in range(4))) for bits in range(16)]
@@ -16,8 +16,8 @@ AUGMENTATIONS = [Augmentation(*(bool(bits >> position & 1) for position in range
 
 def make_pair(name, frames=9, height=10, width=14, scale=SCALE):
     """Makes a pair in which the low-resolution pixel (t, y, x) and its block have the colour (t, y, x)."""
-    degraded = np.stack(np.indices((frames, height, width)), axis=-1).astype(np.uint8)
-    return ClipPair(name, degraded.repeat(scale, axis=1).repeat(scale, axis=2), degraded, scale)
+    low_resolution = np.stack(np.indices((frames, height, width)), axis=-1).astype(np.uint8)
+    return ClipPair(name, low_resolution.repeat(scale, axis=1).repeat(scale, axis=2), low_resolution, scale)
 
 
 def make_sampler(pairs, **changes):
@@ -26,7 +26,7 @@ def make_sampler(pairs, **changes):
 
 
 def assert_equal_batches(first, second):
-    np.testing.assert_array_equal(first.degraded, second.degraded)
+    np.testing.assert_array_equal(first.low_resolution, second.low_resolution)
     np.testing.assert_array_equal(first.ground_truth, second.ground_truth)
     assert first.clips == second.clips
 
@@ -37,21 +37,21 @@ PAIRS = [make_pair(f"clip{index}", frames=9 + index) for index in range(7)]
 class TestBatch:
     def test_a_batch_has_the_documented_shapes_types_and_range(self):
         batch = make_sampler(PAIRS).batch(0)
-        assert batch.degraded.shape == (3, 5, 3, 4, 4)
+        assert batch.low_resolution.shape == (3, 5, 3, 4, 4)
         assert batch.ground_truth.shape == (3, 5, 3, 16, 16)
-        assert batch.degraded.dtype == batch.ground_truth.dtype == np.float32
+        assert batch.low_resolution.dtype == batch.ground_truth.dtype == np.float32
         assert len(batch.clips) == 3
         white = ClipPair("white", np.full((5, 16, 16, 3), 255, np.uint8), np.zeros((5, 4, 4, 3), np.uint8), 4)
         batch = make_sampler([white]).batch(0)
         assert (batch.ground_truth == 1).all()
-        assert (batch.degraded == 0).all()
+        assert (batch.low_resolution == 0).all()
 
     @settings(max_examples=40)
     @given(step=st.integers(0, 2**40), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([2, 4]))
     def test_both_patches_have_the_same_position_and_augmentation(self, step, seed, scale):
         pairs = [make_pair(str(index), scale=scale) for index in range(2)]
         batch = make_sampler(pairs, seed=seed, patch_size=16).batch(step)
-        enlarged = batch.degraded.repeat(scale, axis=3).repeat(scale, axis=4)
+        enlarged = batch.low_resolution.repeat(scale, axis=3).repeat(scale, axis=4)
         np.testing.assert_array_equal(batch.ground_truth, enlarged)
 
     def test_a_batch_depends_only_on_seed_and_step(self):
@@ -59,8 +59,11 @@ class TestBatch:
         batches = [first.batch(step) for step in range(6)]
         for step in (5, 0, 3, 3, 1):
             assert_equal_batches(second.batch(step), batches[step])
-        assert len({batch.degraded.tobytes() for batch in batches}) == 6
-        assert make_sampler(PAIRS, seed=12).batch(0).degraded.tobytes() != batches[0].degraded.tobytes()
+        assert len({batch.low_resolution.tobytes() for batch in batches}) == 6
+        assert (
+            make_sampler(PAIRS, seed=12).batch(0).low_resolution.tobytes()
+            != batches[0].low_resolution.tobytes()
+        )
 
     def test_every_position_and_clip_is_drawn(self):
         pairs = [make_pair("a", frames=6, height=5, width=6), make_pair("b", frames=6, height=5, width=6)]
@@ -68,7 +71,7 @@ class TestBatch:
         positions = set()
         for step in range(150):
             batch = sampler.batch(step)
-            corners = np.rint(batch.degraded[:, 0, :, 0, 0] * 255).astype(int)
+            corners = np.rint(batch.low_resolution[:, 0, :, 0, 0] * 255).astype(int)
             positions.update(
                 (clip, *corner) for clip, corner in zip(batch.clips, corners.tolist(), strict=True)
             )
@@ -83,7 +86,7 @@ class TestBatch:
 
     def test_without_augmentation_patches_keep_their_orientation(self):
         for step in range(10):
-            patch = make_sampler(PAIRS, augment=False).batch(step).degraded[0] * 255
+            patch = make_sampler(PAIRS, augment=False).batch(step).low_resolution[0] * 255
             np.testing.assert_allclose(np.diff(patch[:, 0], axis=0), 1, atol=1e-4)  # time runs forward
             np.testing.assert_allclose(np.diff(patch[:, 1], axis=1), 1, atol=1e-4)  # rows go down
             np.testing.assert_allclose(np.diff(patch[:, 2], axis=2), 1, atol=1e-4)  # columns go right
@@ -92,7 +95,7 @@ class TestBatch:
         symmetries = set()
         sampler = make_sampler(PAIRS)
         for step in range(100):
-            for patch in sampler.batch(step).degraded * 255:
+            for patch in sampler.batch(step).low_resolution * 255:
                 first, last = patch[0, :, 0, 0], patch[-1, :, -1, -1]
                 right = patch[0, :, 0, -1]
                 signs = np.sign(np.rint(last - first)).astype(int).tolist()
@@ -141,7 +144,7 @@ class TestAugmentation:
 
 class TestReadingFromShards:
     def write_shards(self, folder, clips):
-        for kind, file in ((GROUND_TRUTH, "frames"), (degraded_kind("bi", SCALE), "bi-x4")):
+        for kind, file in ((GROUND_TRUTH, "frames"), (shard_kind("bi", SCALE), "bi-x4")):
             described_clips = []
             for name, frames in clips.items():
                 pixels = frames if kind == GROUND_TRUTH else get_degradation("bi")(frames, SCALE)
@@ -154,11 +157,12 @@ class TestReadingFromShards:
         return open_shard(folder / "frames"), open_shard(folder / "bi-x4")
 
     def test_patches_from_shards_equal_patches_from_memory(self, tmp_path, noise):
-        ground_truth, degraded = self.write_shards(tmp_path, {"a": noise, "b": noise[::-1]})
-        pairs = [ClipPair(name, ground_truth[name], degraded[name], SCALE) for name in ground_truth]
+        ground_truth, low_resolution = self.write_shards(tmp_path, {"a": noise, "b": noise[::-1]})
+        pairs = [ClipPair(name, ground_truth[name], low_resolution[name], SCALE) for name in ground_truth]
         batch = make_sampler(pairs, patch_size=24).batch(0)
         in_memory = [
-            ClipPair(pair.name, np.array(pair.ground_truth), np.array(pair.degraded), 4) for pair in pairs
+            ClipPair(pair.name, np.array(pair.ground_truth), np.array(pair.low_resolution), 4)
+            for pair in pairs
         ]
         assert_equal_batches(batch, make_sampler(in_memory, patch_size=24).batch(0))
 
@@ -177,7 +181,7 @@ class TestReadingFromShards:
                 return values
 
         pair = make_pair("a")
-        recorders = [Recorder(pair.ground_truth), Recorder(pair.degraded)]
+        recorders = [Recorder(pair.ground_truth), Recorder(pair.low_resolution)]
         make_sampler([ClipPair("a", *recorders, SCALE)], batch_size=1).batch(0)
         assert [recorder.values_read for recorder in recorders] == [5 * 16 * 16 * 3, 5 * 4 * 4 * 3]
 

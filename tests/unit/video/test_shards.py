@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from fedvsr.errors import ShardError, StoreError
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, open_shard, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind, write_shard
 
 
 def describe(name, frames, **changes):
@@ -48,7 +48,7 @@ class TestRoundTrip:
     def test_clips_and_descriptions_are_read_as_written(self, tmp_path):
         clips = make_clips()
         path = tmp_path / "new" / "bi-x4.safetensors"
-        info = write_shard(path, degraded_kind("bi", 4), clips)
+        info = write_shard(path, shard_kind("bi", 4), clips)
         assert info.digest == hashlib.sha256(path.read_bytes()).hexdigest()
         assert info.bytes == path.stat().st_size
         assert list(info.clips) == [clip for clip, _ in clips]
