@@ -54,10 +54,10 @@ def split_shots(
             "maximum_frames", maximum_frames, f"it must be at least minimum_frames ({minimum_frames})"
         )
     marked_frames = _mark_cuts(frames, fps) if detect else zip(frames, repeat(False))
-    return _pieces(marked_frames, minimum_frames, maximum_frames)
+    return _cut_into_pieces(marked_frames, minimum_frames, maximum_frames)
 
 
-def _pieces(
+def _cut_into_pieces(
     marked_frames: Iterable[tuple[Frames, bool]], minimum_frames: int, maximum_frames: int
 ) -> Iterator[tuple[int, Frames]]:
     piece: list[Frames] = []

@@ -1,4 +1,4 @@
-"""Each scheme gives every video to one client, as it is defined."""
+"""Each scheme gives every video to one client, and follows its definition."""
 
 import numpy as np
 import pytest

@@ -127,14 +127,12 @@ class TestEpoch:
 
 class TestAugmentation:
     @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-    def test_it_makes_no_difference_whether_degradation_or_augmentation_comes_first(
-        self, noise, augmentation
-    ):
+    def test_the_order_of_degradation_and_augmentation_does_not_matter(self, noise, augmentation):
         # Noise has no symmetry that could hide a difference. MATLAB's bicubic interpolation has all 16.
         square = noise[:, :, :24]
         degrade = get_degradation("bi")
-        degraded_last = degrade(np.ascontiguousarray(augmentation(square)), SCALE)
-        np.testing.assert_array_equal(degraded_last, augmentation(degrade(square, SCALE)))
+        augmented_first = degrade(np.ascontiguousarray(augmentation(square)), SCALE)
+        np.testing.assert_array_equal(augmented_first, augmentation(degrade(square, SCALE)))
 
     def test_the_16_augmentations_differ_and_the_default_changes_nothing(self, noise):
         square = noise[:, :, :24]

@@ -1,4 +1,4 @@
-"""Videos are cut into pieces at their cuts, within the limits of length."""
+"""Videos are cut into pieces where the shot changes, within limits of length."""
 
 import weakref
 
