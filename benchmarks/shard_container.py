@@ -1,9 +1,9 @@
-"""Compares the shard container with other ways to keep clips: size on disk and time of a random patch.
+"""Compares shards with other containers for clips: size on disk, and time to read a random patch.
 
-Run ``.venv/bin/python benchmarks/shard_container.py``; takes less than a minute. A patch is 7 frames of
-128×128 pixels at a random place and time of a random clip, copied into memory, files being in the page
-cache. The peers are what a training set of videos is usually kept as: the H.264 files themselves, PNG
-frames, and compressed NumPy archives.
+Run ``.venv/bin/python benchmarks/shard_container.py``. It takes less than a minute. A patch is 7 frames of
+128×128 pixels at a random position in a random clip, copied to memory while the files are in the page
+cache. The peers are the usual containers of training videos: the H.264 files themselves, PNG frames, and
+compressed NumPy archives.
 """
 
 import argparse
@@ -15,21 +15,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fedvsr.video.decode import VideoReader, list_videos, read_frames
+from fedvsr.video.decode import list_videos, read_frames
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
 from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, write_shard
 
 FRAMES = 7
 PATCH_SIZE = 128
-SHARD = "fedvsr shard"
+PATCH_SHAPE = (FRAMES, PATCH_SIZE, PATCH_SIZE)
+MIN_PATCHES = 20
+"""Each container is timed on at least this many patches, so that the median has a meaning."""
 
 Window = tuple[slice, slice, slice]
 Reader = Callable[[str, Window], Frames]
 
 
-def fill_shard(folder: Path, clips: dict[str, Frames]) -> Reader:
-    described = (
+def make_shard_reader(folder: Path, clips: dict[str, Frames]) -> Reader:
+    """Writes clips to a shard in an empty folder; returns a function that reads a window from it."""
+    described_clips = (
         (
             ClipInfo(
                 name=name, frames=len(clip), height=clip.shape[1], width=clip.shape[2], fps=24.0, source=name
@@ -38,12 +41,13 @@ def fill_shard(folder: Path, clips: dict[str, Frames]) -> Reader:
         )
         for name, clip in clips.items()
     )
-    write_shard(folder / "frames.safetensors", GROUND_TRUTH, described)
+    write_shard(folder / "frames.safetensors", GROUND_TRUTH, described_clips)
     shard = open_shard(folder / "frames.safetensors")
     return lambda name, window: np.array(shard[name][window])
 
 
-def fill_png(folder: Path, clips: dict[str, Frames]) -> Reader:
+def make_png_reader(folder: Path, clips: dict[str, Frames]) -> Reader:
+    """Writes each clip to a folder of PNG frames; returns a function that reads a window from them."""
     for name, clip in clips.items():
         with VideoWriter(folder / name, fps=24.0) as video:
             for frame in clip:
@@ -60,7 +64,8 @@ def fill_png(folder: Path, clips: dict[str, Frames]) -> Reader:
     return read
 
 
-def fill_archives(folder: Path, clips: dict[str, Frames]) -> Reader:
+def make_archive_reader(folder: Path, clips: dict[str, Frames]) -> Reader:
+    """Writes each clip to a compressed archive; returns a function that reads a window from them."""
     for name, clip in clips.items():
         np.savez_compressed(folder / f"{name}.npz", frames=clip)
 
@@ -71,7 +76,9 @@ def fill_archives(folder: Path, clips: dict[str, Frames]) -> Reader:
     return read
 
 
-def read_videos(videos: dict[str, Path]) -> Reader:
+def make_video_reader(videos: dict[str, Path]) -> Reader:
+    """Returns a function that decodes a window from the videos themselves."""
+
     def read(name: str, window: Window) -> Frames:
         times, rows, columns = window
         return read_frames(videos[name], times.start, times.stop)[:, rows, columns]
@@ -79,41 +86,67 @@ def read_videos(videos: dict[str, Path]) -> Reader:
     return read
 
 
-def size_of(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def folder_size(folder: Path) -> int:
+    """Returns the size of a folder's files in bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def draw_windows(clips: dict[str, Frames], count: int) -> list[tuple[str, Window]]:
+    """Returns random windows of one patch each, with the names of their clips."""
     random = np.random.default_rng(0)
     names = list(clips)
-    drawn = []
+    windows = []
     for _ in range(count):
         name = names[random.integers(len(names))]
         starts = [
-            int(random.integers(length - needed + 1))
-            for length, needed in zip(clips[name].shape, (FRAMES, PATCH_SIZE, PATCH_SIZE), strict=False)
+            int(random.integers(clip_length - patch_length + 1))
+            for clip_length, patch_length in zip(clips[name].shape[:3], PATCH_SHAPE, strict=True)
         ]
-        time_slice, rows, columns = (
-            slice(start, start + needed)
-            for start, needed in zip(starts, (FRAMES, PATCH_SIZE, PATCH_SIZE), strict=True)
+        times, rows, columns = (
+            slice(start, start + patch_length)
+            for start, patch_length in zip(starts, PATCH_SHAPE, strict=True)
         )
-        drawn.append((name, (time_slice, rows, columns)))
-    return drawn
+        windows.append((name, (times, rows, columns)))
+    return windows
 
 
 def measure(read: Reader, windows: list[tuple[str, Window]], seconds: float) -> float:
-    """Returns the median time of a patch, in seconds; stops after ``seconds`` or all windows."""
-    read(*windows[0])
+    """Returns the median time of a patch in seconds. Stops after ``seconds``, or after all windows."""
+    read(*windows[0])  # not timed: it opens files and allocates memory
     times = []
-    end = time.perf_counter() + seconds
+    deadline = time.perf_counter() + seconds
     for name, window in windows:
         start = time.perf_counter()
         patch = read(name, window)
         times.append(time.perf_counter() - start)
-        assert patch.shape == (FRAMES, PATCH_SIZE, PATCH_SIZE, 3)
-        if time.perf_counter() > end and len(times) >= 20:
+        assert patch.shape == (*PATCH_SHAPE, 3)
+        if time.perf_counter() > deadline and len(times) >= MIN_PATCHES:
             break
     return float(np.median(times))
+
+
+def measure_containers(
+    videos: dict[str, Path], clips: dict[str, Frames], seconds: float
+) -> list[tuple[str, int, float]]:
+    """Returns each container's name, size in bytes and median time of a patch in seconds, shards first."""
+    windows = draw_windows(clips, 2000)
+    videos_size = sum(path.stat().st_size for path in videos.values())
+    measurements = []
+    with tempfile.TemporaryDirectory() as temporary:
+        shard, png, archives = (Path(temporary) / name for name in ("shard", "png", "npz"))
+        for folder in (shard, png, archives):
+            folder.mkdir()
+        shard_reader = make_shard_reader(shard, clips)
+        png_reader = make_png_reader(png, clips)
+        archive_reader = make_archive_reader(archives, clips)
+        for name, size, reader in (
+            ("fedvsr shard", folder_size(shard), shard_reader),
+            ("H.264 (OpenCV)", videos_size, make_video_reader(videos)),
+            ("PNG frames", folder_size(png), png_reader),
+            ("npz, zlib", folder_size(archives), archive_reader),
+        ):
+            measurements.append((name, size, measure(reader, windows, seconds)))
+    return measurements
 
 
 def main() -> None:
@@ -122,43 +155,22 @@ def main() -> None:
     )
     parser.add_argument("--videos", type=Path, default=Path(__file__).parents[1] / "samples")
     parser.add_argument("--pattern", default="train_*.mp4")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time given to each container")
+    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time per container")
     arguments = parser.parse_args()
 
     videos = {path.stem: path for path in list_videos(arguments.videos, arguments.pattern)}
-    clips = {}
-    for name, path in videos.items():
-        with VideoReader(path) as video:
-            clips[name] = np.stack(list(video))
-    windows = draw_windows(clips, 2000)
+    clips = {name: read_frames(path) for name, path in videos.items()}
+    measurements = measure_containers(videos, clips, arguments.seconds)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = {name: Path(temporary) / name for name in ("shard", "png", "npz")}
-        for folder in folders.values():
-            folder.mkdir()
-        containers = {
-            SHARD: (fill_shard(folders["shard"], clips), lambda: size_of(folders["shard"])),
-            "H.264 (OpenCV)": (
-                read_videos(videos),
-                lambda: sum(path.stat().st_size for path in videos.values()),
-            ),
-            "PNG frames": (fill_png(folders["png"], clips), lambda: size_of(folders["png"])),
-            "npz, zlib": (fill_archives(folders["npz"], clips), lambda: size_of(folders["npz"])),
-        }
-        rows = [
-            (name, size(), measure(read, windows, arguments.seconds))
-            for name, (read, size) in containers.items()
-        ]
-
-    _, shard_size, shard_time = rows[0]
+    _, shard_size, shard_time = measurements[0]
     shapes = sorted({clip.shape for clip in clips.values()})
     print(
         f"{len(clips)} clips of {shapes}, patches of {FRAMES}×{PATCH_SIZE}×{PATCH_SIZE}, "
         f"{cv2.getNumThreads()} threads\n"
     )
-    print("| container | MB on disk | size, × shard | ms a patch (median) | time, × shard |")
+    print("| container | MB on disk | size, × shard | ms per patch (median) | time, × shard |")
     print("|---|---:|---:|---:|---:|")
-    for name, size, seconds in rows:
+    for name, size, seconds in measurements:
         print(
             f"| {name} | {size / 1e6:.1f} | {size / shard_size:.3f} "
             f"| {seconds * 1e3:.3f} | {seconds / shard_time:.1f} |"

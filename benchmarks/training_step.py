@@ -1,8 +1,8 @@
-"""One training step of every published architecture's tiny preset, on one CPU thread, against FastVSR's.
+"""Compares one training step of each published architecture's tiny preset with FastVSR's, on one CPU thread.
 
-A step is what a client does: forward, loss, backward, Adam; one patch of three frames, 16 × 16 to 64 × 64.
-Each model runs in a process of its own, so that its peak memory is its own. With a model's name as the only
-argument, PyTorch's profiler says which operators the step spends its time in.
+A step is a client's step: forward, loss, backward and Adam, for one patch of three frames, 16×16 to 64×64
+pixels. Each model runs in its own process, so that the peak memory is the model's own. With a model's name
+as the only argument, PyTorch's profiler shows the time of each operator in that model's steps.
 """
 
 import resource
@@ -22,23 +22,24 @@ from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
 from fedvsr.video.patches import PatchBatch
 
-# The presets are those of the tests.
+# The presets belong to the tests, which are no installed package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.unit.models.tiny import TINY
 
 PEER = "fastvsr"
 STEPS = 6
-"""The first one is not counted: it allocates."""
+"""The first step is not counted, because it allocates memory."""
 
 
 def train(name: str, side: int = 16) -> list[float]:
-    """Trains a few steps on frames of a size; returns each one's CPU seconds."""
+    """Trains a few steps on low-resolution frames of side × side pixels; returns each step's CPU seconds."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = build_model(name, 4, TINY.get(name))
     random = np.random.default_rng(0)
-    low, high = (random.random((1, 3, 3, each, each), np.float32) for each in (side, 4 * side))
-    batch = PatchBatch(low, high, ("noise",))
+    low_resolution = random.random((1, 3, 3, side, side), np.float32)
+    ground_truth = random.random((1, 3, 3, 4 * side, 4 * side), np.float32)
+    batch = PatchBatch(low_resolution, ground_truth, ("noise",))
     times = [time.process_time()]
     train_locally(
         model,
@@ -53,22 +54,22 @@ def train(name: str, side: int = 16) -> list[float]:
 
 
 def measure(name: str) -> None:
-    """Prints the median step's CPU seconds, and by how many MB training raised the peak memory."""
-    # What is imported on the way does not count, nor does FastVSR on frames of one pixel.
+    """Prints a step's median CPU seconds, and by how many MB training raised the peak memory."""
+    # Imports and PyTorch's own start must not count, so they happen before the measurement.
     build_model(name, 4, TINY.get(name))
     train(PEER, side=1)
-    before = peak_memory()
+    peak_before = peak_memory()
     seconds = statistics.median(train(name)[1:])
-    print(seconds, peak_memory() - before)
+    print(seconds, peak_memory() - peak_before)
 
 
 def peak_memory() -> float:
-    """Returns the most memory that this process has had, in MB."""
+    """Returns the peak memory of this process in MB (2²⁰ bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def profile(name: str) -> None:
-    """Prints where the time goes."""
+    """Prints the operators with the longest CPU time."""
     train(name)
     with torch.profiler.profile() as profiler:
         train(name)
@@ -78,13 +79,13 @@ def profile(name: str) -> None:
 
 
 def main() -> None:
-    """Compares the models."""
+    """Prints a table of all models."""
     results = {}
     for name in (PEER, *TINY):
         command = [sys.executable, __file__, "measure", name]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
         results[name] = [float(number) for number in output.split()]
-    print(f"{'a step of':<12} {'seconds':>8} {'× FastVSR':>10} {'more MB':>8}")
+    print(f"{'model':<12} {'seconds':>8} {'× FastVSR':>10} {'more MB':>8}")
     for name, (seconds, memory) in results.items():
         print(f"{name:<12} {seconds:8.3f} {seconds / results[PEER][0]:10.1f} {memory:8.0f}")
 

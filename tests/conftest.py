@@ -1,4 +1,4 @@
-"""What the tests of several folders share: stores, tiny clips, and tiny runs."""
+"""Fixtures of several folders: stores, tiny clips, tiny runs and an S3 server."""
 
 import os
 import uuid
@@ -20,14 +20,14 @@ from fedvsr.store.local import LocalStore
 from fedvsr.store.s3 import CACHE_VARIABLE, ENDPOINT_VARIABLE
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.updates import Updates
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, shard_kind, write_shard
 from tests.unit.strategies.update_files import open_updates
 
 SCALE = 2
 S3_SERVER_VARIABLE = "FEDVSR_TEST_S3_ENDPOINT"
 
-# One thread for each worker of pytest-xdist: what is computed here is tiny, and threads that wait for
-# one another on a busy machine make it many times slower. PyTorch reads this when it is imported.
+# One thread per worker of pytest-xdist. The computations are tiny, and several threads on a busy machine
+# would wait for each other and take many times longer. PyTorch reads this variable on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -44,7 +44,7 @@ def local_store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture(scope="session")
 def make_clip() -> Callable[..., np.ndarray]:
-    """Makes a moving pattern: uint8 (frames, size, size, 3), a function of its seed."""
+    """Makes a moving pattern from a seed: uint8 (frames, size, size, 3)."""
 
     def make(seed: int, frames: int = 6, size: int = 32) -> np.ndarray:
         random = np.random.default_rng(seed)
@@ -60,24 +60,25 @@ def make_clip() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def write_clips() -> Callable[..., None]:
-    """Writes clips as shards, degraded by the mean of scale × scale pixels, without any video."""
+    """Writes clips as shards, without videos. A low-resolution pixel is the mean of SCALE × SCALE pixels."""
 
     def write(store: Store, folder: str, clips: Mapping[str, np.ndarray], work: Path) -> None:
-        def small(frames: np.ndarray) -> np.ndarray:
-            time, height, width, _ = frames.shape
-            blocks = frames.reshape(time, height // SCALE, SCALE, width // SCALE, SCALE, 3)
+        def shrink(frames: np.ndarray) -> np.ndarray:
+            length, height, width, _ = frames.shape
+            blocks = frames.reshape(length, height // SCALE, SCALE, width // SCALE, SCALE, 3)
             return np.uint8(np.rint(blocks.mean(axis=(2, 4))))
 
-        for kind, convert in ((GROUND_TRUTH, np.asarray), (degraded_kind("bi", SCALE), small)):
+        for kind, convert in ((GROUND_TRUTH, np.asarray), (shard_kind("bi", SCALE), shrink)):
             pixels = {name: convert(frames) for name, frames in clips.items()}
             path = work / "shard"
-            info = write_shard(path, kind, [(_describe(name, each), each) for name, each in pixels.items()])
+            described_clips = [(_describe(name, frames), frames) for name, frames in pixels.items()]
+            info = write_shard(path, kind, described_clips)
             store.upload(layout.shard(folder, kind, info.digest), path)
             shard = ShardFile(
                 digest=info.digest,
                 bytes=info.bytes,
                 clips=tuple(pixels),
-                frames=sum(len(each) for each in pixels.values()),
+                frames=sum(len(frames) for frames in pixels.values()),
             )
             manifest = ManifestRecord(
                 dataset="default", kind=kind, source_digest="", settings_digest="", shards=(shard,)
@@ -88,13 +89,13 @@ def write_clips() -> Callable[..., None]:
 
 
 def _describe(name: str, frames: np.ndarray) -> ClipInfo:
-    time, height, width, _ = frames.shape
-    return ClipInfo(name=name, frames=time, height=height, width=width, fps=25, source=f"{name}.mp4")
+    length, height, width, _ = frames.shape
+    return ClipInfo(name=name, frames=length, height=height, width=width, fps=25, source=f"{name}.mp4")
 
 
 @pytest.fixture(scope="session")
 def make_config() -> Callable[..., RunConfig]:
-    """Makes the configuration of a tiny run; keywords are dotted field names with __ for the dot."""
+    """Makes the configuration of a tiny run. A keyword is a dotted field name with __ for the dot."""
 
     def make(**overrides: Any) -> RunConfig:
         values: dict[str, Any] = {
@@ -130,7 +131,7 @@ def give_clips(
     make_clip: Callable[..., np.ndarray],
     tmp_path: Path,
 ) -> Callable[..., None]:
-    """Gives clients of the workspace some clips each, and the federation one that is held out."""
+    """Gives each client of the workspace a number of clips, and the federation one held-out clip."""
 
     def give(clients: Mapping[str, int]) -> None:
         folder = DataConfig().dataset
@@ -145,7 +146,7 @@ def give_clips(
 
 @pytest.fixture
 def make_updates(tmp_path: Path) -> Callable[..., Updates]:
-    """Writes tensors by client as weights files and opens them as a round's updates."""
+    """Writes each client's tensors to a weights file and opens the files as a round's updates."""
     numbers: Iterator[int] = iter(range(1_000_000))
 
     def make(tensors: Mapping[str, Mapping[str, np.ndarray]]) -> Updates:
@@ -156,12 +157,12 @@ def make_updates(tmp_path: Path) -> Callable[..., Updates]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """An S3 server's address, with credentials for it in the environment."""
-    given = os.environ.get(S3_SERVER_VARIABLE)
-    if given:
-        yield given
+    """The address of an S3 server, with credentials for it in the environment."""
+    endpoint = os.environ.get(S3_SERVER_VARIABLE)
+    if endpoint:
+        yield endpoint
         return
-    # Imported here because it takes seconds that most tests need not wait.
+    # This import takes seconds, and most tests do not need it.
     from moto.server import ThreadedMotoServer
 
     with pytest.MonkeyPatch.context() as patch:
@@ -188,18 +189,18 @@ def s3_client(s3_server: str) -> Minio:
 
 @pytest.fixture(scope="session")
 def bucket(s3_client: Minio) -> Iterator[str]:
-    """A bucket of the tests' own, gone afterwards."""
+    """A bucket for the tests, deleted afterwards."""
     name = f"fedvsr-test-{uuid.uuid4().hex[:12]}"
     s3_client.make_bucket(bucket_name=name)
     yield name
-    for found in s3_client.list_objects(bucket_name=name, recursive=True):
-        s3_client.remove_object(bucket_name=name, object_name=str(found.object_name))
+    for item in s3_client.list_objects(bucket_name=name, recursive=True):
+        s3_client.remove_object(bucket_name=name, object_name=str(item.object_name))
     s3_client.remove_bucket(bucket_name=name)
 
 
 @pytest.fixture
 def s3_environment(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Points S3Store at the server and at a cache folder, which is returned."""
+    """Makes S3Store use the server and a cache folder; the value is the cache folder."""
     cache = tmp_path / "cache"
     monkeypatch.setenv(ENDPOINT_VARIABLE, s3_server)
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))

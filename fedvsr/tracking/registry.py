@@ -164,7 +164,7 @@ def _create_version(
         bicubic_psnr_y=best.mean("psnr_y", of_bicubic=True),
     )
     clip = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)[0]
-    example = np.ascontiguousarray(clip.degraded[:2, :32, :32])
+    example = np.ascontiguousarray(clip.low_resolution[:2, :32, :32])
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()

@@ -103,7 +103,7 @@ def _backward(
     value = 0.0
     for part in split_batch(batch, training.accumulation):
         share = len(part.clips) / len(batch.clips)
-        degraded = _tensor(part.degraded, device)
+        degraded = _tensor(part.low_resolution, device)
         target = _tensor(part.ground_truth, device)
         with (
             torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"),

@@ -49,7 +49,7 @@ def split_batch(batch: PatchBatch, parts: int) -> list[PatchBatch]:
     indices = [each for each in np.array_split(np.arange(len(batch.clips)), parts) if len(each)]
     return [
         PatchBatch(
-            batch.degraded[each],
+            batch.low_resolution[each],
             batch.ground_truth[each],
             tuple(batch.clips[index] for index in each),
         )

@@ -1,4 +1,4 @@
-"""Finding videos and decoding them to RGB frames."""
+"""Finds videos and decodes them to RGB frames."""
 
 import os
 import re
@@ -21,12 +21,12 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 
 FOLDER_FRAMES_PER_SECOND = 24.0
-"""The frame rate of a folder of images, which states none."""
+"""The assumed frame rate of a folder of images, which states none."""
 
-# Other containers state no length, or one that is estimated from the bit rate.
-_SUFFIXES_WITH_LENGTH = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4"})
-# A video trimmed without re-encoding hides a few of the frames that its header counts.
-_DECODABLE_FRACTION = 0.95
+# These containers state how many frames they have. Others state nothing, or an estimate from the bit rate.
+_SUFFIXES_WITH_FRAME_COUNT = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4"})
+# The header of a video that was trimmed without re-encoding counts a few frames that cannot be decoded.
+_MIN_DECODED_FRACTION = 0.95
 
 _ACCEPTED = (
     f"a video file ({' '.join(sorted(VIDEO_SUFFIXES))}) "
@@ -36,46 +36,54 @@ _ACCEPTED = (
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     """Returns a sort key by which ``clip2`` comes before ``clip10``."""
-    # re.split with a group alternates text and digits, so keys compare text to text, number to number.
+    # With a group, re.split alternates text and digits, so text meets text and numbers meet numbers.
     parts = re.split(r"(\d+)", name.casefold())
     return tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name
 
 
 def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
-    """Finds the videos in a folder, at any depth, in natural order of their relative paths.
+    """Returns the videos in a folder, at any depth, in natural order of their relative paths.
 
-    A video is a file with a video suffix, or a folder that directly contains images and no such file
-    (images beside videos are posters). So the layouts of REDS (``000/00000000.png``), Vimeo-90K
-    (``00001/0001/im1.png``), Vid4 (``calendar/*.png``) and
-    UDM10 (``archpeople/truth/0000.png``) are read as they are. Names that begin with a dot are
-    passed over.
+    A video is one of:
+
+    - a file with a suffix of `VIDEO_SUFFIXES`;
+    - a folder that directly contains images and no video file. Images beside a video file are
+      posters.
+
+    This covers the layouts of REDS (``000/00000000.png``), Vimeo-90K (``00001/0001/im1.png``), Vid4
+    (``calendar/*.png``) and UDM10 (``archpeople/truth/0000.png``). Names that begin with a dot are
+    skipped.
 
     Args:
         root: A folder of videos, or one video.
         pattern: A glob (``train_*.mp4``, ``*/blur4/*``) that a video's path relative to ``root``
-            must match, from its right end.
+            must match, from its right end (`pathlib.PurePath.match`). None accepts every video.
+
+    Returns:
+        At least one path, each below ``root`` or ``root`` itself.
 
     Raises:
-        fedvsr.errors.VideoError: ``root`` does not exist, or no video is there.
+        fedvsr.errors.VideoError: ``root`` does not exist or has no such video.
     """
     if not root.exists():
-        raise VideoError(f"{root}: there is no such file or folder; give {_ACCEPTED}")
-    found = list(_walk(root))
+        raise VideoError(f"{root}: no such file or folder; give {_ACCEPTED}")
+    videos = list(_walk(root))
     if pattern is not None:
-        found = [path for path in found if _relative(path, root).match(pattern)]
-    if not found:
-        wanted = "" if pattern is None else f" that matches {pattern!r}"
-        raise VideoError(f"{root}: no video{wanted} was found; a video is {_ACCEPTED}")
-    return sorted(found, key=lambda path: [natural_key(part) for part in _relative(path, root).parts])
+        videos = [path for path in videos if _relative(path, root).match(pattern)]
+    if not videos:
+        condition = "" if pattern is None else f" that matches {pattern!r}"
+        raise VideoError(f"{root}: no video{condition} was found; a video is {_ACCEPTED}")
+    return sorted(videos, key=lambda path: [natural_key(part) for part in _relative(path, root).parts])
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    """Yields the videos at and below a path, in the file system's order."""
     if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
         yield root
     visited: set[Path] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         path = Path(folder)
-        if path.resolve() in visited:  # a symbolic link that leads back up
+        if path.resolve() in visited:  # a symbolic link to a folder above
             subfolders.clear()
             continue
         visited.add(path.resolve())
@@ -92,25 +100,26 @@ def _relative(path: Path, root: Path) -> PurePath:
 
 
 class VideoReader:
-    """Decodes a video file or a folder of images, frame by frame, once, from the start.
+    """Decodes a video file or a folder of images once, frame by frame, from the start.
 
-    A context manager and an iterator of uint8 (H, W, 3) RGB frames; one frame is held at a time.
-    Images of a folder come in natural order of their names; 16-bit and grey images are converted to
-    8-bit RGB, transparency is dropped.
+    A context manager and an iterator of uint8 (H, W, 3) RGB frames. One frame is in memory at a time.
+    The images of a folder come in natural order of their names. Images with 16 bits or in grey are
+    converted to 8-bit RGB, and transparency is dropped. The attributes other than ``path`` are set
+    on entering the ``with`` block.
 
     Attributes:
         path: The file or folder.
-        fps: Frames per second; `FOLDER_FRAMES_PER_SECOND` for a folder, None where a file states none.
-        frame_count: How many frames there are by the file's header, an estimate in some formats;
-            exact for a folder, None where the file does not say.
+        fps: Frames per second: `FOLDER_FRAMES_PER_SECOND` for a folder, None if a file states none.
+        frame_count: The number of frames, exact for a folder. For a file it is the header's number,
+            an estimate in some formats, or None if the header has none.
         height: In pixels.
         width: In pixels.
 
     Raises:
-        fedvsr.errors.VideoError: On entering, the file or folder cannot be opened or holds no frame.
-            On iterating, an image cannot be read or has another size than the first, or the file
-            ends before 95 % of the frames that its header states. Damage that the decoder conceals
-            inside a frame is not noticed.
+        fedvsr.errors.VideoError: On entering, if the file or folder cannot be opened or holds no frame.
+            On iterating, if an image cannot be read or differs in size from the first, or if the file
+            ends before 95 % of the frames that its header states. If the decoder conceals damage inside
+            a frame, there is no error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +136,7 @@ class VideoReader:
         elif self.path.is_file():
             source = self._open_file()
         else:
-            raise VideoError(f"{self.path}: there is no such file or folder; give {_ACCEPTED}")
+            raise VideoError(f"{self.path}: no such file or folder; give {_ACCEPTED}")
         first = next(source)
         self.height, self.width = first.shape[:2]
         self._frames = _chain(first, source)
@@ -139,7 +148,7 @@ class VideoReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # An empty iterator lets go of the suspended generator and, with it, of the decoder.
+        # Dropping the suspended generator closes its decoder.
         self._frames = iter(())
 
     def __iter__(self) -> Iterator[Frames]:
@@ -171,7 +180,7 @@ class VideoReader:
             if frame.shape != size:
                 raise VideoError(
                     f"{path}: is {frame.shape[1]}×{frame.shape[0]} pixels, but {images[0].name} in the same "
-                    f"folder is {size[1]}×{size[0]}; a folder holds the frames of one video, all of one size"
+                    f"folder is {size[1]}×{size[0]}; a folder must hold frames of one size, from one video"
                 )
             yield frame
 
@@ -180,8 +189,8 @@ class VideoReader:
             capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise VideoError(
-                f"{self.path}: cannot be opened as a video; it is no video, cut short or of an unknown "
-                "codec, so copy it again or re-encode it, for example to H.264"
+                f"{self.path}: cannot be opened as a video: it is not a video, is cut short or has an "
+                "unknown codec; copy it again or re-encode it, for example to H.264"
             )
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -194,15 +203,18 @@ class VideoReader:
         try:
             while True:
                 with quiet():
-                    more, frame = capture.read()
-                if not more:
+                    decodable, frame = capture.read()
+                if not decodable:
                     break
                 decoded += 1
                 yield cast("Frames", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         finally:
             capture.release()
-        stated = self.frame_count if self.path.suffix.lower() in _SUFFIXES_WITH_LENGTH else None
-        if decoded == 0 or decoded < _DECODABLE_FRACTION * (stated or 0):
+        self._check_decoded(decoded)
+
+    def _check_decoded(self, decoded: int) -> None:
+        stated = self.frame_count if self.path.suffix.lower() in _SUFFIXES_WITH_FRAME_COUNT else None
+        if decoded == 0 or decoded < _MIN_DECODED_FRACTION * (stated or 0):
             raise VideoError(
                 f"{self.path}: the header states {stated or 'some'} frames, but only {decoded} could be "
                 "decoded; the file is corrupt or cut short, so copy it again or re-encode it"
@@ -217,7 +229,7 @@ def _chain(first: Frames, rest: Iterator[Frames]) -> Iterator[Frames]:
 def _read_image(path: Path) -> Frames:
     try:
         data = np.fromfile(path, dtype=np.uint8)
-        # Decoding from memory refuses a JPEG that is cut short; decoding the file fills it up with grey.
+        # OpenCV rejects a truncated JPEG in memory, but reads one from a file and fills it with grey.
         with quiet():
             image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     except (OSError, cv2.error) as error:
@@ -228,22 +240,26 @@ def _read_image(path: Path) -> Frames:
 
 
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Frames:
-    """Decodes the frames ``start`` to ``stop`` (exclusive; None is the end) of a video.
+    """Decodes a range of a video's frames.
 
-    Frames before ``start`` are decoded and thrown away, since seeking is inexact in many files.
-    As in a slice, a ``stop`` past the end is the end.
+    Frames before ``start`` are decoded and thrown away, because seeking is inexact in many files.
+
+    Args:
+        path: A video file or a folder of images.
+        start: The first frame, counted from 0.
+        stop: The frame after the last one. None, or a number past the end, means the video's end.
 
     Returns:
-        uint8 (T, H, W, 3).
+        uint8 (T, H, W, 3), RGB, at least one frame.
 
     Raises:
-        fedvsr.errors.VideoError: The video cannot be read, or has no frame in that range.
+        fedvsr.errors.VideoError: The video cannot be read or has no frame in that range.
     """
     with VideoReader(path) as video:
         frames = list(islice(video, start, stop))
     if not frames:
         raise VideoError(
             f"{path}: has no frames from {start} to {stop if stop is not None else 'the end'}; "
-            "ask for an earlier and longer range"
+            "ask for an earlier or longer range"
         )
     return np.stack(frames)

@@ -1,4 +1,4 @@
-"""Writing frames to a video file or a folder of images."""
+"""Writes frames to a video file or a folder of images."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.opencv import quiet
 
 CODECS = {".mp4": "mp4v", ".avi": "FFV1", ".mkv": "FFV1"}
-"""The codec of each suffix: MPEG-4 Part 2 is lossy and plays anywhere, FFV1 is lossless."""
+"""The codec for each suffix: MPEG-4 Part 2 (``mp4v``) is lossy and widely playable, FFV1 is lossless."""
 
 _ACCEPTED = f"{', '.join(CODECS)}, or a name without a suffix for a folder of PNG frames"
 
@@ -23,19 +23,21 @@ class VideoWriter:
 
     The suffix of ``path`` chooses the format: ``.mp4`` (MPEG-4 Part 2, lossy), ``.avi`` and ``.mkv``
     (FFV1, lossless), or none for a folder of PNG frames named as in REDS (``00000000.png``, lossless).
-    Everything is written under a temporary name beside the target and renamed at the end, so an
-    error leaves nothing half-written. A file that is there is replaced; a folder that is there
-    must be empty.
+    The video is written under a temporary name beside ``path`` and renamed at the end, so an error
+    leaves nothing half-written. An existing file is replaced. An existing folder must be empty.
 
     Args:
-        path: Where the video goes; parent folders are made.
-        fps: Frames per second; a folder of images does not keep it.
+        path: The video to write. Missing parent folders are created.
+        fps: Frames per second, above 0. A folder of images does not store it.
+
+    Attributes:
+        frames_written: The number of frames so far.
 
     Raises:
-        fedvsr.errors.VideoError: At once, when the suffix is unknown or the target cannot be written.
-            On writing, when a frame is no uint8 (H, W, 3), has another size than the first, or has
-            an odd side, which these video files cannot hold. On leaving the ``with`` block, when no frame
-            was written or the encoder or disk failed.
+        fedvsr.errors.VideoError: On creation, if the suffix is unknown, ``fps`` is out of range or the
+            folder has files. On entering, if ``path`` cannot be written. On writing, if a frame is not
+            uint8 (H, W, 3), differs in size from the first, or has an odd side, which these video
+            files cannot hold. On leaving, if no frame was written or the encoder or disk failed.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -43,9 +45,9 @@ class VideoWriter:
         if suffix and suffix not in CODECS and not path.is_dir():
             raise VideoError(f"{path}: videos with the suffix {suffix!r} cannot be written; use {_ACCEPTED}")
         if not 0 < fps < float("inf"):
-            raise VideoError(f"{path}: {fps} frames per second were asked for; give a positive number")
+            raise VideoError(f"{path}: the frame rate {fps} is invalid; give a positive number")
         if path.is_dir() and (suffix in CODECS or any(path.iterdir())):
-            raise VideoError(f"{path}: the folder is there already; delete it or choose another name")
+            raise VideoError(f"{path}: the folder already exists; delete it or choose another name")
         self.path = path
         self.fps = fps
         self.frames_written = 0
@@ -69,7 +71,11 @@ class VideoWriter:
         return self
 
     def write(self, frame: Frames) -> None:
-        """Appends one frame, uint8 (H, W, 3) RGB."""
+        """Appends one frame, uint8 (H, W, 3) RGB.
+
+        Raises:
+            fedvsr.errors.VideoError: The frame does not fit, or cannot be written.
+        """
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise VideoError(
                 f"{self.path}: expected a uint8 frame of shape (H, W, 3), got {frame.dtype} {frame.shape}; "
@@ -81,7 +87,7 @@ class VideoWriter:
         if frame.shape != self._size:
             raise VideoError(
                 f"{self.path}: frame {self.frames_written} is {frame.shape[1]}×{frame.shape[0]} pixels, but "
-                f"the first is {self._size[1]}×{self._size[0]}; all frames of a video have one size"
+                f"the first is {self._size[1]}×{self._size[0]}; give frames of one size"
             )
         blue_first = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         with quiet():
@@ -110,7 +116,7 @@ class VideoWriter:
             return
         height, width = self._size[:2]
         if height % 2 or width % 2:
-            # OpenCV would drop the last row or column without a word.
+            # OpenCV would silently drop the last row or column.
             raise VideoError(
                 f"{self.path}: {self.path.suffix} cannot hold the odd size {width}×{height}; "
                 "write to a folder of PNG frames (a name without a suffix) instead"
@@ -122,13 +128,13 @@ class VideoWriter:
             )
         if not self._encoder.isOpened():
             raise VideoError(
-                f"{self.path}: this OpenCV has no {self._codec} encoder for {width}×{height}; "
+                f"{self.path}: the installed OpenCV has no {self._codec} encoder for {width}×{height}; "
                 "write to a folder of PNG frames (a name without a suffix) instead"
             )
 
     def _write_image(self, path: Path, image: Frames) -> None:
         if not cv2.imwrite(str(path), image):
-            raise VideoError(f"{self.path}: frame {path.name} cannot be written; is the disk full?")
+            raise VideoError(f"{self.path}: frame {path.name} cannot be written; check for a full disk")
 
     def _finish(self) -> None:
         if self.frames_written == 0:
@@ -138,18 +144,20 @@ class VideoWriter:
         try:
             self._temporary.replace(self.path)
         except OSError as error:
-            raise VideoError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise VideoError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another name"
+            ) from error
 
     def _check_file(self) -> None:
-        # OpenCV's encoder says nothing when the disk is full; the file's header does.
+        # OpenCV's encoder reports no full disk, but the header then counts fewer frames.
         with quiet():
             capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             capture.release()
         if count != self.frames_written:
             raise VideoError(
-                f"{self.path}: {self.frames_written} frames were given, but {max(count, 0)} reached "
-                "the file; is the disk full?"
+                f"{self.path}: {self.frames_written} frames were written, but {max(count, 0)} are in the "
+                "file; check for a full disk"
             )
 
     def _discard(self) -> None:

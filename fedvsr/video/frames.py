@@ -1,4 +1,4 @@
-"""What a frame is, everywhere in `fedvsr.video`."""
+"""The type of frames in all of `fedvsr`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,17 @@ Frames = NDArray[np.uint8]
 def crop_to_multiple(frames: Frames, scale: int) -> Frames:
     """Crops frames at the bottom and right so that height and width divide by ``scale``.
 
-    This is the field's "mod crop". Returns a view, uint8 (…, H − H mod scale, W − W mod scale, 3).
+    Papers on super-resolution call this "mod crop".
+
+    Args:
+        frames: uint8 (…, H, W, 3).
+        scale: At least 1.
+
+    Returns:
+        A view, uint8 (…, H − H mod scale, W − W mod scale, 3).
 
     Raises:
-        fedvsr.errors.VideoError: The frames are smaller than ``scale`` on a side, so nothing is left.
+        fedvsr.errors.VideoError: H or W is smaller than ``scale``, so nothing would be left.
     """
     height, width = frames.shape[-3:-1]
     if height < scale or width < scale:

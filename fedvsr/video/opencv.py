@@ -1,4 +1,4 @@
-"""OpenCV, kept from writing to stderr: what goes wrong is raised as an error instead."""
+"""Keeps OpenCV from writing to stderr: fedvsr raises an error instead."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _SILENT = 0
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences OpenCV's own log inside a ``with`` block, for the whole process."""
+    """Silences OpenCV's log inside a ``with`` block, in all threads of the process."""
     previous = cv2.utils.logging.setLogLevel(_SILENT)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Sharing one collection of videos out among clients, for studies of heterogeneity."""
+"""Distributes one collection of videos among clients, for studies of heterogeneity."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,7 +9,7 @@ from fedvsr.errors import ConfigError, UnknownNameError
 from fedvsr.video.decode import natural_key
 
 Parts = list[list[str]]
-"""For each client its videos."""
+"""The names of each client's videos."""
 
 
 def partition_names() -> tuple[str, ...]:
@@ -25,36 +25,37 @@ def partition(
     alpha: float = 0.1,
     labels: Mapping[str, str] | None = None,
 ) -> tuple[tuple[str, ...], ...]:
-    """Gives each video to one client and each client at least one video.
+    """Assigns each video to one client, and at least one video to each client.
 
-    The result depends on the set of videos, not on the order they come in:
+    The result depends on the set of videos, not on their order. The schemes are:
 
-    - ``equal``: contiguous shares of the sorted videos; sizes differ by at most one, the first
-      clients having more;
-    - ``quantity-skew``: contiguous shares of the sorted videos, that of client i (from 0) proportional to
-      exp(alpha·i);
+    - ``equal``: contiguous shares of the sorted videos. Sizes differ by at most one, and the first
+      clients have more.
+    - ``quantity-skew``: contiguous shares of the sorted videos. The share of client i, counted from 0,
+      is proportional to exp(alpha·i).
     - ``dirichlet``: for each label, the clients' shares are drawn from a symmetric Dirichlet
-      distribution (Hsu et al., "Measuring the Effects of Non-Identical Data Distribution for
-      Federated Visual Classification", 2019) and the label's videos dealt accordingly, in random order.
+      distribution, and the label's videos are dealt in random order (Hsu et al., "Measuring the
+      Effects of Non-Identical Data Distribution for Federated Visual Classification", 2019,
+      https://arxiv.org/abs/1909.06335).
 
-    Shares are rounded to whole videos by the largest remainder. Each client whose share rounds to none
-    gets one video, at the cost of the client that has most at that moment (``dirichlet``: one of its
-    videos at random).
+    Shares are rounded to whole videos by the largest remainder. A client whose share rounds to zero
+    gets one video from the client that has the most at that moment. With ``dirichlet`` it is a random
+    one of that client's videos.
 
     Args:
-        videos: Their names, each once.
-        clients: How many clients, at least 1 and at most as many as there are videos.
+        videos: The videos' names, without duplicates.
+        clients: The number of clients, from 1 to the number of videos.
         scheme: One of `partition_names`.
-        seed: Of the draws of ``dirichlet``, at least 0; the other schemes draw nothing.
-        alpha: How heterogeneous. ``quantity-skew``: finite, 0 being equal shares; ``dirichlet``: above
-            0, smaller being more heterogeneous; ``equal`` ignores it.
-        labels: The label of each video; ``dirichlet`` needs it.
+        seed: The seed of the draws of ``dirichlet``, at least 0. The other schemes draw nothing.
+        alpha: The heterogeneity. For ``quantity-skew``: finite; 0 means equal shares. For
+            ``dirichlet``: above 0; smaller is more heterogeneous. ``equal`` ignores it.
+        labels: The label of each video. Only ``dirichlet`` needs it.
 
     Returns:
-        For each client the names of its videos, in natural order.
+        The names of each client's videos, in natural order.
 
     Raises:
-        fedvsr.errors.ConfigError: A setting is out of range, or a video is named twice or has no label.
+        fedvsr.errors.ConfigError: A setting is out of range, or a video is a duplicate or has no label.
         fedvsr.errors.UnknownNameError: ``scheme`` is unknown.
     """
     if scheme not in _SCHEMES:
@@ -70,8 +71,8 @@ def partition(
         raise ConfigError("seed", seed, "it must be at least 0")
     ordered = sorted(set(videos), key=natural_key)
     if len(ordered) < len(videos):
-        twice = next(video for video in ordered if videos.count(video) > 1)
-        raise ConfigError("videos", twice, "each video may be named only once")
+        duplicate = next(video for video in ordered if videos.count(video) > 1)
+        raise ConfigError("videos", duplicate, "list each video only once")
     parts = _SCHEMES[scheme](ordered, clients, seed, alpha, labels)
     return tuple(tuple(sorted(part, key=natural_key)) for part in parts)
 
@@ -88,7 +89,7 @@ def _quantity_skew(
     if not np.isfinite(alpha):
         raise ConfigError("clients.alpha", alpha, "it must be a finite number")
     exponents = alpha * np.arange(clients)
-    # Only ratios matter; with the largest exponent at 0 none overflows.
+    # Only ratios matter. With 0 as the largest exponent, none overflows.
     counts = _round_shares(np.exp(exponents - exponents.max()), len(videos))
     while (counts == 0).any():
         counts[np.argmax(counts)] -= 1
@@ -103,15 +104,10 @@ def _dirichlet(
         raise ConfigError("clients.alpha", alpha, "it must be a finite number above 0")
     if labels is None:
         raise ConfigError("clients.labels", None, "the partition 'dirichlet' needs the label of each video")
-    by_label: dict[str, list[str]] = {}
-    for video in videos:
-        if video not in labels:
-            raise ConfigError("clients.labels", video, "the partition 'dirichlet' needs this video's label")
-        by_label.setdefault(labels[video], []).append(video)
     random = np.random.default_rng(seed)
     parts: Parts = [[] for _ in range(clients)]
-    for label in sorted(by_label):
-        shuffled = [by_label[label][index] for index in random.permutation(len(by_label[label]))]
+    for _, label_videos in sorted(_group_by_label(videos, labels).items()):
+        shuffled = [label_videos[index] for index in random.permutation(len(label_videos))]
         counts = _round_shares(random.dirichlet(np.full(clients, alpha)), len(shuffled))
         for part, share in zip(parts, _contiguous(shuffled, counts), strict=True):
             part.extend(share)
@@ -122,16 +118,26 @@ def _dirichlet(
     return parts
 
 
+def _group_by_label(videos: list[str], labels: Mapping[str, str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for video in videos:
+        if video not in labels:
+            raise ConfigError("clients.labels", video, "the partition 'dirichlet' needs this video's label")
+        groups.setdefault(labels[video], []).append(video)
+    return groups
+
+
 def _round_shares(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     """Rounds shares to counts that sum to ``total``, by the largest remainder; ties go to the first."""
     quotas = shares / shares.sum() * total
     counts: NDArray[np.int64] = np.floor(quotas).astype(np.int64)
-    left = total - int(counts.sum())
-    counts[np.argsort(counts - quotas, kind="stable")[:left]] += 1
+    remaining = total - int(counts.sum())
+    counts[np.argsort(counts - quotas, kind="stable")[:remaining]] += 1
     return counts
 
 
 def _contiguous(videos: list[str], counts: NDArray[np.int64]) -> Parts:
+    """Cuts a list of videos into consecutive parts of the given lengths."""
     ends = np.cumsum(counts)
     return [videos[end - count : end] for count, end in zip(counts, ends, strict=True)]
 

@@ -10,56 +10,56 @@ from numpy.typing import NDArray
 from fedvsr.errors import ConfigError, ShardError, VideoError
 from fedvsr.video.frames import Frames
 
-# Streams of random numbers that never meet. NumPy takes [seed, step] and [seed, step, 0] for the same
-# entropy, so the last word is never 0.
+# The last word of a seed, so that the three streams of random numbers differ. It is never 0, because
+# NumPy treats [seed, step] and [seed, step, 0] as equal.
 _RANDOM_STEP, _EPOCH_STEP, _EPOCH_ORDER = 1, 2, 3
-_LARGEST_SEED = 2**32 - 1
+_MAX_SEED = 2**32 - 1
 
 
 class Pixels(Protocol):
-    """What a sampler asks of a clip's uint8 (T, H, W, 3) pixels: an array, in memory or mapped."""
+    """A clip's uint8 (T, H, W, 3) pixels: an array in memory, or mapped from a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(T, H, W, 3)."""
+        """The shape, (T, H, W, 3)."""
 
     def __getitem__(self, key: Any, /) -> Any:
-        """Returns a slab; only what is asked for need be read."""
+        """Returns the pixels that up to three slices select. It need not read the others."""
 
 
 @dataclass(frozen=True)
 class ClipPair:
-    """A clip as ground truth and degraded.
+    """A clip's ground truth and low resolution.
 
     Attributes:
-        name: The clip's name, for messages.
+        name: The clip's name, for error messages.
         ground_truth: uint8 (T, scale·H, scale·W, 3).
-        degraded: uint8 (T, H, W, 3).
-        scale: How many times smaller the degraded frames are.
+        low_resolution: uint8 (T, H, W, 3).
+        scale: How many times smaller the low-resolution frames are, at least 1.
 
     Raises:
-        fedvsr.errors.ShardError: The two do not fit together.
+        fedvsr.errors.ShardError: The two shapes do not match.
     """
 
     name: str
     ground_truth: Pixels
-    degraded: Pixels
+    low_resolution: Pixels
     scale: int
 
     def __post_init__(self) -> None:
-        frames, height, width, channels = self.degraded.shape
+        frames, height, width, channels = self.low_resolution.shape
         expected = (frames, self.scale * height, self.scale * width, channels)
         if tuple(self.ground_truth.shape) != expected:
             raise ShardError(
                 f"clip {self.name!r}: expected ground truth of shape {expected}, {self.scale} times the "
-                f"degraded {tuple(self.degraded.shape)}, got {tuple(self.ground_truth.shape)}; "
+                f"low resolution {tuple(self.low_resolution.shape)}, got {tuple(self.ground_truth.shape)}; "
                 "make the shards again from one set of videos"
             )
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One of the 16 symmetries of a clip; with the flips, the transposition makes the 90° rotations."""
+    """One of the 16 symmetries of a clip. A transposition and a flip make a rotation by 90°."""
 
     horizontal_flip: bool = False
     vertical_flip: bool = False
@@ -68,11 +68,18 @@ class Augmentation:
 
     @classmethod
     def draw(cls, random: np.random.Generator) -> Self:
-        """Draws each of the four with probability ½."""
+        """Returns a random augmentation; each of its four parts has probability ½."""
         return cls(*(bool(bit) for bit in random.integers(2, size=len(fields(cls)))))
 
     def __call__(self, frames: Frames) -> Frames:
-        """Returns a view of uint8 (T, H, W, 3) frames; H and W change places when transposed."""
+        """Returns a view of the augmented frames.
+
+        Args:
+            frames: uint8 (T, H, W, 3).
+
+        Returns:
+            uint8 (T, H, W, 3), or (T, W, H, 3) if transposed.
+        """
         if self.horizontal_flip:
             frames = frames[:, :, ::-1]
         if self.vertical_flip:
@@ -86,15 +93,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class PatchBatch:
-    """N patches of T frames, p pixels a side in the ground truth and p / scale when degraded.
+    """N patches of T frames: p × p pixels of ground truth, and p / scale × p / scale of low resolution.
 
     Attributes:
-        degraded: float32 (N, T, 3, p / scale, p / scale) in [0, 1].
+        low_resolution: float32 (N, T, 3, p / scale, p / scale) in [0, 1].
         ground_truth: float32 (N, T, 3, p, p) in [0, 1].
-        clips: The N clips' names.
+        clips: The names of the N patches' clips.
     """
 
-    degraded: NDArray[np.float32]
+    low_resolution: NDArray[np.float32]
     ground_truth: NDArray[np.float32]
     clips: tuple[str, ...]
 
@@ -102,23 +109,23 @@ class PatchBatch:
 class PatchSampler:
     """Draws batches of patches.
 
-    Every batch is a pure function of the seed and of the step, or of the epoch and index, so a step can
-    be repeated anywhere and in any order. A patch's place is uniform over all places on the degraded
-    grid. Clips are chosen alike however long they are, as an epoch visits them.
+    A batch depends only on the seed and the step, or on the seed, epoch and index. So it can be drawn
+    again on any machine, and steps in any order. Each position on the low-resolution grid is equally
+    likely, in space and time. Each clip is equally likely too, whatever its length.
 
     Args:
-        pairs: The clips, all of one scale.
-        frames: Frames a patch, T.
-        patch_size: Pixels a side of a ground-truth patch, p; divisible by the scale.
-        batch_size: Patches a batch, N.
+        pairs: The clips, at least one, all of one scale.
+        frames: The frames of a patch, T, at least 1.
+        patch_size: The side of a ground-truth patch in pixels, p; divisible by the scale.
+        batch_size: The patches of a batch, N, at least 1.
         seed: From 0 to 2³² − 1.
-        augment: Whether each patch is flipped, transposed and reversed in time at random.
+        augment: Whether each patch gets a random `Augmentation`.
 
     Raises:
         fedvsr.errors.ConfigError: A setting is out of range.
-        fedvsr.errors.VideoError: There are no clips, or one is shorter than ``frames`` or smaller than
-            ``patch_size``.
-        fedvsr.errors.ShardError: The clips are of several scales.
+        fedvsr.errors.VideoError: There are no clips, or a clip has fewer than ``frames`` frames or a
+            side of fewer than ``patch_size`` pixels.
+        fedvsr.errors.ShardError: The clips have different scales.
     """
 
     def __init__(
@@ -134,10 +141,10 @@ class PatchSampler:
         for field, value in (("frames", frames), ("patch_size", patch_size), ("batch_size", batch_size)):
             if value < 1:
                 raise ConfigError(f"training.{field}", value, "it must be at least 1")
-        if not 0 <= seed <= _LARGEST_SEED:
-            raise ConfigError("seed", seed, f"it must be between 0 and {_LARGEST_SEED}")
+        if not 0 <= seed <= _MAX_SEED:
+            raise ConfigError("seed", seed, f"it must be between 0 and {_MAX_SEED}")
         if not pairs:
-            raise VideoError("there are no clips to train on; give videos with shots that are long enough")
+            raise VideoError("there are no clips to train on; add videos with longer shots")
         for pair in pairs:
             _check_pair(pair, pairs[0].scale, frames, patch_size)
         self.pairs = tuple(pairs)
@@ -149,68 +156,75 @@ class PatchSampler:
 
     @property
     def epoch_length(self) -> int:
-        """How many batches show every clip once: ⌈clips / batch_size⌉."""
+        """The number of batches in an epoch: ⌈clips / batch_size⌉."""
         return -(-len(self.pairs) // self.batch_size)
 
     def batch(self, step: int) -> PatchBatch:
-        """Returns the batch of a step: clips at random, none twice unless there are fewer than N.
+        """Returns the batch of a step, from random clips.
 
         Args:
-            step: At least 0; any number may be asked for, in any order.
+            step: At least 0.
+
+        Returns:
+            N patches. No clip is in a batch twice unless there are fewer than N clips.
         """
         random = np.random.default_rng([self.seed, step, 0, _RANDOM_STEP])
-        repeats = self.batch_size > len(self.pairs)
-        chosen = random.choice(len(self.pairs), size=self.batch_size, replace=repeats)
-        return self._cut(chosen, random)
+        with_repeats = self.batch_size > len(self.pairs)
+        clips = random.choice(len(self.pairs), size=self.batch_size, replace=with_repeats)
+        return self._cut(clips, random)
 
     def epoch_batch(self, epoch: int, index: int) -> PatchBatch:
-        """Returns a batch of an epoch, which shows each clip exactly once, in an order of its own.
+        """Returns a batch of an epoch. An epoch has each clip exactly once, in its own random order.
 
         Args:
             epoch: At least 0.
-            index: From 0 to `epoch_length` − 1; the last batch may be smaller.
+            index: From 0 to `epoch_length` − 1.
+
+        Returns:
+            N patches; the last batch of an epoch may have fewer.
 
         Raises:
             IndexError: ``index`` is outside the epoch.
         """
         if not 0 <= index < self.epoch_length:
-            raise IndexError(f"an epoch has {self.epoch_length} batches, batch {index} was asked for")
+            raise IndexError(f"an epoch has {self.epoch_length} batches, so it has no batch {index}")
         order = np.random.default_rng([self.seed, epoch, 0, _EPOCH_ORDER]).permutation(len(self.pairs))
         random = np.random.default_rng([self.seed, epoch, index, _EPOCH_STEP])
         return self._cut(order[index * self.batch_size : (index + 1) * self.batch_size], random)
 
-    def _cut(self, chosen: NDArray[np.int64], random: np.random.Generator) -> PatchBatch:
+    def _cut(self, clips: NDArray[np.int64], random: np.random.Generator) -> PatchBatch:
+        """Cuts one patch from each clip, given by its index in `pairs`."""
         scale = self.pairs[0].scale
-        small = self.patch_size // scale
-        shape = (len(chosen), self.frames, 3)
-        degraded = np.empty((*shape, small, small), np.float32)
+        small_size = self.patch_size // scale
+        shape = (len(clips), self.frames, 3)
+        low_resolution = np.empty((*shape, small_size, small_size), np.float32)
         ground_truth = np.empty((*shape, self.patch_size, self.patch_size), np.float32)
-        for row, clip in enumerate(chosen):
+        for patch, clip in enumerate(clips):
             pair = self.pairs[clip]
-            length, height, width = pair.degraded.shape[:3]
-            time = int(random.integers(length - self.frames + 1))
-            top = int(random.integers(height - small + 1))
-            left = int(random.integers(width - small + 1))
-            symmetry = Augmentation.draw(random) if self.augment else Augmentation()
+            length, height, width = pair.low_resolution.shape[:3]
+            first_frame = int(random.integers(length - self.frames + 1))
+            top = int(random.integers(height - small_size + 1))
+            left = int(random.integers(width - small_size + 1))
+            augmentation = Augmentation.draw(random) if self.augment else Augmentation()
             for pixels, target, factor in (
-                (pair.degraded, degraded[row], 1),
-                (pair.ground_truth, ground_truth[row], scale),
+                (pair.low_resolution, low_resolution[patch], 1),
+                (pair.ground_truth, ground_truth[patch], scale),
             ):
-                slab: Frames = pixels[
-                    time : time + self.frames,
-                    factor * top : factor * (top + small),
-                    factor * left : factor * (left + small),
+                frames: Frames = pixels[
+                    first_frame : first_frame + self.frames,
+                    factor * top : factor * (top + small_size),
+                    factor * left : factor * (left + small_size),
                 ]
-                target[:] = symmetry(slab).transpose(0, 3, 1, 2)
-        degraded /= 255
+                target[:] = augmentation(frames).transpose(0, 3, 1, 2)
+        low_resolution /= 255
         ground_truth /= 255
-        return PatchBatch(degraded, ground_truth, tuple(self.pairs[clip].name for clip in chosen))
+        return PatchBatch(low_resolution, ground_truth, tuple(self.pairs[clip].name for clip in clips))
 
 
 def _check_pair(pair: ClipPair, scale: int, frames: int, patch_size: int) -> None:
     if pair.scale != scale:
         raise ShardError(
-            f"clip {pair.name!r}: is degraded ×{pair.scale}, but the first clip ×{scale}; "
+            f"clip {pair.name!r}: has the scale {pair.scale}, but the first clip has {scale}; "
             "train on shards of one scale"
         )
     if patch_size % scale:

@@ -1,16 +1,20 @@
-"""MATLAB's bicubic ``imresize``, on which the benchmarks of the field rest.
+"""MATLAB's bicubic ``imresize``, which the benchmarks of video super-resolution use.
 
-The interpolation kernel is the cubic convolution kernel with a = −0.5 (Keys, "Cubic Convolution
-Interpolation for Digital Image Processing", 1981). When an image shrinks by the factor s, the
-kernel is widened s times and lowered s times, so that it smooths before it samples (MATLAB's
-``Antialiasing``). The image is continued beyond its borders by reflection with the border pixel
-repeated (MATLAB's ``symmetric``), and each output pixel's weights are normalised to sum to 1. This is
-the definition in MATLAB's documentation of ``imresize``.
+- The kernel is the cubic convolution kernel with a = −0.5 (Keys, "Cubic Convolution Interpolation for
+  Digital Image Processing", IEEE Transactions on Acoustics, Speech, and Signal Processing, 1981,
+  https://doi.org/10.1109/TASSP.1981.1163711).
+- If an image shrinks by the factor s, the kernel gets s times wider and lower, so that it smooths
+  before it samples (MATLAB's ``Antialiasing``).
+- Beyond its borders the image is reflected, with the border pixel repeated (MATLAB's ``symmetric``).
+- The weights of each output pixel are normalised to sum to 1.
 
-Everything is computed in float64 and rounded once at the end, as the field's scripts do by calling
-``imresize`` on ``im2double`` images (on uint8 images MATLAB itself rounds after each axis). For
-the factors 2 and 4 all weights are multiples of 1/4096, so float64 is exact and the pixels are the
-same on every machine.
+These are the definitions of MATLAB's documentation
+(https://www.mathworks.com/help/images/ref/imresize.html).
+
+Everything is computed in float64 and rounded once at the end. The papers' scripts do the same, because
+they call ``imresize`` on ``im2double`` images; on uint8 images MATLAB rounds after each axis. For the
+factors 2 and 4 all weights are multiples of 1/4096, so float64 is exact and the pixels are the same on
+every machine.
 """
 
 from typing import Any
@@ -34,7 +38,7 @@ def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 def _contributions(
     length: int, output_length: int, scale: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Returns which input pixels make each output pixel: indices and weights, both (output_length, taps)."""
+    """Returns the input pixels of each output pixel: indices and weights, both (output_length, taps)."""
     shrink = min(scale, 1.0)
     width = _KERNEL_WIDTH / shrink
     centre = (np.arange(output_length) + 0.5) / scale - 0.5
@@ -64,10 +68,10 @@ def _resize_axis(array: NDArray[Any], axis: int, output_length: int, scale: floa
 def _resize(
     array: NDArray[Any], output_height: int, output_width: int, scales: tuple[float, float]
 ) -> NDArray[np.float64]:
-    jobs = [(scales[0], -3, output_height), (scales[1], -2, output_width)]
-    # As MATLAB: the axis that shrinks most comes first, rows on a tie. Python's sort is stable.
+    axes = [(scales[0], -3, output_height), (scales[1], -2, output_width)]
+    # MATLAB starts with the axis that shrinks most, and with rows on a tie. Python's sort is stable.
     result = array
-    for scale, axis, output_length in sorted(jobs, key=lambda job: job[0]):
+    for scale, axis, output_length in sorted(axes, key=lambda entry: entry[0]):
         result = _resize_axis(result, axis, output_length, scale)
     return np.ascontiguousarray(result, dtype=np.float64)
 
@@ -81,22 +85,29 @@ def imresize(array: NDArray[Any], output_height: int, output_width: int) -> NDAr
         output_width: In pixels, at least 1.
 
     Returns:
-        float64 (…, output_height, output_width, C), in the array's units. Bicubic interpolation
-        overshoots, so the range may be left a little.
+        float64 (…, output_height, output_width, C), in the units of ``array``. Bicubic interpolation
+        overshoots, so values may lie slightly outside the range of ``array``.
 
     Raises:
         fedvsr.errors.ConfigError: A side is less than 1.
     """
     for field, value in (("output_height", output_height), ("output_width", output_width)):
         if value < 1:
-            raise ConfigError(field, value, "an image has at least 1 pixel a side")
+            raise ConfigError(field, value, "it must be at least 1 pixel")
     height, width = array.shape[-3:-1]
     return _resize(array, output_height, output_width, (output_height / height, output_width / width))
 
 
 def to_uint8(array: NDArray[np.float64]) -> Frames:
-    """Rounds to the nearest integer, halves away from zero, and clips to 0..255, as MATLAB's ``uint8``."""
-    # Halves below zero need no care: they are clipped.
+    """Rounds to the nearest integer, halves away from zero, and clips to 0..255, as MATLAB's ``uint8``.
+
+    Args:
+        array: float64 of any shape, in units of 0..255.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    # floor(x + ½) rounds negative halves up, but they are clipped to 0 in any case.
     return np.clip(np.floor(array + 0.5), 0, 255).astype(np.uint8)
 
 
@@ -108,7 +119,7 @@ def downscale(frames: Frames, scale: int) -> Frames:
         scale: The factor, at least 1.
 
     Returns:
-        uint8 (…, ⌈H / scale⌉, ⌈W / scale⌉, C). Sizes that do not divide are rounded up as MATLAB does.
+        uint8 (…, ⌈H / scale⌉, ⌈W / scale⌉, C). MATLAB too rounds up a side that does not divide.
 
     Raises:
         fedvsr.errors.ConfigError: ``scale`` is less than 1.
@@ -139,7 +150,7 @@ def upscale(frames: Frames, scale: int) -> Frames:
 def _resize_frames(frames: Frames, output_height: int, output_width: int, scale: float) -> Frames:
     *leading, height, width, channels = frames.shape
     result = np.empty((*leading, output_height, output_width, channels), np.uint8)
-    # Frame by frame, so that the float64 intermediates of one frame only are in memory.
+    # Frame by frame, so that memory holds the float64 intermediates of only one frame.
     for source, target in zip(
         frames.reshape(-1, height, width, channels),
         result.reshape(-1, output_height, output_width, channels),

@@ -1,30 +1,32 @@
-"""Shards: files of many clips, of which training reads any patch without decoding.
+"""Shards: files of many clips, from which training reads any patch without decoding.
 
-A client has one shard of ground truth and one for each degradation, with the same clips in the same
-order, so that a second scale does not store the ground truth twice.
+Ground truth and each kind of low resolution are separate shards with the same clips in the same order.
+So a second scale does not store the ground truth twice.
 
-The format (version 1), for readers in other languages. A shard is a safetensors file
-(https://github.com/huggingface/safetensors#format), little-endian:
+This is version 1 of the format, for readers in other languages. A shard is a safetensors file
+(https://github.com/huggingface/safetensors#format). It is little-endian and has three parts:
 
-- bytes 0 to 8: N, the length of the header, an unsigned 64-bit integer; 8 + N divides by 8;
-- N bytes of JSON in ASCII, padded at the end with spaces. For each clip, under its name, in the order
-  of the data: ``{"data_offsets":[begin,end],"dtype":"U8","shape":[T,H,W,3]}``, offsets counted from
-  byte 8 + N. Under ``__metadata__`` one key, ``fedvsr``, whose value is a string of JSON (below);
-- the clips' pixels, one clip after the other without gaps, up to the end of the file. A clip is
-  T·H·W·3 unsigned bytes: frame by frame, row by row, pixel by pixel, red, green, blue.
+- 8 bytes: N, the length of the header, an unsigned 64-bit integer. 8 + N is a multiple of 8.
+- N bytes: the header, JSON in ASCII, padded at the end with spaces. Each clip's name is a key, in the
+  order of the data, with the value ``{"data_offsets":[begin,end],"dtype":"U8","shape":[T,H,W,3]}``.
+  Offsets count from byte 8 + N. The key ``__metadata__`` has an object with one key, ``fedvsr``, whose
+  value is a string of JSON (see below).
+- The rest of the file: the clips' pixels, one clip after the other without gaps. A clip is T·H·W·3
+  unsigned bytes: frame by frame, row by row, pixel by pixel, in the order red, green, blue.
 
-The metadata is one string because safetensors' own writers do not keep the order of several keys::
+The metadata is one string, because safetensors' writers do not keep the order of several keys::
 
     {"clips":[{"first_frame":0,"fps":24.0,"frames":32,"height":216,"label":null,"name":"a/000000",
                "source":"a.mp4","width":384}, …],
      "format":"fedvsr-shard","kind":"bi-x4","version":1}
 
-``clips`` are in the order of the data, and ``frames``, ``height`` and ``width`` are those of the
-tensor. ``kind`` is ``frames`` for ground truth, else the degradation and the scale. JSON keys are
-sorted and no spaces stand between tokens, so equal clips give equal bytes.
+``clips`` is in the order of the data; ``frames``, ``height`` and ``width`` are those of the tensor.
+``kind`` is ``frames`` for ground truth, otherwise the degradation and the scale. JSON keys are sorted
+and there is no space between tokens, so equal clips give equal bytes.
 """
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -47,8 +49,8 @@ _FORMAT = "fedvsr-shard"
 _VERSION = 1
 _METADATA = "__metadata__"
 _LENGTH_BYTES = 8
-# safetensors' own readers refuse longer headers.
-_LONGEST_HEADER = 100_000_000
+# The limit of safetensors' own readers.
+_MAX_HEADER_BYTES = 100_000_000
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -57,14 +59,14 @@ class ClipInfo(BaseModel):
     """One clip of a shard.
 
     Attributes:
-        name: Its name, of its own within the shard.
-        frames: How many frames it has.
-        height: In pixels, in this shard.
-        width: In pixels, in this shard.
-        fps: Frames per second.
-        source: The name of the video it was cut from.
+        name: The clip's name, unique in the shard.
+        frames: The number of frames, T.
+        height: The height in this shard in pixels, H.
+        width: The width in this shard in pixels, W.
+        fps: Frames per second, above 0.
+        source: The name of the video that the clip was cut from.
         first_frame: The clip's first frame in that video, counted from 0.
-        label: What is seen, for partitions by label; None if unknown.
+        label: What the clip shows; None if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,14 +85,19 @@ class ClipInfo(BaseModel):
         """The shape of the clip's pixels, (T, H, W, 3)."""
         return self.frames, self.height, self.width, 3
 
+    @property
+    def pixel_bytes(self) -> int:
+        """The size of the clip's pixels in bytes."""
+        return math.prod(self.shape)
+
 
 class ShardInfo(BaseModel):
-    """A shard that was written.
+    """The description of a written shard.
 
     Attributes:
         digest: The file's SHA-256 in hexadecimal.
-        bytes: The file's size.
-        clips: Its clips, in order.
+        bytes: The file's size in bytes.
+        clips: The clips, in the file's order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,41 +108,44 @@ class ShardInfo(BaseModel):
 
 
 class _Metadata(BaseModel):
-    """The JSON under ``fedvsr`` in the header."""
+    """The JSON of the header's key ``fedvsr``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["fedvsr-shard"] = "fedvsr-shard"
     version: Literal[1] = 1
-    kind: Annotated[str, Field(pattern=r"^(frames|[a-z][a-z0-9_]*-x[1-9][0-9]*)$")]
+    kind: Annotated[str, Field(pattern=r"^(frames|[A-Za-z_][A-Za-z0-9_.:-]*-x[1-9][0-9]*)$")]
     clips: tuple[ClipInfo, ...]
 
 
-def degraded_kind(degradation: str, scale: int) -> str:
-    """Returns the kind of a shard of degraded frames, such as ``bi-x4``."""
+def shard_kind(degradation: str, scale: int) -> str:
+    """Returns the kind of the low-resolution shards of a degradation and scale, such as ``bi-x4``."""
     return f"{degradation}-x{scale}"
 
 
 def write_shard(path: Path, kind: str, clips: Iterable[tuple[ClipInfo, Frames]]) -> ShardInfo:
-    """Writes a shard; one clip at a time is in memory.
+    """Writes a shard with one clip at a time in memory.
 
-    The file appears under its name complete or not at all, and equal clips give equal bytes. While
-    writing, twice the shard's size is needed beside ``path``.
+    The file appears under its name complete or not at all. Equal clips give equal bytes. Writing
+    takes twice the shard's size on the disk of ``path``.
 
     Args:
-        path: Where the shard goes; a file that is there is replaced.
-        kind: `GROUND_TRUTH`, or what `degraded_kind` returns.
-        clips: Each clip's description and its pixels, uint8 (T, H, W, 3).
+        path: The file to write. An existing file is replaced, missing parent folders are created.
+        kind: `GROUND_TRUTH`, or a result of `shard_kind`.
+        clips: Each clip's description and pixels, uint8 (T, H, W, 3); at least one clip.
+
+    Returns:
+        The written shard's digest, size and clips.
 
     Raises:
-        fedvsr.errors.ShardError: There is no clip, two have one name, or a description does not fit
-            its pixels.
-        fedvsr.errors.StoreError: The disk is full or refuses the file.
+        fedvsr.errors.ShardError: There is no clip, two clips have the same name, a description does
+            not match its pixels, or ``kind`` is invalid.
+        fedvsr.errors.StoreError: The file cannot be written, for example because the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The header comes first but is known last, so the pixels wait in a nameless file.
+        # The header comes first but is known last, so the pixels wait in a temporary file.
         with tempfile.TemporaryFile(dir=path.parent) as pixels:
             infos = _write_pixels(path, pixels, clips)
             header = _header(path, kind, infos)
@@ -162,11 +172,11 @@ def _write_pixels(path: Path, file: BinaryIO, clips: Iterable[tuple[ClipInfo, Fr
     infos: dict[str, ClipInfo] = {}
     for info, frames in clips:
         if info.name in infos or info.name == _METADATA:
-            raise ShardError(f"{path}: the clip name {info.name!r} is taken; give each clip its own")
+            raise ShardError(f"{path}: the clip name {info.name!r} is taken; give each clip its own name")
         if frames.dtype != np.uint8 or frames.shape != info.shape:
             raise ShardError(
                 f"{path}: clip {info.name!r} is described as uint8 {info.shape}, "
-                f"but its pixels are {frames.dtype} {frames.shape}; describe it as it is"
+                f"but its pixels are {frames.dtype} {frames.shape}; correct the description"
             )
         file.write(np.ascontiguousarray(frames).data)
         infos[info.name] = info
@@ -175,20 +185,20 @@ def _write_pixels(path: Path, file: BinaryIO, clips: Iterable[tuple[ClipInfo, Fr
 
 def _header(path: Path, kind: str, infos: list[ClipInfo]) -> bytes:
     if not infos:
-        raise ShardError(f"{path}: a shard without clips was asked for; give at least one")
+        raise ShardError(f"{path}: a shard without clips cannot be written; give at least one")
     try:
         metadata = _Metadata(kind=kind, clips=tuple(infos))
     except ValidationError as error:
         raise ShardError(
-            f"{path}: the kind {kind!r} is neither {GROUND_TRUTH!r} nor what degraded_kind returns"
+            f"{path}: the kind {kind!r} is neither {GROUND_TRUTH!r} nor a result of shard_kind"
         ) from error
     header: dict[str, Any] = {_METADATA: {"fedvsr": _json(metadata.model_dump())}}
     begin = 0
     for info in infos:
-        end = begin + int(np.prod(info.shape, dtype=np.int64))
+        end = begin + info.pixel_bytes
         header[info.name] = {"data_offsets": [begin, end], "dtype": "U8", "shape": info.shape}
         begin = end
-    # Only the keys within a clip are sorted; the clips themselves are in the order of the data.
+    # _json sorts the keys of each clip, but the clips must stay in the order of the data.
     members = ",".join(f"{_json(name)}:{_json(value)}" for name, value in header.items())
     encoded = ("{" + members + "}").encode("ascii")
     encoded += b" " * (-len(encoded) % _LENGTH_BYTES)
@@ -200,14 +210,20 @@ def _json(value: object) -> str:
 
 
 class Shard:
-    """A shard that is open for reading, mapped into memory.
+    """A shard that is open for reading, mapped into memory; a mapping from clip names to pixels.
 
-    ``shard["clip"]`` is a read-only uint8 (T, H, W, 3) view of the file: slicing it and copying the
-    slice reads only the pages that hold these pixels.
+    ``shard["clip"]`` is a read-only uint8 (T, H, W, 3) view of the file. Copying a slice of it reads
+    only the pages that hold the slice's pixels.
+
+    Args:
+        path: The file.
+        kind: `GROUND_TRUTH`, or a degradation and scale such as ``bi-x4``.
+        clips: The clips' descriptions, in the file's order.
+        first_byte: The position of the first pixel in the file.
 
     Attributes:
         path: The file.
-        kind: What its clips are: `GROUND_TRUTH`, or a degradation and scale such as ``bi-x4``.
+        kind: The kind of the clips.
         clips: The clips' descriptions by name, in the file's order.
     """
 
@@ -215,23 +231,23 @@ class Shard:
         self.path = path
         self.kind = kind
         self.clips = {clip.name: clip for clip in clips}
-        # A plain array over the mapping: np.memmap itself makes every slice slower.
+        # A plain array over the mapping, because slicing an np.memmap is slower.
         data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
         self._frames: dict[str, Frames] = {}
         for clip in self.clips.values():
-            end = first_byte + int(np.prod(clip.shape, dtype=np.int64))
+            end = first_byte + clip.pixel_bytes
             self._frames[clip.name] = data[first_byte:end].reshape(clip.shape)
             first_byte = end
 
     def __getitem__(self, name: str) -> Frames:
-        """Returns a clip's pixels.
+        """Returns a clip's pixels, uint8 (T, H, W, 3), read-only.
 
         Raises:
-            fedvsr.errors.ShardError: The shard has no clip of that name.
+            fedvsr.errors.ShardError: The shard has no clip with that name.
         """
         if name not in self._frames:
             raise ShardError(
-                f"{self.path}: has no clip {name!r} among its {len(self)}; make the shards again"
+                f"{self.path}: none of its {len(self)} clips is called {name!r}; make the shards again"
             )
         return self._frames[name]
 
@@ -246,26 +262,26 @@ class Shard:
 
 
 def open_shard(path: Path) -> Shard:
-    """Opens a shard for reading and checks its header and size, but not its pixels.
+    """Opens a shard for reading and checks its header and size.
 
-    Whether the pixels are those that were written is told by the file's digest
-    (`ShardInfo.digest`), which a store checks when it hands the file out.
+    It does not check the pixels. The file's digest (`ShardInfo.digest`) covers them, and a store
+    checks it when it returns the file.
 
     Raises:
-        fedvsr.errors.ShardError: The file is missing, no shard, cut short, or of a version that this
-            fedvsr does not read.
+        fedvsr.errors.ShardError: The file is missing, not a shard, cut short, or of a version that
+            this fedvsr does not read.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            if length > min(_LONGEST_HEADER, size - _LENGTH_BYTES):
-                raise _broken(path, f"a header of {length} bytes is announced in a file of {size}")
+            if length > min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
+                raise _broken(path, f"a header of {length} bytes is too long for a file of {size} bytes")
             header = json.loads(file.read(length))
     except OSError as error:
         raise ShardError(f"{path}: cannot be opened ({error.strerror}); make the shards again") from error
     except ValueError as error:
-        raise _broken(path, f"its header is no JSON ({error})") from error
+        raise _broken(path, f"its header is not JSON ({error})") from error
     metadata = _read_metadata(path, header)
     first_byte = _LENGTH_BYTES + length
     expected = first_byte + _check_tensors(path, header, metadata.clips)
@@ -275,6 +291,7 @@ def open_shard(path: Path) -> Shard:
 
 
 def _broken(path: Path, reason: str) -> ShardError:
+    """Returns the error for a file that is not a valid shard."""
     return ShardError(f"{path}: {reason}; delete the shard and make it again")
 
 
@@ -283,24 +300,24 @@ def _read_metadata(path: Path, header: Any) -> _Metadata:
         values = json.loads(header[_METADATA]["fedvsr"])
         name, version = values["format"], values["version"]
     except (TypeError, KeyError, ValueError) as error:
-        raise _broken(path, "is no shard of fedvsr: its header has no 'fedvsr' metadata") from error
+        raise _broken(path, "is not a shard of fedvsr: its header has no 'fedvsr' metadata") from error
     if (name, version) != (_FORMAT, _VERSION):
         raise _broken(path, f"expected {_FORMAT} version {_VERSION}, found {name!r} version {version!r}")
     try:
         return _Metadata.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _broken(path, f"the field {where!r} of its metadata is wrong ({first['msg']})") from error
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise _broken(path, f"the field {field!r} of its metadata is invalid ({problem['msg']})") from error
 
 
 def _check_tensors(path: Path, header: dict[str, Any], clips: tuple[ClipInfo, ...]) -> int:
-    """Checks that the header's tensors are the clips, in order and without gaps; returns their bytes."""
+    """Checks that the header's tensors are the clips, in order and without gaps; returns their size."""
     if [name for name in header if name != _METADATA] != [clip.name for clip in clips]:
         raise _broken(path, "the header's tensors are not the clips that its metadata lists")
     begin = 0
     for clip in clips:
-        end = begin + int(np.prod(clip.shape, dtype=np.int64))
+        end = begin + clip.pixel_bytes
         expected = {"data_offsets": [begin, end], "dtype": "U8", "shape": list(clip.shape)}
         if header[clip.name] != expected:
             raise _broken(path, f"clip {clip.name!r}: expected {expected}, found {header[clip.name]}")

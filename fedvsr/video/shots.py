@@ -1,4 +1,4 @@
-"""Cutting a stream of frames into shots."""
+"""Cuts a stream of frames into shots."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,9 +12,9 @@ from scenedetect.detectors import AdaptiveDetector
 from fedvsr.errors import ConfigError
 from fedvsr.video.frames import Frames
 
-# PySceneDetect compares each frame's change with those of this many frames on either side.
+# PySceneDetect compares each frame's change with the changes of this many frames on either side.
 _WINDOW = 2
-# PySceneDetect's own command line looks at frames of about this width; more is only slower.
+# PySceneDetect's own command line uses frames of about this width, in pixels. More is only slower.
 _DETECTION_WIDTH = 256
 
 
@@ -28,82 +28,102 @@ def split_shots(
 ) -> Iterator[tuple[int, Frames]]:
     """Cuts a video into pieces that each lie within one shot.
 
-    A shot longer than ``maximum_frames`` is cut into pieces of that length and a rest; every
-    piece shorter than ``minimum_frames``, be it a shot or a rest, is dropped. No piece crosses a
-    cut. Cuts are found by PySceneDetect's adaptive detector (https://www.scenedetect.com), which
-    finds hard cuts and not fades. Two pieces' frames are in memory at most.
+    A shot longer than ``maximum_frames`` becomes pieces of that length and a shorter rest. Every piece
+    shorter than ``minimum_frames``, a whole shot or a rest, is dropped. PySceneDetect's adaptive
+    detector finds the cuts (https://www.scenedetect.com/docs/latest/api/detectors.html). It detects hard
+    cuts, but not fades. At most two pieces' frames are in memory.
 
     Args:
         frames: uint8 (H, W, 3) RGB frames, read one at a time.
-        fps: The video's frames per second.
+        fps: The video's frames per second, above 0.
         minimum_frames: At least 1.
         maximum_frames: At least ``minimum_frames``.
-        detect: False takes the whole video for one shot.
+        detect: Whether to look for cuts; if False, the whole video is one shot.
 
-    Yields:
-        The piece's first frame, counted from 0 in the video, and its frames, uint8 (T, H, W, 3).
+    Returns:
+        An iterator over the pieces: the position of its first frame in the video, counted from 0, and
+        its frames, uint8 (T, H, W, 3), minimum_frames ≤ T ≤ maximum_frames.
 
     Raises:
-        fedvsr.errors.ConfigError: The lengths are out of range.
+        fedvsr.errors.ConfigError: ``minimum_frames`` or ``maximum_frames`` is out of range.
     """
     if minimum_frames < 1:
-        raise ConfigError("minimum_frames", minimum_frames, "a clip has at least 1 frame")
+        raise ConfigError("minimum_frames", minimum_frames, "it must be at least 1")
     if maximum_frames < minimum_frames:
         raise ConfigError(
             "maximum_frames", maximum_frames, f"it must be at least minimum_frames ({minimum_frames})"
         )
-    marked = _mark_cuts(frames, fps) if detect else zip(frames, repeat(False))
-    return _pieces(marked, minimum_frames, maximum_frames)
+    marked_frames = _mark_cuts(frames, fps) if detect else zip(frames, repeat(False))
+    return _cut_into_pieces(marked_frames, minimum_frames, maximum_frames)
 
 
-def _pieces(
-    marked: Iterable[tuple[Frames, bool]], minimum_frames: int, maximum_frames: int
+def _cut_into_pieces(
+    marked_frames: Iterable[tuple[Frames, bool]], minimum_frames: int, maximum_frames: int
 ) -> Iterator[tuple[int, Frames]]:
     piece: list[Frames] = []
     first_frame = 0
-    for index, (frame, starts_shot) in enumerate(marked):
+    for position, (frame, starts_shot) in enumerate(marked_frames):
         if starts_shot or len(piece) == maximum_frames:
             if len(piece) >= minimum_frames:
                 yield first_frame, np.stack(piece)
             piece = []
-            first_frame = index
+            first_frame = position
         piece.append(frame)
     if len(piece) >= minimum_frames:
         yield first_frame, np.stack(piece)
 
 
 def _mark_cuts(frames: Iterable[Frames], fps: float) -> Iterator[tuple[Frames, bool]]:
-    """Yields each frame and whether a new shot starts with it, `_WINDOW` frames late."""
-    # Shots of any length are found, so that a short one is dropped and not merged with the next.
-    detector = AdaptiveDetector(min_scene_len=1, window_width=_WINDOW)
+    """Yields each frame and whether it starts a shot, `_WINDOW` frames after reading it."""
+    detector = _CutDetector(fps)
     waiting: deque[Frames] = deque()
-    position = 0
-    cuts: set[int] = set()
-
-    def look(frame: Frames) -> None:
-        nonlocal position
-        timecode = FrameTimecode(position, fps=fps)
-        cuts.update(cut.frame_num for cut in detector.process_frame(timecode, _small(frame)))
-        position += 1
-
     yielded = 0
+    # The detector finds no cut within a window of either end, so the first and last frame are repeated.
+    # This shifts all positions by one window.
     for frame in frames:
-        # The ends are repeated because the detector finds no cut within a window of either end.
-        for _ in range(_WINDOW if position == 0 else 0):
-            look(frame)
-        look(frame)
+        if detector.frames_shown == 0:
+            detector.show(frame, times=_WINDOW)
+        detector.show(frame)
         waiting.append(frame)
         if len(waiting) > _WINDOW:
-            yield waiting.popleft(), yielded + _WINDOW in cuts
+            yield waiting.popleft(), detector.is_cut(yielded + _WINDOW)
             yielded += 1
-    for frame in list(waiting)[-1:] * _WINDOW:
-        look(frame)
+    if waiting:
+        detector.show(waiting[-1], times=_WINDOW)
     for frame in waiting:
-        yield frame, yielded + _WINDOW in cuts
+        yield frame, detector.is_cut(yielded + _WINDOW)
         yielded += 1
 
 
-def _small(frame: Frames) -> Frames:
+class _CutDetector:
+    """PySceneDetect's detector, with the cuts it has found so far.
+
+    Attributes:
+        frames_shown: The number of frames it was shown.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self.frames_shown = 0
+        self._fps = fps
+        # With a minimum of 1, a short shot is found and dropped, not merged with the next one.
+        self._detector = AdaptiveDetector(min_scene_len=1, window_width=_WINDOW)
+        self._cuts: set[int] = set()
+
+    def show(self, frame: Frames, times: int = 1) -> None:
+        small_frame = _shrink(frame)
+        for _ in range(times):
+            timecode = FrameTimecode(self.frames_shown, fps=self._fps)
+            cuts = self._detector.process_frame(timecode, small_frame)
+            self._cuts.update(cut.frame_num for cut in cuts)
+            self.frames_shown += 1
+
+    def is_cut(self, position: int) -> bool:
+        """Returns whether a shot starts at the position, among the frames shown so far."""
+        return position in self._cuts
+
+
+def _shrink(frame: Frames) -> Frames:
+    """Returns a smaller copy in OpenCV's order of colours, blue first."""
     height, width = frame.shape[:2]
     factor = max(1, round(width / _DETECTION_WIDTH))
     if factor > 1:

@@ -1,4 +1,4 @@
-"""The owner of videos: finding, sharding and uploading them.
+"""Uploads an owner's videos, makes shards from them and opens the shards' clips.
 
-Every client owns its videos; the federation owns the held-out ones.
+Each client owns its videos, and the federation owns the held-out videos.
 """

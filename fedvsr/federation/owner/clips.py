@@ -1,7 +1,7 @@
-"""Making shards from videos, and reading them back as clips."""
+"""Makes shards from videos, and opens them as clips."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fedvsr.config.run import DataConfig
@@ -16,18 +16,18 @@ from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.frames import Frames, crop_to_multiple
 from fedvsr.video.patches import ClipPair
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, open_shard, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind, write_shard
 from fedvsr.video.shots import split_shots
 
-# A shard is what a client's memory holds at once while it is written, and what a download fetches.
-_SHARD_BYTES = 256 << 20
+# A shard's clips are all in memory while it is written, and a download fetches a whole shard.
+_MAX_SHARD_BYTES = 256 << 20
 
-NamedClip = tuple[ClipInfo, Frames]
+DescribedClip = tuple[ClipInfo, Frames]
 
 
 def low_resolution_kind(data: DataConfig) -> str:
-    """Returns the kind of the low-resolution shards of a configuration, for example ``bi-x4``."""
-    return degraded_kind(data.degradation, data.scale)
+    """Returns the kind of a configuration's low-resolution shards, for example ``bi-x4``."""
+    return shard_kind(data.degradation, data.scale)
 
 
 def shard_videos(
@@ -39,118 +39,164 @@ def shard_videos(
 ) -> tuple[ManifestRecord, ManifestRecord]:
     """Cuts videos into clips and writes their ground-truth and low-resolution shards.
 
-    What is there already, made from the same bytes with the same settings, is left as it is.
+    Shards of the same videos and settings that already exist are kept.
 
     Args:
-        store: The store of whoever owns the videos.
-        folder: Where the shards go: `layout.training_clips` or `layout.evaluation_clips`.
-        videos: The videos, in the order of the clips; their names are unique.
+        store: The owner's store.
+        folder: The shards' folder: `layout.training_clips` or `layout.evaluation_clips`.
+        videos: The videos, in the order of the clips. Their names are unique.
         data: How to cut and degrade.
-        progress: Shows the videos and clips.
+        progress: Reports the videos and clips.
 
     Returns:
         The manifests of the ground truth and of the low resolution.
 
     Raises:
-        fedvsr.errors.VideoError: A video cannot be read, or no clip is long enough.
+        fedvsr.errors.VideoError: A video cannot be read, or has no shot that is long enough.
+        fedvsr.errors.StoreError: The store or this machine's disk failed; run it again to continue.
     """
     progress = progress or Progress()
-    truth = _shard_ground_truth(store, folder, videos, data, progress)
-    return truth, _shard_degraded(store, folder, truth, data, progress)
+    if not videos:
+        raise VideoError("there are no videos to shard; give at least one")
+    ground_truth = _shard_ground_truth(store, folder, videos, data, progress)
+    return ground_truth, _shard_low_resolution(store, folder, ground_truth, data, progress)
 
 
 def open_clips(store: Store, folder: str, data: DataConfig) -> list[ClipPair]:
-    """Opens clips as memory maps; nothing is decoded.
+    """Opens clips as memory maps, without decoding anything.
+
+    Args:
+        store: The owner's store.
+        folder: The shards' folder: `layout.training_clips` or `layout.evaluation_clips`.
+        data: The configuration, which names the degradation and the scale.
+
+    Returns:
+        The clips in the order of the manifest. Ground truth is cropped to a multiple of the scale.
 
     Raises:
-        fedvsr.errors.NotFoundError: There are no such shards; make them first.
-        fedvsr.errors.DataError: A shard is not what its manifest says.
+        fedvsr.errors.NotFoundError: The shards do not exist.
+        fedvsr.errors.DataError: A shard does not match its manifest, or low resolution lacks a clip.
     """
-    truth = _open_all(store, folder, GROUND_TRUTH)
+    ground_truth = _open_shards(store, folder, GROUND_TRUTH)
     kind = low_resolution_kind(data)
-    degraded = dict(_open_all(store, folder, kind))
+    low_resolution = dict(_open_shards(store, folder, kind))
     pairs = []
-    for name, frames in truth:
-        if name not in degraded:
+    for name, frames in ground_truth:
+        if name not in low_resolution:
             raise ShardError(f"{store.uri}/{folder}{kind} lacks clip {name!r}; run the shard step again")
-        low = degraded[name]
-        height, width = low.shape[1] * data.scale, low.shape[2] * data.scale
-        pairs.append(ClipPair(name, frames[:, :height, :width], low, data.scale))
+        small_frames = low_resolution[name]
+        height, width = small_frames.shape[1] * data.scale, small_frames.shape[2] * data.scale
+        pairs.append(ClipPair(name, frames[:, :height, :width], small_frames, data.scale))
     return pairs
 
 
 def dataset_digest(store: Store, folder: str, data: DataConfig) -> str:
-    """Returns the digest of the clips that a configuration trains or evaluates on."""
+    """Returns the digest of the clips that a configuration trains or evaluates on.
+
+    It is the SHA-256 of the digests of the ground-truth and low-resolution shards, one per line.
+
+    Raises:
+        fedvsr.errors.NotFoundError: A manifest does not exist.
+        fedvsr.errors.RecordError: A manifest is invalid.
+    """
     manifests = [read_manifest(store, folder, kind) for kind in (GROUND_TRUTH, low_resolution_kind(data))]
-    return bytes_digest("\n".join(shard.digest for each in manifests for shard in each.shards).encode())
+    return _digest_of_lines([shard.digest for manifest in manifests for shard in manifest.shards])
 
 
 def read_manifest(store: Store, folder: str, kind: str) -> ManifestRecord:
-    """Reads a manifest; raises NotFoundError or RecordError."""
+    """Reads the manifest of one kind of shards.
+
+    Args:
+        store: The owner's store.
+        folder: The shards' folder: `layout.training_clips` or `layout.evaluation_clips`.
+        kind: `GROUND_TRUTH`, or the result of `low_resolution_kind`.
+
+    Raises:
+        fedvsr.errors.NotFoundError: The manifest does not exist.
+        fedvsr.errors.RecordError: The manifest is invalid.
+    """
     return read_record(store, layout.manifest(folder, kind), ManifestRecord)
 
 
 def _shard_ground_truth(
     store: Store, folder: str, videos: Sequence[Source], data: DataConfig, progress: Progress
 ) -> ManifestRecord:
-    source = bytes_digest("\n".join(f"{each.name} {each.fingerprint()}" for each in videos).encode())
+    fingerprints = [f"{video.name} {video.fingerprint()}" for video in videos]
     settings = data.model_dump_json(include={"split_shots", "minimum_frames", "maximum_frames"})
-    return _make(
-        store,
-        folder,
-        GROUND_TRUTH,
-        source,
-        bytes_digest(settings.encode()),
-        data,
-        lambda: _cut(videos, data, progress),
+    draft = ManifestRecord(
+        dataset=data.dataset,
+        kind=GROUND_TRUTH,
+        source_digest=_digest_of_lines(fingerprints),
+        settings_digest=bytes_digest(settings.encode()),
+        shards=(),
     )
+    return _make_shards(store, folder, draft, _cut_videos(videos, data, progress))
 
 
-def _shard_degraded(
-    store: Store, folder: str, truth: ManifestRecord, data: DataConfig, progress: Progress
+def _shard_low_resolution(
+    store: Store, folder: str, ground_truth: ManifestRecord, data: DataConfig, progress: Progress
 ) -> ManifestRecord:
     degradation = get_degradation(data.degradation)
     kind = low_resolution_kind(data)
+    draft = ManifestRecord(
+        dataset=data.dataset,
+        kind=kind,
+        source_digest=_digest_of_lines([shard.digest for shard in ground_truth.shards]),
+        settings_digest=bytes_digest(kind.encode()),
+        shards=(),
+    )
 
-    def degrade() -> Iterator[NamedClip]:
-        with progress.stage(f"degrade {kind}", truth.clips) as advance:
-            done = 0
-            for shard_file in truth.shards:
-                key = layout.shard(folder, GROUND_TRUTH, shard_file.digest)
-                shard = open_shard(store.local(key, shard_file.digest))
-                for info in shard.clips.values():
-                    low = degradation(crop_to_multiple(shard[info.name], data.scale), data.scale)
-                    yield info.model_copy(update={"height": low.shape[1], "width": low.shape[2]}), low
-                    done += 1
-                    advance(done, info.name)
+    def degrade_clips() -> Iterator[DescribedClip]:
+        with progress.stage(f"degrade {kind}", ground_truth.clips) as advance:
+            clips = _read_shards(store, folder, ground_truth)
+            for done, (info, frames) in enumerate(clips, start=1):
+                small_frames = degradation(crop_to_multiple(frames, data.scale), data.scale)
+                height, width = small_frames.shape[1:3]
+                yield info.model_copy(update={"height": height, "width": width}), small_frames
+                advance(done, info.name)
 
-    source = bytes_digest("\n".join(shard.digest for shard in truth.shards).encode())
-    return _make(store, folder, kind, source, bytes_digest(kind.encode()), data, degrade)
+    return _make_shards(store, folder, draft, degrade_clips())
 
 
-def _make(
-    store: Store,
-    folder: str,
-    kind: str,
-    source: str,
-    settings: str,
-    data: DataConfig,
-    clips: Callable[[], Iterable[NamedClip]],
+def _make_shards(
+    store: Store, folder: str, draft: ManifestRecord, clips: Iterable[DescribedClip]
 ) -> ManifestRecord:
-    """Returns the manifest that is there if it is current, else writes shards and their manifest."""
+    """Returns the stored manifest if it is current, else writes shards and then their manifest.
+
+    Args:
+        store: The owner's store.
+        folder: The shards' folder.
+        draft: The manifest to write, still without shards.
+        clips: A generator of the clips. It is not started if the stored manifest is current.
+    """
+    current = _find_current_manifest(store, folder, draft)
+    if current is not None:
+        return current
+    manifest = draft.model_copy(update={"shards": _write_shards(store, folder, draft.kind, clips)})
+    write_record(store, layout.manifest(folder, draft.kind), manifest)
+    return manifest
+
+
+def _find_current_manifest(store: Store, folder: str, draft: ManifestRecord) -> ManifestRecord | None:
+    """Returns the stored manifest if it has the draft's digests and all its shards exist, else None."""
     try:
-        found = read_manifest(store, folder, kind)
+        manifest = read_manifest(store, folder, draft.kind)
     except NotFoundError:
-        found = None
-    if (
-        found is not None
-        and (found.source_digest, found.settings_digest) == (source, settings)
-        and all(store.exists(layout.shard(folder, kind, shard.digest)) for shard in found.shards)
-    ):
-        return found
+        return None
+    same_source = manifest.source_digest == draft.source_digest
+    same_settings = manifest.settings_digest == draft.settings_digest
+    if not (same_source and same_settings):
+        return None
+    keys = [layout.shard(folder, draft.kind, shard.digest) for shard in manifest.shards]
+    return manifest if all(store.exists(key) for key in keys) else None
+
+
+def _write_shards(
+    store: Store, folder: str, kind: str, clips: Iterable[DescribedClip]
+) -> tuple[ShardFile, ...]:
     shards = []
     with tempfile.TemporaryDirectory(prefix="fedvsr-shards-") as temporary:
-        for group in _groups(clips()):
+        for group in _group_by_size(clips):
             path = Path(temporary) / "shard.safetensors"
             info = write_shard(path, kind, group)
             store.upload(layout.shard(folder, kind, info.digest), path)
@@ -162,73 +208,74 @@ def _make(
                     frames=sum(clip.frames for clip in info.clips),
                 )
             )
-    if not shards:
-        raise VideoError(
-            f"no shot has data.minimum_frames = {data.minimum_frames} frames or more; "
-            "lower it, or give longer videos"
-        )
-    manifest = ManifestRecord(
-        dataset=data.dataset,
-        kind=kind,
-        source_digest=source,
-        settings_digest=settings,
-        shards=tuple(shards),
-    )
-    write_record(store, layout.manifest(folder, kind), manifest)
-    return manifest
+    return tuple(shards)
 
 
-def _cut(videos: Sequence[Source], data: DataConfig, progress: Progress) -> Iterator[NamedClip]:
-    with progress.stage("decode", len(videos)) as advance:
-        for done, video in enumerate(videos, start=1):
-            with video.open() as path, VideoReader(path) as reader:
-                found = 0
-                fps = reader.fps or FOLDER_FRAMES_PER_SECOND
-                for first, frames in split_shots(
-                    reader,
-                    fps=fps,
-                    minimum_frames=data.minimum_frames,
-                    maximum_frames=data.maximum_frames,
-                    detect=data.split_shots,
-                ):
-                    found += 1
-                    yield (
-                        ClipInfo(
-                            name=video.name if first == 0 else f"{video.name}@{first}",
-                            frames=len(frames),
-                            height=frames.shape[1],
-                            width=frames.shape[2],
-                            fps=fps,
-                            source=video.name,
-                            first_frame=first,
-                        ),
-                        frames,
-                    )
-            if not found:
-                raise VideoError(
-                    f"{video.name} has no shot of data.minimum_frames = {data.minimum_frames} frames; "
-                    "lower it, or leave this video out"
-                )
-            advance(done, video.name)
-
-
-def _groups(clips: Iterable[NamedClip]) -> Iterator[list[NamedClip]]:
-    group: list[NamedClip] = []
+def _group_by_size(clips: Iterable[DescribedClip]) -> Iterator[list[DescribedClip]]:
+    """Yields the clips of one shard after the other."""
+    group: list[DescribedClip] = []
     size = 0
-    for clip in clips:
-        if group and size + clip[1].nbytes > _SHARD_BYTES:
+    for info, frames in clips:
+        if group and size + frames.nbytes > _MAX_SHARD_BYTES:
             yield group
             group, size = [], 0
-        group.append(clip)
-        size += clip[1].nbytes
+        group.append((info, frames))
+        size += frames.nbytes
     if group:
         yield group
 
 
-def _open_all(store: Store, folder: str, kind: str) -> list[tuple[str, Frames]]:
-    found: list[tuple[str, Frames]] = []
-    for shard_file in read_manifest(store, folder, kind).shards:
-        key = layout.shard(folder, kind, shard_file.digest)
+def _cut_videos(videos: Sequence[Source], data: DataConfig, progress: Progress) -> Iterator[DescribedClip]:
+    with progress.stage("decode", len(videos)) as advance:
+        for done, video in enumerate(videos, start=1):
+            yield from _cut_video(video, data)
+            advance(done, video.name)
+
+
+def _cut_video(video: Source, data: DataConfig) -> Iterator[DescribedClip]:
+    clips = 0
+    with video.open() as path, VideoReader(path) as reader:
+        fps = reader.fps or FOLDER_FRAMES_PER_SECOND
+        shots = split_shots(
+            reader,
+            fps=fps,
+            minimum_frames=data.minimum_frames,
+            maximum_frames=data.maximum_frames,
+            detect=data.split_shots,
+        )
+        for first_frame, frames in shots:
+            length, height, width = frames.shape[:3]
+            info = ClipInfo(
+                name=video.name if first_frame == 0 else f"{video.name}@{first_frame}",
+                frames=length,
+                height=height,
+                width=width,
+                fps=fps,
+                source=video.name,
+                first_frame=first_frame,
+            )
+            yield info, frames
+            clips += 1
+    if clips == 0:
+        raise VideoError(
+            f"{video.name} has no shot of data.minimum_frames = {data.minimum_frames} frames; "
+            "lower it, or leave this video out"
+        )
+
+
+def _open_shards(store: Store, folder: str, kind: str) -> list[tuple[str, Frames]]:
+    """Returns the names and pixels of all clips of a kind, in the order of the manifest."""
+    manifest = read_manifest(store, folder, kind)
+    return [(info.name, frames) for info, frames in _read_shards(store, folder, manifest)]
+
+
+def _read_shards(store: Store, folder: str, manifest: ManifestRecord) -> Iterator[DescribedClip]:
+    for shard_file in manifest.shards:
+        key = layout.shard(folder, manifest.kind, shard_file.digest)
         shard = open_shard(store.local(key, shard_file.digest))
-        found.extend((name, shard[name]) for name in shard)
-    return found
+        for info in shard.clips.values():
+            yield info, shard[info.name]
+
+
+def _digest_of_lines(lines: Sequence[str]) -> str:
+    return bytes_digest("\n".join(lines).encode())

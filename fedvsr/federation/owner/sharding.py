@@ -1,4 +1,7 @@
-"""Sharding what lies in the stores: the step of a pipeline, where nobody has a folder of videos."""
+"""Makes shards from the videos in the stores. The pipeline's shard step uses this.
+
+`fedvsr.federation.owner.clips` makes shards from videos anywhere, such as a folder on this machine.
+"""
 
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, VideoError
@@ -14,13 +17,20 @@ from fedvsr.store.workspace import Workspace
 def shard_client(
     workspace: Workspace, client: str, data: DataConfig, progress: Progress | None = None
 ) -> ManifestRecord:
-    """Makes a client's shards from the videos in its own store, or finds them current.
+    """Makes a client's shards from the videos in its own store, unless they are current.
+
+    Args:
+        workspace: The stores.
+        client: The client's name.
+        data: How to cut and degrade.
+        progress: Reports the videos and clips.
 
     Returns:
         The manifest of the low-resolution shards.
 
     Raises:
-        fedvsr.errors.VideoError: It has neither videos nor shards.
+        fedvsr.errors.VideoError: The client has neither videos nor shards, or a video cannot be used.
+        fedvsr.errors.StoreError: The store failed; run it again to continue.
     """
     return _shard(
         workspace.client(client),
@@ -34,13 +44,19 @@ def shard_client(
 def shard_evaluation(
     workspace: Workspace, data: DataConfig, progress: Progress | None = None
 ) -> ManifestRecord:
-    """Makes the held-out clips' shards from the videos in the federation's store, or finds them current.
+    """Makes the held-out clips' shards from the videos in the federation's store, unless they are current.
+
+    Args:
+        workspace: The stores.
+        data: How to cut and degrade.
+        progress: Reports the videos and clips.
 
     Returns:
         The manifest of the low-resolution shards.
 
     Raises:
-        fedvsr.errors.VideoError: There are neither videos nor shards.
+        fedvsr.errors.VideoError: The store has neither videos nor shards, or a video cannot be used.
+        fedvsr.errors.StoreError: The store failed; run it again to continue.
     """
     return _shard(
         workspace.federation(),
@@ -52,15 +68,17 @@ def shard_evaluation(
 
 
 def _shard(
-    store: Store, videos: str, folder: str, data: DataConfig, progress: Progress | None
+    store: Store, videos_folder: str, shards_folder: str, data: DataConfig, progress: Progress | None
 ) -> ManifestRecord:
-    sources = stored_sources(store, videos)
-    if sources:
-        return shard_videos(store, folder, sources, data, progress)[1]
+    videos = stored_sources(store, videos_folder)
+    if videos:
+        _, low_resolution = shard_videos(store, shards_folder, videos, data, progress)
+        return low_resolution
     try:
-        # Whoever sharded elsewhere has shards and no videos here.
-        return read_manifest(store, folder, low_resolution_kind(data))
+        # An owner that made its shards elsewhere may have uploaded only the shards.
+        return read_manifest(store, shards_folder, low_resolution_kind(data))
     except NotFoundError:
         raise VideoError(
-            f"{store.uri}/{videos} holds no video and {store.uri}/{folder} no shards; put videos there first"
+            f"{store.uri}/{videos_folder} holds no video and {store.uri}/{shards_folder} no shards; "
+            "upload videos first"
         ) from None

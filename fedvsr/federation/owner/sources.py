@@ -1,4 +1,4 @@
-"""Where videos are when they are sharded: on this machine, or in a store."""
+"""Videos to be sharded, on this machine or in a store."""
 
 import tempfile
 from abc import ABC, abstractmethod
@@ -14,18 +14,18 @@ class Source(ABC):
     """A video: one file, or a folder of frames.
 
     Attributes:
-        name: What its clips are called; unique among the videos that are sharded together.
+        name: The video's name, from which its clips get theirs; unique among an owner's videos.
     """
 
     name: str
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Returns what changes when the video changes."""
+        """Returns a string that changes if the video's bytes change."""
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Path]:
-        """Gives the video as a local path for as long as it is decoded."""
+        """Returns a context manager, inside which the video is at a local path."""
 
 
 class LocalSource(Source):
@@ -38,20 +38,21 @@ class LocalSource(Source):
     def fingerprint(self) -> str:
         if self.path.is_file():
             return file_digest(self.path)
-        files = sorted(each for each in self.path.iterdir() if each.is_file())
-        return bytes_digest("\n".join(f"{each.name} {file_digest(each)}" for each in files).encode())
+        files = sorted(path for path in self.path.iterdir() if path.is_file())
+        lines = (f"{path.name} {file_digest(path)}" for path in files)
+        return bytes_digest("\n".join(lines).encode())
 
     def open(self) -> AbstractContextManager[Path]:
         return nullcontext(self.path)
 
 
 class StoredSource(Source):
-    """A video in a store; it is copied to this machine while it is decoded, and only then.
+    """A video in a store. While it is open, this machine has a temporary copy.
 
     Args:
-        store: Its owner's store.
+        store: The owner's store.
         name: The video's name.
-        keys: Its file's key, or the keys of its frames.
+        keys: The key of its file, or the keys of its frames; at least one.
     """
 
     def __init__(self, store: Store, name: str, keys: Sequence[str]) -> None:
@@ -69,56 +70,64 @@ class StoredSource(Source):
             folder = Path(temporary)
             for key in self._keys:
                 self._store.download(key, folder / PurePosixPath(key).name)
-            is_file = PurePosixPath(self._keys[0]).suffix.lower() in VIDEO_SUFFIXES
-            yield folder / PurePosixPath(self._keys[0]).name if is_file else folder
+            first_key = PurePosixPath(self._keys[0])
+            yield folder / first_key.name if _is_video_file(first_key) else folder
 
 
 def local_sources(root: Path, pattern: str = "") -> list[LocalSource]:
-    """Finds the videos below a folder, in natural order.
+    """Returns the videos below a folder, in natural order.
 
-    A video is called by its path below the folder without the suffix, or with it where two would be
-    called the same.
+    A video's name is its path below the folder without the suffix. If two videos would have the same
+    name, both keep their suffixes.
 
     Args:
-        root: A video, or a folder of videos or of frame folders.
-        pattern: Take only what matches.
+        root: A video, or a folder of video files or frame folders, at any depth.
+        pattern: A glob as in `fedvsr.video.decode.list_videos`. An empty string accepts every video.
 
     Raises:
-        fedvsr.errors.VideoError: There is none.
+        fedvsr.errors.VideoError: There is no video.
     """
     paths = list_videos(root, pattern or None)
-    return [
-        LocalSource(name, path)
-        for name, path in zip(_names([_below(path, root) for path in paths]), paths, strict=True)
-    ]
+    names = _name_videos([_relative(path, root) for path in paths])
+    return [LocalSource(name, path) for name, path in zip(names, paths, strict=True)]
 
 
 def stored_sources(store: Store, folder: str) -> list[StoredSource]:
-    """Finds the videos below a folder of a store, in natural order; there may be none."""
+    """Returns the videos below a folder of a store, in natural order; an empty list if there are none.
+
+    Names are as in `local_sources`.
+
+    Args:
+        store: The owner's store.
+        folder: A key prefix that ends with a slash, such as `fedvsr.federation.layout.RAW_VIDEOS`.
+
+    Raises:
+        fedvsr.errors.StoreError: The store failed.
+    """
     groups: dict[PurePosixPath, list[str]] = {}
     for key in store.keys(folder):
         path = PurePosixPath(key).relative_to(folder)
-        suffix = path.suffix.lower()
-        if suffix in VIDEO_SUFFIXES:
+        if _is_video_file(path):
             groups[path] = [key]
-        elif suffix in IMAGE_SUFFIXES:
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             groups.setdefault(path.parent, []).append(key)
-    ordered = sorted(groups, key=lambda path: natural_key(path.as_posix()))
+    paths = sorted(groups, key=lambda path: natural_key(path.as_posix()))
     return [
-        StoredSource(store, name, groups[path]) for name, path in zip(_names(ordered), ordered, strict=True)
+        StoredSource(store, name, groups[path]) for name, path in zip(_name_videos(paths), paths, strict=True)
     ]
 
 
-def _below(path: Path, root: Path) -> PurePosixPath:
+def _relative(path: Path, root: Path) -> PurePosixPath:
     return PurePosixPath(path.name if path == root else path.relative_to(root).as_posix())
 
 
-def _names(paths: Sequence[PurePosixPath]) -> list[str]:
-    short = [(path.with_suffix("") if _is_file(path) else path).as_posix() for path in paths]
+def _name_videos(paths: Sequence[PurePosixPath]) -> list[str]:
+    short_names = [(path.with_suffix("") if _is_video_file(path) else path).as_posix() for path in paths]
     return [
-        path.as_posix() if short.count(name) > 1 else name for name, path in zip(short, paths, strict=True)
+        path.as_posix() if short_names.count(name) > 1 else name
+        for name, path in zip(short_names, paths, strict=True)
     ]
 
 
-def _is_file(path: PurePosixPath) -> bool:
+def _is_video_file(path: PurePosixPath) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES

@@ -1,4 +1,4 @@
-"""Putting videos where the shard step looks for them."""
+"""Uploads videos to the folder from which the shard step reads them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,28 +12,29 @@ from fedvsr.video.decode import IMAGE_SUFFIXES, list_videos
 def upload_videos(
     store: Store, folder: str, paths: Sequence[Path], progress: Progress | None = None
 ) -> list[str]:
-    """Copies videos into a folder of a store, replacing those of the same name.
+    """Copies videos to a folder of a store, and replaces those with the same names.
 
     Args:
-        store: Their owner's store.
+        store: The owner's store.
         folder: `fedvsr.federation.layout.RAW_VIDEOS` or ``EVALUATION_VIDEOS``.
-        paths: Videos, folders of frames, and folders of either; what lies below a folder keeps its path
-            below that folder as its name.
-        progress: Shows the files.
+        paths: Video files, folders of frames, and folders of either. A video below a folder keeps
+            its path relative to that folder.
+        progress: Reports the files.
 
     Returns:
-        The keys of all of them.
+        The keys of all uploaded files.
 
     Raises:
-        fedvsr.errors.VideoError: A path holds no video, or two would have the same name.
-        fedvsr.errors.StoreError: The store refused or failed; uploading again mends it.
+        fedvsr.errors.VideoError: A path holds no video, or two files would have the same key; nothing
+            was uploaded.
+        fedvsr.errors.StoreError: The store refused or failed; upload again to continue.
     """
     files: dict[str, Path] = {}
     for path in paths:
         for name, file in _files(path):
-            other = files.setdefault(folder + name, file)
-            if other.resolve() != file.resolve():
-                raise VideoError(f"{other} and {file} would both be called {name!r}; rename one")
+            earlier_file = files.setdefault(folder + name, file)
+            if earlier_file.resolve() != file.resolve():
+                raise VideoError(f"{earlier_file} and {file} would both be called {name!r}; rename one")
     with (progress or Progress()).stage("upload", len(files)) as advance:
         for done, (key, file) in enumerate(files.items(), start=1):
             store.upload(key, file)
@@ -42,11 +43,12 @@ def upload_videos(
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yields the name in the store and the path of each file of each video at a path."""
     for video in list_videos(path):
         if video.is_file():
             yield (video.name if video == path else video.relative_to(path).as_posix()), video
             continue
-        # A folder of frames that is given itself keeps its own name.
+        # If the path is itself a folder of frames, the folder's name is part of the keys.
         root = path.parent if video == path else path
         for file in sorted(video.iterdir()):
             if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):

@@ -103,7 +103,7 @@ def score_clips(
     scores, crops = [], []
     with (progress or Progress()).stage("evaluate", len(clips)) as advance:
         for done, clip in enumerate(clips, start=1):
-            low, truth = np.asarray(clip.degraded[:]), np.asarray(clip.ground_truth[:])
+            low, truth = np.asarray(clip.low_resolution[:]), np.asarray(clip.ground_truth[:])
             output = upscale_clip(model, low, device)
             found = score_frames(clip.name, output, truth, crop_border, lpips)
             scores.append(found)
@@ -119,7 +119,7 @@ def score_bicubic(
     return tuple(
         score_frames(
             clip.name,
-            upscale(np.asarray(clip.degraded[:]), clip.scale),
+            upscale(np.asarray(clip.low_resolution[:]), clip.scale),
             np.asarray(clip.ground_truth[:]),
             crop_border,
             lpips,

@@ -1,4 +1,4 @@
-"""Runs whose first round is trained, made once and copied for every test that spoils them."""
+"""A run whose first round is trained. It is made once, and each test damages a copy of it."""
 
 import shutil
 import tempfile
@@ -27,7 +27,7 @@ RUN = "test"
 
 @dataclass
 class TrainedRound:
-    """A run whose first round waits for its aggregation, and ways to spoil it."""
+    """A run whose first round is trained but not aggregated, and ways to damage it."""
 
     workspace: Workspace
 
@@ -59,7 +59,7 @@ class TrainedRound:
         return WeightsFile(self.file(layout.update(RUN, 1, client))).load()
 
     def file(self, key: str) -> Path:
-        """The file of an object, to be spoiled."""
+        """Returns the path of an object's file, so that a test can damage it."""
         return Path(self.store.uri) / key
 
     def report(self, client: str) -> ReportRecord:
@@ -70,13 +70,13 @@ class TrainedRound:
         write_record(self.store, layout.report(RUN, 1, client), report)
 
     def rewrite_update(self, client: str, tensors: dict[str, Array]) -> None:
-        """Replaces a client's tensors by others, with a report that says so."""
+        """Replaces a client's weights, with a report that matches them."""
         data = serialize(tensors)
         self.store.write(layout.update(RUN, 1, client), data)
         self.rewrite_report(client, update_digest=bytes_digest(data), update_bytes=len(data))
 
-    def rewrite_extra(self, client: str, tensors: dict[str, Array]) -> None:
-        """Replaces what a client's local term sent."""
+    def rewrite_strategy_tensors(self, client: str, tensors: dict[str, Array]) -> None:
+        """Replaces a client's strategy tensors, with a report that matches them."""
         data = serialize(tensors)
         self.store.write(layout.strategy_tensors(RUN, 1, client), data)
         self.rewrite_report(client, extra_digest=bytes_digest(data), extra_bytes=len(data))
@@ -84,30 +84,30 @@ class TrainedRound:
 
 @pytest.fixture(scope="session")
 def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
+    stores: dict[str, Path] = {}
 
-    def find(strategy: str) -> Path:
-        if strategy not in made:
+    def train(strategy: str) -> Path:
+        if strategy not in stores:
             root = tmp_path_factory.mktemp(strategy)
             workspace = Workspace.below(str(root / "stores"))
             folder = layout.training_clips(DataConfig().dataset)
             for index, client in enumerate(("ann", "bob", "cleo")):
-                clips = {f"{client}-{each}": make_clip(10 * index + each) for each in range(index + 1)}
+                clips = {f"{client}-{clip}": make_clip(10 * index + clip) for clip in range(index + 1)}
                 write_clips(workspace.client(client), folder, clips, root)
             config: RunConfig = make_config(
                 strategy__name=strategy, federation__clients=["ann", "bob", "cleo"], federation__quorum=2
             )
             prepare_run(workspace.federation(), config)
             train_round(workspace, RUN, 1, InProcessRunner())
-            made[strategy] = root / "stores"
-        return made[strategy]
+            stores[strategy] = root / "stores"
+        return stores[strategy]
 
-    return find
+    return train
 
 
 @pytest.fixture
 def trained_round(_trained_rounds, tmp_path: Path) -> Callable[..., TrainedRound]:
-    """Returns a copy of a run of ann, bob and cleo (1, 2 and 3 clips, quorum 2) after their training."""
+    """Copies a run of ann, bob and cleo (1, 2 and 3 clips, quorum 2) in which all have trained round 1."""
 
     def copy(strategy: str = "fedavg") -> TrainedRound:
         shutil.copytree(_trained_rounds(strategy), tmp_path / strategy)

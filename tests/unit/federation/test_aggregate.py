@@ -101,7 +101,7 @@ SPOILT = {
         "is no client report of version 1: loss",
     ),
     "strategy tensors": (
-        lambda t: t.rewrite_extra("bob", {WEIGHT: np.zeros(3, np.float32)}),
+        lambda t: t.rewrite_strategy_tensors("bob", {WEIGHT: np.zeros(3, np.float32)}),
         f"strategy tensor '{WEIGHT}': fedavg sends none",
     ),
 }
@@ -294,15 +294,15 @@ def trained_at_once(trained_round):
     [
         (lambda t: t.rewrite_report("bob", extra_digest=None, extra_bytes=0), "control variate is missing"),
         (
-            lambda t: t.rewrite_extra("bob", {"residual.bias": np.zeros(3, np.float32)}),
+            lambda t: t.rewrite_strategy_tensors("bob", {"residual.bias": np.zeros(3, np.float32)}),
             "strategy tensor 'residual.bias': expected float32 [12], found float32 [3]",
         ),
         (
-            lambda t: t.rewrite_extra("bob", {"nothing": np.zeros(3, np.float32)}),
+            lambda t: t.rewrite_strategy_tensors("bob", {"nothing": np.zeros(3, np.float32)}),
             "strategy tensor 'nothing' belongs to no parameter",
         ),
         (
-            lambda t: t.rewrite_extra("bob", {"residual.bias": np.full(12, np.nan, np.float32)}),
+            lambda t: t.rewrite_strategy_tensors("bob", {"residual.bias": np.full(12, np.nan, np.float32)}),
             "tensor 'residual.bias': expected finite values, found 12",
         ),
         (

@@ -112,7 +112,7 @@ def test_what_is_too_large_for_a_report_is_not_read(trained_round, monkeypatch):
 def test_what_the_model_does_not_explain_is_not_downloaded(trained_round, monkeypatch, extra):
     trained = trained_round("scaffold")
     tensors = {"padding": np.zeros(2 << 20, np.uint8)}
-    key, rewrite = (EXTRA, trained.rewrite_extra) if extra else (UPDATE, trained.rewrite_update)
+    key, rewrite = (EXTRA, trained.rewrite_strategy_tensors) if extra else (UPDATE, trained.rewrite_update)
     rewrite("bob", tensors)
     real = LocalStore.fetch
 

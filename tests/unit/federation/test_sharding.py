@@ -1,4 +1,4 @@
-"""From videos to shards: disjoint clients, and nothing done twice."""
+"""Videos become shards once, in their owner's store only."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ CLIPS = layout.training_clips(DATA.dataset)
 
 @pytest.fixture
 def save_video(tmp_path: Path, make_clip):
-    """Writes a clip as a folder of frames."""
+    """Writes a clip as a folder of frames and returns it as a source."""
 
     def save(name: str, seed: int = 0, frames: int = 4, size: int = 24) -> LocalSource:
         folder = tmp_path / "videos" / name
@@ -40,69 +40,70 @@ def videos(save_video) -> Videos:
     return Videos(clients, [save_video("held-out", 4)])
 
 
-def test_clips_are_the_videos_frames_and_their_degradation(workspace: Workspace, videos, make_clip):
+def test_clips_have_the_videos_frames_and_their_low_resolution(workspace: Workspace, videos, make_clip):
     shard_all(workspace, videos, DATA)
     pairs = open_clips(workspace.client("bob"), CLIPS, DATA)
     assert [pair.name for pair in pairs] == ["b", "c"]
     np.testing.assert_array_equal(pairs[0].ground_truth, make_clip(2, 4, 24))
-    assert pairs[0].degraded.shape == (4, 12, 12, 3)
+    assert pairs[0].low_resolution.shape == (4, 12, 12, 3)
     held_out = open_clips(workspace.federation(), layout.evaluation_clips(DATA.dataset), DATA)
     assert [pair.name for pair in held_out] == ["held-out"]
 
 
-def test_a_clients_videos_are_in_its_own_store_alone(workspace: Workspace, videos):
+def test_a_clients_shards_are_only_in_its_own_store(workspace: Workspace, videos):
     shard_all(workspace, videos, DATA)
     assert not [key for key in workspace.federation().keys("") if key.startswith("shards/")]
     assert len(open_clips(workspace.client("ann"), CLIPS, DATA)) == 1
 
 
-def test_sharding_again_writes_nothing(workspace: Workspace, videos, monkeypatch):
+def test_sharding_the_same_videos_again_writes_nothing(workspace: Workspace, videos, monkeypatch):
     shard_all(workspace, videos, DATA)
-    monkeypatch.setattr(LocalStore, "_replace", lambda *arguments: pytest.fail("wrote"))
+    monkeypatch.setattr(LocalStore, "_replace", lambda *arguments: pytest.fail("something was written"))
     shard_all(workspace, videos, DATA)
 
 
-@pytest.mark.parametrize("again", [DATA.model_copy(update={"maximum_frames": 3}), DATA])
-def test_another_setting_or_another_frame_gives_another_dataset(workspace, videos, again):
+@pytest.mark.parametrize("second_data", [DATA.model_copy(update={"maximum_frames": 3}), DATA])
+def test_a_changed_setting_or_frame_changes_the_digest(workspace, videos, second_data):
     shard_all(workspace, videos, DATA)
     before = dataset_digest(workspace.client("ann"), CLIPS, DATA)
-    if again == DATA:
+    if second_data == DATA:
         frame = videos.clients["ann"][0].path / "00000001.png"
         assert cv2.imwrite(str(frame), np.zeros((24, 24, 3), np.uint8))
-    shard_all(workspace, videos, again)
+    shard_all(workspace, videos, second_data)
     assert dataset_digest(workspace.client("ann"), CLIPS, DATA) != before
 
 
 @pytest.mark.parametrize("owner", ["bob", "evaluation_videos"])
-def test_a_video_may_have_one_owner_only(workspace: Workspace, save_video, owner: str, tmp_path: Path):
+def test_a_video_of_two_owners_is_refused(workspace: Workspace, save_video, owner: str, tmp_path: Path):
     shared, other = save_video("shared"), save_video("other", 1)
-    # The same folder by another name.
+    # The same folder under another name.
     link = tmp_path / "link"
     link.symlink_to(shared.path)
-    again = LocalSource("again", link)
-    clients = {"ann": [shared], "bob": [again] if owner == "bob" else [other]}
+    duplicate = LocalSource("duplicate", link)
+    clients = {"ann": [shared], "bob": [duplicate] if owner == "bob" else [other]}
+    held_out = [other] if owner == "bob" else [duplicate]
     with pytest.raises(
         ConfigError, match=rf"^clients: '.*link' is not allowed; ann and {owner} may not have"
     ):
-        shard_all(workspace, Videos(clients, [again] if owner != "bob" else [other]), DATA)
+        shard_all(workspace, Videos(clients, held_out), DATA)
     assert list(workspace.client("ann").keys("")) == []
 
 
-def test_a_video_that_is_too_short_is_told_and_leaves_no_manifest(workspace: Workspace, save_video):
+def test_a_video_that_is_too_short_is_an_error_and_leaves_no_manifest(workspace: Workspace, save_video):
     short = Videos({"ann": [save_video("short", frames=2)]}, [save_video("held-out")])
     with pytest.raises(VideoError, match=r"short has no shot of data\.minimum_frames = 3 frames"):
         shard_all(workspace, short, DATA)
     assert list(workspace.client("ann").keys("")) == []
 
 
-def test_a_full_disk_leaves_no_manifest_and_sharding_goes_on_when_there_is_room(
+def test_a_full_disk_leaves_no_manifest_and_sharding_can_be_repeated(
     workspace: Workspace, videos, monkeypatch
 ):
-    def full(*arguments):
+    def fail(*arguments):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "fsync", fail)
         with pytest.raises(StoreError, match=r"No space left on device"):
             shard_all(workspace, videos, DATA)
     assert list(workspace.client("ann").keys("")) == []
@@ -110,17 +111,17 @@ def test_a_full_disk_leaves_no_manifest_and_sharding_goes_on_when_there_is_room(
     assert len(open_clips(workspace.client("bob"), CLIPS, DATA)) == 2
 
 
-def test_clips_that_were_never_made_are_not_found(workspace: Workspace):
+def test_opening_clips_without_shards_is_an_error(workspace: Workspace):
     with pytest.raises(NotFoundError, match=r"shards/default/frames/manifest\.json"):
         open_clips(workspace.client("ann"), CLIPS, DATA)
 
 
-def test_low_resolution_that_lacks_a_clip_is_told(workspace: Workspace, videos, save_video):
+def test_a_clip_without_low_resolution_is_an_error(workspace: Workspace, videos, save_video):
     shard_all(workspace, videos, DATA)
-    own = workspace.client("ann")
-    low = own.read(layout.manifest(CLIPS, "bi-x2"))
-    more = Videos({"ann": [*videos.clients["ann"], save_video("late", 9)]}, videos.evaluation)
-    shard_all(workspace, more, DATA)
-    own.write(layout.manifest(CLIPS, "bi-x2"), low)
+    store = workspace.client("ann")
+    old_manifest = store.read(layout.manifest(CLIPS, "bi-x2"))
+    more_videos = Videos({"ann": [*videos.clients["ann"], save_video("late", 9)]}, videos.evaluation)
+    shard_all(workspace, more_videos, DATA)
+    store.write(layout.manifest(CLIPS, "bi-x2"), old_manifest)
     with pytest.raises(ShardError, match=r"bi-x2 lacks clip 'late'; run the shard step again"):
-        open_clips(own, CLIPS, DATA)
+        open_clips(store, CLIPS, DATA)

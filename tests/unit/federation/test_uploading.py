@@ -1,4 +1,4 @@
-"""Videos that are put into a store are those that the shard step finds there."""
+"""The shard step finds exactly the videos that were uploaded."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
     return root
 
 
-def test_a_folder_has_the_same_videos_in_the_store(store, folder):
+def test_a_folder_has_the_same_videos_on_this_machine_and_in_the_store(store, folder):
     keys = upload_videos(store, layout.RAW_VIDEOS, [folder])
     assert sorted(keys) == [
         "raw/b.mp4",
@@ -33,17 +33,18 @@ def test_a_folder_has_the_same_videos_in_the_store(store, folder):
     ]
     assert sorted(store.keys("")) == sorted(keys)
     assert store.read("raw/deep/c.avi") == b"deep/c.avi"
-    there = [each.name for each in stored_sources(store, layout.RAW_VIDEOS)]
-    assert there == [each.name for each in local_sources(folder)] == ["b", "deep/c", "frames"]
+    stored_names = [video.name for video in stored_sources(store, layout.RAW_VIDEOS)]
+    local_names = [video.name for video in local_sources(folder)]
+    assert stored_names == local_names == ["b", "deep/c", "frames"]
 
 
 def test_single_videos_keep_their_own_names(store, folder):
     upload_videos(store, layout.EVALUATION_VIDEOS, [folder / "deep" / "c.avi", folder / "frames"])
-    there = [each.name for each in stored_sources(store, layout.EVALUATION_VIDEOS)]
-    assert there == ["c", "frames"]
+    names = [video.name for video in stored_sources(store, layout.EVALUATION_VIDEOS)]
+    assert names == ["c", "frames"]
 
 
-def test_two_videos_of_one_name_are_refused_before_anything_is_copied(store, folder, tmp_path):
+def test_two_videos_with_the_same_name_are_refused_before_anything_is_copied(store, folder, tmp_path):
     other = tmp_path / "b.mp4"
     other.write_bytes(b"another")
     with pytest.raises(VideoError, match=r"videos/b\.mp4 and .*/b\.mp4 would both be called 'b\.mp4'"):
@@ -51,7 +52,7 @@ def test_two_videos_of_one_name_are_refused_before_anything_is_copied(store, fol
     assert not list(store.keys(""))
 
 
-def test_a_changed_video_replaces_the_one_there(store, folder):
+def test_a_changed_video_replaces_the_stored_one(store, folder):
     upload_videos(store, layout.RAW_VIDEOS, [folder])
     (folder / "b.mp4").write_bytes(b"B.MP4")
     upload_videos(store, layout.RAW_VIDEOS, [folder])

@@ -38,7 +38,7 @@ def test_a_number_of_steps_goes_before_epochs(sampler: PatchSampler):
 def test_batches_read_ahead_are_those_of_the_sampler_in_order(sampler: PatchSampler):
     found = list(batches(sampler, TrainingConfig(local_steps=4)))
     for step, batch in enumerate(found):
-        np.testing.assert_array_equal(batch.degraded, sampler.batch(step).degraded)
+        np.testing.assert_array_equal(batch.low_resolution, sampler.batch(step).low_resolution)
         np.testing.assert_array_equal(batch.ground_truth, sampler.batch(step).ground_truth)
 
 

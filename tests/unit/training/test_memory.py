@@ -85,7 +85,9 @@ def test_a_batch_is_split_in_order_into_nearly_equal_parts():
     (batch,) = make_batches(1, size=5)
     parts = split_batch(batch, 3)
     assert [part.clips for part in parts] == [("clip-0", "clip-1"), ("clip-2", "clip-3"), ("clip-4",)]
-    np.testing.assert_array_equal(np.concatenate([part.degraded for part in parts]), batch.degraded)
+    np.testing.assert_array_equal(
+        np.concatenate([part.low_resolution for part in parts]), batch.low_resolution
+    )
 
 
 # PyTorch's compiler imports parts of PyTorch that it deprecates.

@@ -1,3 +1,5 @@
+"""Fixtures of the tests of `fedvsr.video`."""
+
 from pathlib import Path
 
 import cv2
@@ -19,13 +21,13 @@ def random() -> np.random.Generator:
 
 @pytest.fixture
 def noise(random) -> np.ndarray:
-    """A clip of five frames, uint8 (5, 24, 32, 3)."""
+    """A clip of five random frames, uint8 (5, 24, 32, 3)."""
     return random.integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
 def save_images():
-    """Writes RGB frames as images of the given names."""
+    """Writes RGB frames as images, named as in REDS or by a list of names, and returns their folder."""
 
     def save(folder: Path, frames, names=None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,3 +1,5 @@
+"""Videos are found in folders, decoded exactly, and refused with a clear error if they are broken."""
+
 import os
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader, list_vide
 
 
 def smooth_clip(frames=12, height=48, width=64):
-    """A gradient that brightens over time and that lossy codecs keep nearly as it is."""
+    """Makes a gradient that brightens over time. Lossy codecs hardly change it."""
     y, x = np.mgrid[:height, :width]
     return np.stack(
         [
@@ -35,14 +37,14 @@ def touch(path):
     path.touch()
 
 
-class TestFindVideos:
-    def relative(self, root, pattern=None):
+class TestListVideos:
+    def list_relative(self, root, pattern=None):
         return [path.relative_to(root).as_posix() for path in list_videos(root, pattern)]
 
-    def test_files_come_in_natural_order_at_any_depth(self, tmp_path):
+    def test_files_at_any_depth_come_in_natural_order(self, tmp_path):
         for name in ("clip10.mp4", "clip2.MP4", "b/clip1.mkv", "notes.txt", ".hidden.mp4", ".trash/a.mp4"):
             touch(tmp_path / name)
-        assert self.relative(tmp_path) == ["b/clip1.mkv", "clip2.MP4", "clip10.mp4"]
+        assert self.list_relative(tmp_path) == ["b/clip1.mkv", "clip2.MP4", "clip10.mp4"]
 
     @pytest.mark.parametrize(
         ("image", "video"),
@@ -55,7 +57,7 @@ class TestFindVideos:
     )
     def test_folders_of_images_are_videos(self, tmp_path, image, video):
         touch(tmp_path / image)
-        assert self.relative(tmp_path) == [video]
+        assert self.list_relative(tmp_path) == [video]
 
     def test_the_root_may_be_one_video(self, tmp_path):
         touch(tmp_path / "one.mp4")
@@ -66,15 +68,15 @@ class TestFindVideos:
     def test_images_beside_videos_are_not_a_video(self, tmp_path):
         for name in ("film.mp4", "poster.jpg", "frames/0.png"):
             touch(tmp_path / name)
-        assert self.relative(tmp_path) == ["film.mp4", "frames"]
+        assert self.list_relative(tmp_path) == ["film.mp4", "frames"]
 
     def test_a_pattern_selects_by_relative_path(self, tmp_path):
         for name in ("train_0.mp4", "eval_0.mp4", "sub/train_1.mp4"):
             touch(tmp_path / name)
-        assert self.relative(tmp_path, "train_*.mp4") == ["sub/train_1.mp4", "train_0.mp4"]
-        assert self.relative(tmp_path, "sub/*") == ["sub/train_1.mp4"]
+        assert self.list_relative(tmp_path, "train_*.mp4") == ["sub/train_1.mp4", "train_0.mp4"]
+        assert self.list_relative(tmp_path, "sub/*") == ["sub/train_1.mp4"]
 
-    def test_nothing_found_is_an_error_that_says_what_is_accepted(self, tmp_path):
+    def test_no_video_is_an_error_that_lists_the_accepted_suffixes(self, tmp_path):
         touch(tmp_path / "notes.txt")
         with pytest.raises(VideoError, match=r"no video was found.*\.mp4.*\.png"):
             list_videos(tmp_path)
@@ -85,14 +87,14 @@ class TestFindVideos:
         with pytest.raises(VideoError, match="no such file"):
             list_videos(tmp_path / "missing")
 
-    def test_a_symbolic_link_that_leads_back_up_ends(self, tmp_path):
+    def test_a_symbolic_link_to_a_parent_folder_does_not_loop(self, tmp_path):
         touch(tmp_path / "a" / "0.mp4")
         (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
-        assert "a/0.mp4" in self.relative(tmp_path)
+        assert "a/0.mp4" in self.list_relative(tmp_path)
 
 
-class TestReading:
-    def test_h264(self, samples):
+class TestDecoding:
+    def test_an_h264_file_gives_its_frame_rate_size_and_frames(self, samples):
         with VideoReader(samples / "train_000.mp4") as video:
             assert (video.fps, video.frame_count, video.height, video.width) == (24.0, 32, 216, 384)
             frames = list(video)
@@ -107,10 +109,12 @@ class TestReading:
             assert video.fps == 25.0
         decoded = read_frames(path)
         assert decoded.shape == clip.shape
-        assert np.abs(decoded.astype(int) - clip).mean() < 4  # red first: the wrong order would be far off
+        assert np.abs(decoded.astype(int) - clip).mean() < 4  # with blue first, the difference would be large
 
     @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff"])
-    def test_folder_of_images_is_exact_and_in_natural_order(self, tmp_path, save_images, noise, suffix):
+    def test_a_folder_of_images_is_read_exactly_and_in_natural_order(
+        self, tmp_path, save_images, noise, suffix
+    ):
         names = [f"im{index}.{suffix}" for index in range(8, 13)]  # im8, im9, im10 …
         folder = save_images(tmp_path / "clip", noise, names)
         (folder / "readme.txt").touch()
@@ -125,62 +129,62 @@ class TestReading:
         for frame in read_frames(tmp_path):
             np.testing.assert_array_equal(frame, np.repeat(noise[0, ..., :1], 3, axis=-1))
 
-    def test_a_range_of_frames(self, samples):
+    def test_a_range_of_frames_can_be_read(self, samples):
         path = samples / "train_000.mp4"
-        whole = read_frames(path)
-        np.testing.assert_array_equal(read_frames(path, 10, 14), whole[10:14])
-        np.testing.assert_array_equal(read_frames(path, 30, 99), whole[30:])
+        all_frames = read_frames(path)
+        np.testing.assert_array_equal(read_frames(path, 10, 14), all_frames[10:14])
+        np.testing.assert_array_equal(read_frames(path, 30, 99), all_frames[30:])
         with pytest.raises(VideoError, match="no frames from 32"):
             read_frames(path, 32)
 
 
 class TestBrokenInput:
     @pytest.mark.parametrize("content", [b"", b"this is no video" * 100])
-    def test_a_file_that_is_no_video(self, tmp_path, content):
+    def test_a_file_that_is_not_a_video_is_refused(self, tmp_path, content):
         path = tmp_path / "broken.mp4"
         path.write_bytes(content)
         with pytest.raises(VideoError, match=r"broken\.mp4: cannot be opened"):
             read_frames(path)
 
-    def test_a_truncated_mp4(self, tmp_path, samples):
+    def test_a_truncated_mp4_is_refused(self, tmp_path, samples):
         path = tmp_path / "cut.mp4"
         path.write_bytes((samples / "train_000.mp4").read_bytes()[:60_000])
         with pytest.raises(VideoError, match=r"cut\.mp4"):
             read_frames(path)
 
-    def test_a_truncated_avi_ends_in_an_error_after_its_last_whole_frame(self, tmp_path):
-        whole = write_mjpeg(tmp_path / "whole.avi", smooth_clip(height=480, width=640))
+    def test_a_truncated_avi_gives_its_complete_frames_and_then_an_error(self, tmp_path):
+        complete = write_mjpeg(tmp_path / "complete.avi", smooth_clip(height=480, width=640))
         cut = tmp_path / "cut.avi"
-        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        cut.write_bytes(complete.read_bytes()[: complete.stat().st_size // 2])
         assert len(read_frames(cut, stop=2)) == 2
         with pytest.raises(VideoError, match=r"cut\.avi: the header states 12 frames, but only \d"):
             read_frames(cut)
 
     @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff"])
-    def test_a_truncated_image(self, tmp_path, save_images, noise, suffix):
+    def test_a_truncated_image_is_refused(self, tmp_path, save_images, noise, suffix):
         folder = save_images(tmp_path, noise, [f"{index}.{suffix}" for index in range(5)])
         damaged = folder / f"3.{suffix}"
         damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
         with pytest.raises(VideoError, match=rf"3\.{suffix}.*corrupt or cut short"):
             read_frames(folder)
 
-    def test_an_empty_image(self, tmp_path):
+    def test_an_empty_image_is_refused(self, tmp_path):
         (tmp_path / "0.png").touch()
         with pytest.raises(VideoError, match=r"0\.png"):
             read_frames(tmp_path)
 
-    def test_frames_of_differing_size(self, tmp_path, save_images, noise):
+    def test_images_of_different_sizes_are_refused(self, tmp_path, save_images, noise):
         save_images(tmp_path, [noise[0], noise[1][:20]])
         with pytest.raises(VideoError, match=r"00000001\.png: is 32×20 pixels.*00000000\.png.*32×24"):
             read_frames(tmp_path)
 
-    def test_no_such_file_and_no_image(self, tmp_path):
+    def test_a_missing_file_and_a_folder_without_images_are_refused(self, tmp_path):
         with pytest.raises(VideoError, match="no such file"):
             read_frames(tmp_path / "missing.mp4")
         with pytest.raises(VideoError, match="directly contains no image"):
             read_frames(tmp_path)
 
-    def test_nothing_is_printed(self, tmp_path):
+    def test_opencv_prints_nothing_about_a_broken_file(self, tmp_path):
         path = tmp_path / "broken.mp4"
         path.write_bytes(b"this is no video" * 100)
         script = (

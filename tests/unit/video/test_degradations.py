@@ -1,3 +1,5 @@
+"""What holds for every degradation, and the definitions of BI and BD."""
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from fedvsr.video.resize import downscale
     [(name, scale) for name in degradation_names() for scale in get_degradation(name).scales],
 )
 class TestEveryDegradation:
-    def test_size_and_type(self, random, name, scale):
+    def test_frames_get_smaller_by_the_scale_and_stay_uint8(self, random, name, scale):
         clip = random.integers(0, 256, (3, 24, 36, 3), dtype=np.uint8)
         small = get_degradation(name)(clip, scale)
         assert small.shape == (3, 24 // scale, 36 // scale, 3)
@@ -30,12 +32,12 @@ class TestEveryDegradation:
             get_degradation(name)(clip, scale)
         assert get_degradation(name)(crop_to_multiple(clip, scale), scale).shape[0] == 1
 
-    def test_it_carries_its_registered_name(self, name, scale):
+    def test_its_name_is_the_registered_name(self, name, scale):
         assert get_degradation(name).name == name
         assert scale in get_degradation(name).scales
 
 
-def test_scales_and_names_that_do_not_exist(noise):
+def test_unknown_names_and_undefined_scales_are_refused(noise):
     with pytest.raises(ConfigError, match="'bi' is defined for 2, 3, 4"):
         get_degradation("bi")(noise, 5)
     with pytest.raises(UnknownNameError, match="unknown degradation 'jpeg'; known: bd, bi, matlab-bd"):
@@ -47,22 +49,22 @@ def test_bi_is_matlabs_bicubic(noise):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_bd_is_the_definition_at_every_pixel(random, scale):
+def test_bd_matches_its_definition_at_every_pixel(random, scale):
     image = random.integers(0, 256, (24, 36, 3), dtype=np.uint8)
     offsets = range(-6, 7)
     kernel = np.array([[np.exp(-(y * y + x * x) / (2 * 1.6**2)) for x in offsets] for y in offsets])
     kernel /= kernel.sum()
     padded = np.pad(image.astype(float), [(6, 6), (6, 6), (0, 0)], mode="reflect")
     expected = np.empty((24 // scale, 36 // scale, 3))
-    for i in range(expected.shape[0]):
-        for j in range(expected.shape[1]):
-            window = padded[i * scale : i * scale + 13, j * scale : j * scale + 13]
-            expected[i, j] = np.tensordot(kernel, window, axes=2)
+    for row in range(expected.shape[0]):
+        for column in range(expected.shape[1]):
+            window = padded[row * scale : row * scale + 13, column * scale : column * scale + 13]
+            expected[row, column] = np.tensordot(kernel, window, axes=2)
     small = get_degradation("bd")(image[None], scale)[0]
     assert np.abs(small - expected).max() <= 0.5 + 1e-9
 
 
-def test_bd_is_sampled_from_the_first_pixel_on():
+def test_bd_keeps_every_pixel_from_the_first_on():
     clip = np.zeros((1, 64, 64, 3), np.uint8)
     clip[0, 32, 32] = 255
     small = get_degradation("bd")(clip, 4)[0, ..., 0]
@@ -71,7 +73,7 @@ def test_bd_is_sampled_from_the_first_pixel_on():
     assert small[8, 8] == round(255 * float(cv2.getGaussianKernel(13, 1.6)[6, 0]) ** 2)
 
 
-def test_bd_needs_frames_larger_than_its_blur():
+def test_frames_smaller_than_the_blur_of_bd_are_refused():
     with pytest.raises(VideoError, match="8×4 pixels are too small"):
         get_degradation("bd")(np.zeros((1, 4, 8, 3), np.uint8), 4)
 

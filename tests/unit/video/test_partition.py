@@ -1,3 +1,5 @@
+"""Each scheme gives every video to one client, and follows its definition."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ LABELS = {video: "day" if index < 10 else "night" for index, video in enumerate(
 
 
 @st.composite
-def settings_of_partitions(draw):
+def partition_arguments(draw):
     count = draw(st.integers(1, 60))
     videos = [f"{index}.mp4" for index in range(count)]
     return {
@@ -25,18 +27,18 @@ def settings_of_partitions(draw):
 
 
 @settings(max_examples=80)
-@given(arguments=settings_of_partitions())
-def test_each_video_goes_to_one_client_and_each_client_has_one(arguments):
+@given(arguments=partition_arguments())
+def test_each_video_goes_to_one_client_and_each_client_gets_a_video(arguments):
     parts = partition(**arguments)
     assert len(parts) == arguments["clients"]
     assert all(parts)
     assert sorted(video for part in parts for video in part) == sorted(arguments["videos"])
 
 
-@given(arguments=settings_of_partitions(), shuffle=st.randoms())
-def test_the_order_of_the_videos_changes_nothing(arguments, shuffle):
+@given(arguments=partition_arguments(), random=st.randoms())
+def test_the_order_of_the_videos_does_not_matter(arguments, random):
     parts = partition(**arguments)
-    shuffle.shuffle(arguments["videos"])
+    random.shuffle(arguments["videos"])
     assert partition(**arguments) == parts
 
 
@@ -50,7 +52,7 @@ def test_equal_shares_differ_by_at_most_one_and_are_contiguous(count, clients):
 
 
 @given(count=st.integers(1, 300), clients=st.integers(1, 40), alpha=st.floats(1e-3, 1000))
-def test_quantity_skew_grows_with_the_client(count, clients, alpha):
+def test_quantity_skew_gives_later_clients_more(count, clients, alpha):
     clients = min(clients, count)
     videos = [f"{index:03d}.mp4" for index in range(count)]
     parts = partition(videos, clients, "quantity-skew", seed=0, alpha=alpha)
@@ -79,14 +81,14 @@ def test_dirichlet_separates_labels_when_alpha_is_small_and_mixes_when_it_is_lar
         parts = partition(videos, 4, "dirichlet", seed=3, alpha=alpha, labels=labels)
         shares = []
         for part in parts:
-            of_part = [labels[video] for video in part]
-            shares.append(max(of_part.count(label) for label in "abcd") / len(part))
+            part_labels = [labels[video] for video in part]
+            shares.append(max(part_labels.count(label) for label in "abcd") / len(part))
         return np.mean(shares)
 
     assert most_common_share(1000) < 0.4 < 0.6 < most_common_share(0.05)
 
 
-def test_dirichlet_is_drawn_from_the_seed():
+def test_dirichlet_depends_on_the_seed():
     def draw(seed):
         return partition(VIDEOS, 3, "dirichlet", seed=seed, alpha=1.0, labels=LABELS)
 
@@ -94,7 +96,7 @@ def test_dirichlet_is_drawn_from_the_seed():
     assert len({draw(seed) for seed in range(5)}) > 1
 
 
-def test_videos_are_sorted_as_people_do():
+def test_videos_are_in_natural_order():
     assert partition(["b10", "b9", "a1"], 1, "equal", seed=0) == (("a1", "b9", "b10"),)
 
 
@@ -111,13 +113,13 @@ def test_videos_are_sorted_as_people_do():
         ({"scheme": "dirichlet", "labels": {"clip0.mp4": "day"}}, r"clients\.labels: 'clip1\.mp4'"),
     ],
 )
-def test_settings_that_cannot_work(change, message):
+def test_invalid_settings_are_refused(change, message):
     arguments = {"videos": VIDEOS, "clients": 4, "scheme": "equal", "seed": 0} | change
     with pytest.raises(ConfigError, match=message):
         partition(**arguments)
 
 
-def test_an_unknown_scheme():
+def test_an_unknown_scheme_is_refused():
     with pytest.raises(
         UnknownNameError, match="unknown partition 'iid'; known: dirichlet, equal, quantity-skew"
     ):

@@ -1,3 +1,5 @@
+"""Batches of patches are repeatable, and ground truth matches low resolution."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,173 +8,183 @@ from hypothesis import strategies as st
 from fedvsr.errors import ConfigError, ShardError, VideoError
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.patches import Augmentation, ClipPair, PatchSampler
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, degraded_kind, open_shard, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind, write_shard
 
 SCALE = 4
 AUGMENTATIONS = [Augmentation(*(bool(bits >> position & 1) for position in range(4))) for bits in range(16)]
 
 
-def blocks(name, frames=9, height=10, width=14, scale=SCALE):
-    """A pair whose degraded pixel (t, y, x) has the colour (t, y, x), as has its ground-truth block."""
-    degraded = np.stack(np.indices((frames, height, width)), axis=-1).astype(np.uint8)
-    return ClipPair(name, degraded.repeat(scale, axis=1).repeat(scale, axis=2), degraded, scale)
+def make_pair(name, frames=9, height=10, width=14, scale=SCALE):
+    """Makes a pair in which the low-resolution pixel (t, y, x) and its block have the colour (t, y, x)."""
+    low_resolution = np.stack(np.indices((frames, height, width)), axis=-1).astype(np.uint8)
+    return ClipPair(name, low_resolution.repeat(scale, axis=1).repeat(scale, axis=2), low_resolution, scale)
 
 
-def sampler(pairs, **changes):
+def make_sampler(pairs, **changes):
     values = {"frames": 5, "patch_size": 16, "batch_size": 3, "seed": 11}
     return PatchSampler(pairs, **(values | changes))
 
 
 def assert_equal_batches(first, second):
-    np.testing.assert_array_equal(first.degraded, second.degraded)
+    np.testing.assert_array_equal(first.low_resolution, second.low_resolution)
     np.testing.assert_array_equal(first.ground_truth, second.ground_truth)
     assert first.clips == second.clips
 
 
-PAIRS = [blocks(f"clip{index}", frames=9 + index) for index in range(7)]
+PAIRS = [make_pair(f"clip{index}", frames=9 + index) for index in range(7)]
 
 
 class TestBatch:
-    def test_shapes_types_and_range(self):
-        batch = sampler(PAIRS).batch(0)
-        assert batch.degraded.shape == (3, 5, 3, 4, 4)
+    def test_a_batch_has_the_documented_shapes_types_and_range(self):
+        batch = make_sampler(PAIRS).batch(0)
+        assert batch.low_resolution.shape == (3, 5, 3, 4, 4)
         assert batch.ground_truth.shape == (3, 5, 3, 16, 16)
-        assert batch.degraded.dtype == batch.ground_truth.dtype == np.float32
+        assert batch.low_resolution.dtype == batch.ground_truth.dtype == np.float32
         assert len(batch.clips) == 3
         white = ClipPair("white", np.full((5, 16, 16, 3), 255, np.uint8), np.zeros((5, 4, 4, 3), np.uint8), 4)
-        batch = sampler([white]).batch(0)
+        batch = make_sampler([white]).batch(0)
         assert (batch.ground_truth == 1).all()
-        assert (batch.degraded == 0).all()
+        assert (batch.low_resolution == 0).all()
 
     @settings(max_examples=40)
     @given(step=st.integers(0, 2**40), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([2, 4]))
-    def test_both_patches_show_the_same_place_in_the_same_way(self, step, seed, scale):
-        pairs = [blocks(str(index), scale=scale) for index in range(2)]
-        batch = sampler(pairs, seed=seed, patch_size=16).batch(step)
-        enlarged = batch.degraded.repeat(scale, axis=3).repeat(scale, axis=4)
+    def test_both_patches_have_the_same_position_and_augmentation(self, step, seed, scale):
+        pairs = [make_pair(str(index), scale=scale) for index in range(2)]
+        batch = make_sampler(pairs, seed=seed, patch_size=16).batch(step)
+        enlarged = batch.low_resolution.repeat(scale, axis=3).repeat(scale, axis=4)
         np.testing.assert_array_equal(batch.ground_truth, enlarged)
 
-    def test_a_batch_depends_on_seed_and_step_alone(self):
-        ours, theirs = sampler(PAIRS), sampler(PAIRS)
-        batches = [ours.batch(step) for step in range(6)]
+    def test_a_batch_depends_only_on_seed_and_step(self):
+        first, second = make_sampler(PAIRS), make_sampler(PAIRS)
+        batches = [first.batch(step) for step in range(6)]
         for step in (5, 0, 3, 3, 1):
-            assert_equal_batches(theirs.batch(step), batches[step])
-        assert len({batch.degraded.tobytes() for batch in batches}) == 6
-        assert sampler(PAIRS, seed=12).batch(0).degraded.tobytes() != batches[0].degraded.tobytes()
+            assert_equal_batches(second.batch(step), batches[step])
+        assert len({batch.low_resolution.tobytes() for batch in batches}) == 6
+        assert (
+            make_sampler(PAIRS, seed=12).batch(0).low_resolution.tobytes()
+            != batches[0].low_resolution.tobytes()
+        )
 
-    def test_every_place_and_clip_is_reached(self):
-        pairs = [blocks("a", frames=6, height=5, width=6), blocks("b", frames=6, height=5, width=6)]
-        drawn = sampler(pairs, augment=False)
-        places = set()
+    def test_every_position_and_clip_is_drawn(self):
+        pairs = [make_pair("a", frames=6, height=5, width=6), make_pair("b", frames=6, height=5, width=6)]
+        sampler = make_sampler(pairs, augment=False)
+        positions = set()
         for step in range(150):
-            batch = drawn.batch(step)
-            corners = np.rint(batch.degraded[:, 0, :, 0, 0] * 255).astype(int)
-            places.update((clip, *corner) for clip, corner in zip(batch.clips, corners.tolist(), strict=True))
-        assert places == {(clip, t, y, x) for clip in "ab" for t in (0, 1) for y in (0, 1) for x in (0, 1, 2)}
+            batch = sampler.batch(step)
+            corners = np.rint(batch.low_resolution[:, 0, :, 0, 0] * 255).astype(int)
+            positions.update(
+                (clip, *corner) for clip, corner in zip(batch.clips, corners.tolist(), strict=True)
+            )
+        assert positions == {
+            (clip, t, y, x) for clip in "ab" for t in (0, 1) for y in (0, 1) for x in (0, 1, 2)
+        }
 
-    def test_no_clip_comes_twice_in_a_batch_unless_there_are_too_few(self):
+    def test_no_clip_is_twice_in_a_batch_unless_there_are_too_few(self):
         for step in range(20):
-            assert len(set(sampler(PAIRS, batch_size=7).batch(step).clips)) == 7
-        assert len(sampler(PAIRS[:2], batch_size=5).batch(0).clips) == 5
+            assert len(set(make_sampler(PAIRS, batch_size=7).batch(step).clips)) == 7
+        assert len(make_sampler(PAIRS[:2], batch_size=5).batch(0).clips) == 5
 
-    def test_without_augmentation_patches_are_cut_as_they_are(self):
+    def test_without_augmentation_patches_keep_their_orientation(self):
         for step in range(10):
-            patch = sampler(PAIRS, augment=False).batch(step).degraded[0] * 255
+            patch = make_sampler(PAIRS, augment=False).batch(step).low_resolution[0] * 255
             np.testing.assert_allclose(np.diff(patch[:, 0], axis=0), 1, atol=1e-4)  # time runs forward
             np.testing.assert_allclose(np.diff(patch[:, 1], axis=1), 1, atol=1e-4)  # rows go down
             np.testing.assert_allclose(np.diff(patch[:, 2], axis=2), 1, atol=1e-4)  # columns go right
 
     def test_with_augmentation_all_16_symmetries_occur(self):
-        seen = set()
-        drawn = sampler(PAIRS)
+        symmetries = set()
+        sampler = make_sampler(PAIRS)
         for step in range(100):
-            for patch in drawn.batch(step).degraded * 255:
+            for patch in sampler.batch(step).low_resolution * 255:
                 first, last = patch[0, :, 0, 0], patch[-1, :, -1, -1]
                 right = patch[0, :, 0, -1]
                 signs = np.sign(np.rint(last - first)).astype(int).tolist()
-                seen.add((*signs, bool(np.rint(abs(right[1] - first[1])) > 0)))
-        assert len(seen) == 16
+                transposed = bool(np.rint(abs(right[1] - first[1])) > 0)
+                symmetries.add((*signs, transposed))
+        assert len(symmetries) == 16
 
 
 class TestEpoch:
     @pytest.mark.parametrize(("clips", "batch_size", "length"), [(7, 3, 3), (6, 3, 2), (1, 4, 1), (7, 1, 7)])
-    def test_each_clip_comes_exactly_once(self, clips, batch_size, length):
-        drawn = sampler(PAIRS[:clips], batch_size=batch_size)
-        assert drawn.epoch_length == length
+    def test_an_epoch_has_each_clip_exactly_once(self, clips, batch_size, length):
+        sampler = make_sampler(PAIRS[:clips], batch_size=batch_size)
+        assert sampler.epoch_length == length
         for epoch in range(3):
-            names = [name for index in range(length) for name in drawn.epoch_batch(epoch, index).clips]
+            batches = [sampler.epoch_batch(epoch, index) for index in range(length)]
+            names = [name for batch in batches for name in batch.clips]
             assert sorted(names) == [pair.name for pair in PAIRS[:clips]]
 
     def test_epochs_differ_and_can_be_repeated(self):
-        drawn = sampler(PAIRS, batch_size=7)
-        assert len({drawn.epoch_batch(epoch, 0).clips for epoch in range(5)}) > 1
-        assert_equal_batches(drawn.epoch_batch(2, 0), sampler(PAIRS, batch_size=7).epoch_batch(2, 0))
+        sampler = make_sampler(PAIRS, batch_size=7)
+        assert len({sampler.epoch_batch(epoch, 0).clips for epoch in range(5)}) > 1
+        assert_equal_batches(sampler.epoch_batch(2, 0), make_sampler(PAIRS, batch_size=7).epoch_batch(2, 0))
 
-    def test_an_index_outside_the_epoch(self):
+    def test_an_index_outside_the_epoch_is_refused(self):
         for index in (-1, 3):
             with pytest.raises(IndexError, match="an epoch has 3 batches"):
-                sampler(PAIRS).epoch_batch(0, index)
+                make_sampler(PAIRS).epoch_batch(0, index)
 
 
 class TestAugmentation:
     @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-    def test_degrading_and_augmenting_commute(self, noise, augmentation):
-        # Noise has no symmetry of its own; MATLAB's bicubic has all of them.
+    def test_the_order_of_degradation_and_augmentation_does_not_matter(self, noise, augmentation):
+        # Noise has no symmetry that could hide a difference. MATLAB's bicubic interpolation has all 16.
         square = noise[:, :, :24]
         degrade = get_degradation("bi")
-        before = degrade(np.ascontiguousarray(augmentation(square)), SCALE)
-        np.testing.assert_array_equal(before, augmentation(degrade(square, SCALE)))
+        augmented_first = degrade(np.ascontiguousarray(augmentation(square)), SCALE)
+        np.testing.assert_array_equal(augmented_first, augmentation(degrade(square, SCALE)))
 
-    def test_the_16_are_different_and_the_first_changes_nothing(self, noise):
+    def test_the_16_augmentations_differ_and_the_default_changes_nothing(self, noise):
         square = noise[:, :, :24]
         assert len({augmentation(square).tobytes() for augmentation in AUGMENTATIONS}) == 16
         np.testing.assert_array_equal(Augmentation()(noise), noise)
 
 
 class TestReadingFromShards:
-    def write(self, folder, clips):
-        for kind, file in ((GROUND_TRUTH, "frames"), (degraded_kind("bi", SCALE), "bi-x4")):
-            written = []
+    def write_shards(self, folder, clips):
+        for kind, file in ((GROUND_TRUTH, "frames"), (shard_kind("bi", SCALE), "bi-x4")):
+            described_clips = []
             for name, frames in clips.items():
                 pixels = frames if kind == GROUND_TRUTH else get_degradation("bi")(frames, SCALE)
                 length, height, width, _ = pixels.shape
                 info = ClipInfo(
                     name=name, frames=length, height=height, width=width, fps=24.0, source="a.mp4"
                 )
-                written.append((info, pixels))
-            write_shard(folder / file, kind, written)
+                described_clips.append((info, pixels))
+            write_shard(folder / file, kind, described_clips)
         return open_shard(folder / "frames"), open_shard(folder / "bi-x4")
 
-    def test_patches_come_from_the_files(self, tmp_path, noise):
-        ground_truth, degraded = self.write(tmp_path, {"a": noise, "b": noise[::-1]})
-        pairs = [ClipPair(name, ground_truth[name], degraded[name], SCALE) for name in ground_truth]
-        batch = sampler(pairs, patch_size=24).batch(0)
+    def test_patches_from_shards_equal_patches_from_memory(self, tmp_path, noise):
+        ground_truth, low_resolution = self.write_shards(tmp_path, {"a": noise, "b": noise[::-1]})
+        pairs = [ClipPair(name, ground_truth[name], low_resolution[name], SCALE) for name in ground_truth]
+        batch = make_sampler(pairs, patch_size=24).batch(0)
         in_memory = [
-            ClipPair(pair.name, np.array(pair.ground_truth), np.array(pair.degraded), 4) for pair in pairs
+            ClipPair(pair.name, np.array(pair.ground_truth), np.array(pair.low_resolution), 4)
+            for pair in pairs
         ]
-        assert_equal_batches(batch, sampler(in_memory, patch_size=24).batch(0))
+        assert_equal_batches(batch, make_sampler(in_memory, patch_size=24).batch(0))
 
-    def test_clips_that_do_not_fit_together(self, noise):
+    def test_clips_with_different_shapes_are_refused(self, noise):
         with pytest.raises(ShardError, match="clip 'a': expected ground truth of shape"):
             ClipPair("a", noise, noise, 2)
 
-    def test_only_the_patch_is_read(self):
+    def test_only_the_pixels_of_the_patch_are_read(self):
         class Recorder:
             def __init__(self, pixels):
-                self.pixels, self.shape, self.read = pixels, pixels.shape, 0
+                self.pixels, self.shape, self.values_read = pixels, pixels.shape, 0
 
             def __getitem__(self, key):
-                slab = self.pixels[key]
-                self.read += slab.size
-                return slab
+                values = self.pixels[key]
+                self.values_read += values.size
+                return values
 
-        pair = blocks("a")
-        recorders = [Recorder(pair.ground_truth), Recorder(pair.degraded)]
-        sampler([ClipPair("a", *recorders, SCALE)], batch_size=1).batch(0)
-        assert [recorder.read for recorder in recorders] == [5 * 16 * 16 * 3, 5 * 4 * 4 * 3]
+        pair = make_pair("a")
+        recorders = [Recorder(pair.ground_truth), Recorder(pair.low_resolution)]
+        make_sampler([ClipPair("a", *recorders, SCALE)], batch_size=1).batch(0)
+        assert [recorder.values_read for recorder in recorders] == [5 * 16 * 16 * 3, 5 * 4 * 4 * 3]
 
 
-class TestWhatCannotBeSampled:
+class TestInvalidArguments:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -180,9 +192,9 @@ class TestWhatCannotBeSampled:
             ({"patch_size": 44}, r"clip 'clip0': is 56×40 pixels.*44×44; lower training\.patch_size"),
         ],
     )
-    def test_clips_that_are_too_small(self, change, message):
+    def test_clips_that_are_too_small_are_refused(self, change, message):
         with pytest.raises(VideoError, match=message):
-            sampler(PAIRS, **change)
+            make_sampler(PAIRS, **change)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -194,12 +206,12 @@ class TestWhatCannotBeSampled:
             ({"seed": 2**32}, "seed: 4294967296"),
         ],
     )
-    def test_settings_out_of_range(self, change, message):
+    def test_settings_out_of_range_are_refused(self, change, message):
         with pytest.raises(ConfigError, match=message):
-            sampler(PAIRS, **change)
+            make_sampler(PAIRS, **change)
 
-    def test_no_clips_and_mixed_scales(self):
+    def test_no_clips_and_different_scales_are_refused(self):
         with pytest.raises(VideoError, match="no clips to train on"):
-            sampler([])
-        with pytest.raises(ShardError, match="clip 'b': is degraded ×2, but the first clip ×4"):
-            sampler([blocks("a"), blocks("b", scale=2)])
+            make_sampler([])
+        with pytest.raises(ShardError, match="clip 'b': has the scale 2, but the first clip has 4"):
+            make_sampler([make_pair("a"), make_pair("b", scale=2)])

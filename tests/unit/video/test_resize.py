@@ -1,3 +1,5 @@
+"""Resizing matches MATLAB's definition of imresize, by two independent computations."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from fedvsr.video.resize import downscale, imresize, to_uint8, upscale
 
 
 def cubic(x):
-    """Keys' cubic convolution kernel with a = −0.5, written down once more."""
+    """Keys' cubic convolution kernel with a = −0.5, written independently of the package."""
     x = abs(x)
     if x <= 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1
@@ -20,7 +22,7 @@ def cubic(x):
 
 
 def resize_line(line, output_length, scale):
-    """MATLAB's imresize of one line of numbers, by its definition, number by number."""
+    """Resizes one line of numbers by the definition of MATLAB's imresize."""
     widening = max(1.0, 1 / scale)
     result = []
     for output in range(output_length):
@@ -50,7 +52,7 @@ def slow_resize(image, output_height, output_width, scale):
 
 
 def pillow_downscale(image, scale):
-    """Pillow's bicubic has the same kernel; its borders do not matter once the image is padded."""
+    """Pillow has the same kernel but other borders, so the image is padded first."""
     height, width = image.shape[:2]
     output = (-(-width // scale), -(-height // scale))
     margin = 4 * scale
@@ -77,32 +79,32 @@ SHAPES = [(24, 36), (23, 37), (25, 14)]
 class TestAgainstIndependentComputations:
     @pytest.fixture
     def image(self, random, shape):
-        # Extreme contrast, so that overshoot is clipped somewhere.
+        # Extreme contrast, so that some overshoot is clipped.
         return np.where(random.random((*shape, 3)) < 0.5, 0, random.integers(200, 256, (*shape, 3))).astype(
             np.uint8
         )
 
-    def test_downscale_is_the_definition(self, image, scale):
+    def test_downscale_matches_the_definition(self, image, scale):
         height, width = image.shape[:2]
         expected = slow_resize(image, -(-height // scale), -(-width // scale), 1 / scale)
         difference = np.abs(downscale(image, scale).astype(int) - to_uint8(expected))
         assert difference.max() <= 1
-        assert np.count_nonzero(difference) <= difference.size / 100  # halves that float64 tips over
+        assert np.count_nonzero(difference) <= difference.size / 100  # halves that float64 rounds differently
 
-    def test_upscale_is_the_definition(self, image, scale):
+    def test_upscale_matches_the_definition(self, image, scale):
         height, width = image.shape[:2]
         expected = slow_resize(image, height * scale, width * scale, scale)
         difference = np.abs(upscale(image, scale).astype(int) - to_uint8(expected))
         assert difference.max() <= 1
         assert np.count_nonzero(difference) <= difference.size / 100
 
-    def test_float_result_is_the_definition_before_rounding(self, image, scale):
+    def test_the_result_before_rounding_matches_the_definition(self, image, scale):
         image = image[: -(image.shape[0] % scale) or None, : -(image.shape[1] % scale) or None]
         height, width = image.shape[0] // scale, image.shape[1] // scale
         expected = slow_resize(image, height, width, 1 / scale)
         np.testing.assert_allclose(imresize(image, height, width), expected, rtol=0, atol=1e-9)
 
-    def test_pillow_agrees_borders_included(self, image, scale):
+    def test_downscale_agrees_with_pillow(self, image, scale):
         expected = to_uint8(pillow_downscale(image, scale).astype(np.float64))
         assert np.abs(downscale(image, scale).astype(int) - expected).max() <= 1
 
@@ -124,10 +126,10 @@ class TestAgainstIndependentComputations:
         ),
     ],
 )
-def test_weights_by_hand(scale, weights):
+def test_weights_match_those_computed_by_hand(scale, weights):
     taps = 4 * scale
     assert weights.sum() == pytest.approx(1.0)
-    # The response of one output pixel, far from the borders, to one bright input pixel.
+    # How one output pixel, far from the borders, responds to one bright input pixel.
     output = 4
     first = output * scale + scale // 2 - taps // 2
     for tap in range(taps):
@@ -137,7 +139,7 @@ def test_weights_by_hand(scale, weights):
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_factors_of_two_are_exact(random, scale):
+def test_factors_2_and_4_are_exact(random, scale):
     image = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
     result = imresize(image, 16 // scale, 16 // scale) * 4096**2
     np.testing.assert_array_equal(result, np.round(result))
@@ -155,21 +157,23 @@ def test_a_flat_image_stays_flat(value, size, scale):
     assert (upscale(image, scale) == value).all()
 
 
-def test_a_clip_is_its_frames(noise):
-    for change in (downscale, upscale):
-        np.testing.assert_array_equal(change(noise, 4), np.stack([change(frame, 4) for frame in noise]))
+def test_a_clip_is_resized_frame_by_frame(noise):
+    for resize_frames in (downscale, upscale):
+        np.testing.assert_array_equal(
+            resize_frames(noise, 4), np.stack([resize_frames(frame, 4) for frame in noise])
+        )
 
 
 def test_sizes_that_do_not_divide_are_rounded_up(noise):
     assert downscale(noise, 5).shape == (5, 5, 7, 3)
 
 
-def test_halves_are_rounded_away_from_zero_and_overshoot_clipped():
+def test_halves_are_rounded_away_from_zero_and_overshoot_is_clipped():
     values = np.array([-3.0, -0.5, 0.49, 0.5, 1.5, 2.5, 254.5, 300.0])
     assert to_uint8(values).tolist() == [0, 0, 0, 1, 2, 3, 255, 255]
 
 
-def test_the_axis_that_shrinks_most_comes_first(noise, monkeypatch):
+def test_the_axis_that_shrinks_most_is_resized_first(noise, monkeypatch):
     axes = []
     original = resize._resize_axis
 
@@ -183,9 +187,9 @@ def test_the_axis_that_shrinks_most_comes_first(noise, monkeypatch):
     assert axes == [-2, -3, -3, -2]
 
 
-def test_settings_out_of_range(noise):
-    for change in (downscale, upscale):
+def test_settings_out_of_range_are_refused(noise):
+    for resize_frames in (downscale, upscale):
         with pytest.raises(ConfigError, match="scale"):
-            change(noise, 0)
+            resize_frames(noise, 0)
     with pytest.raises(ConfigError, match="output_width"):
         imresize(noise, 4, 0)
