@@ -46,7 +46,12 @@ _BICUBIC_SCALE = 4
     help="Frames upscaled at once; 0: all. If left out, all for a recurrent model, as papers test it, and "
     "16 for others, whose result is the same.",
 )
-@click.option("--tile", default=0, show_default=True, help="Input pixels a side upscaled at once; 0: all.")
+@click.option(
+    "--tile",
+    default=0,
+    show_default=True,
+    help="Height and width of a tile, in input pixels; 0: whole frames.",
+)
 @click.option(
     "--self-ensemble", is_flag=True, help="Average over flips and transpositions: 8 times the work."
 )

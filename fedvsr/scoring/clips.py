@@ -79,7 +79,7 @@ def score_frames(
     return ClipScores(
         clip=name,
         frames=scorer.frames,
-        # Not `exact_mean`: its last bits differ from those of the records that exist.
+        # Not `exact_mean`: its last bits would differ from those of existing records.
         psnr_rgb=mean_psnr(np.array(scorer.psnr["rgb"])),
         psnr_y=mean_psnr(np.array(scorer.psnr["y"])),
         ssim_rgb=exact_mean(scorer.ssim["rgb"]),

@@ -1,4 +1,4 @@
-"""From frames to numbers to means: PSNR and SSIM and, if wanted, LPIPS and VMAF."""
+"""From frames to numbers to means: PSNR, SSIM and, if requested, LPIPS and VMAF."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
