@@ -36,7 +36,7 @@ def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tup
     """Turn a published CHECKPOINT (.pth, .pt, .safetensors) into the folder OUTPUT.
 
     OUTPUT holds weights.safetensors and model.json: give it to `fedvsr run --warm-start`, `fedvsr upscale
-    --model` or `fedvsr evaluate --model`. Names and shapes must be the model's.
+    --model` or `fedvsr benchmark --model`. Names and shapes must be the model's.
     """
     from fedvsr.models.checkpoint import read_checkpoint
     from fedvsr.trained import save_converted

@@ -1,4 +1,4 @@
-"""What the commands print as tables."""
+"""The tables that the commands print."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,18 @@ from rich.table import Table
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.federation.evaluations import is_evaluated
-from fedvsr.federation.records import ClipScores, EvaluationRecord, RoundRecord
+from fedvsr.federation.records import EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
 from fedvsr.report.summary import RunSummary
-from fedvsr.testsets.score import ClipScore, mean_score
+from fedvsr.scoring.clip_scores import ClipScores
+from fedvsr.testsets.score import BenchmarkScores, mean_over_clips
 
 _MAX_ROWS = 32
 _DIGITS = {"lpips": 4, "vmaf": 2}
 
 
 def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experiment: Experiment) -> str:
-    """One line about a round that has ended."""
+    """Returns one line about a round that has ended."""
     mean = sum(record.losses) / len(record.losses)
     line = (
         f"round {record.round}/{experiment.federation.rounds}  "
@@ -32,12 +33,12 @@ def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experim
 
 
 def rounds_table(summary: RunSummary) -> Table:
-    """A run's rounds."""
+    """Returns a run's rounds as a table; the best one is bold."""
     config = summary.record.config
     table = Table(title=f"{config.name}: {config.model.name}, {config.strategy.name}", title_justify="left")
     for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "gain", "SSIM Y", "MB up", "time"):
         table.add_column(heading, justify="right")
-    by_round = {each.round: each for each in summary.evaluations}
+    by_round = {evaluation.round: evaluation for evaluation in summary.evaluations}
     for record in summary.rounds:
         evaluation = by_round.get(record.round)
         mixing = record.diagnostics.get("mixing_coefficient")
@@ -58,53 +59,52 @@ def rounds_table(summary: RunSummary) -> Table:
 
 
 def scores_table(evaluation: EvaluationRecord) -> Table:
-    """An evaluation clip by clip, beside bicubic interpolation."""
+    """Returns an evaluation as a table, clip by clip, beside bicubic interpolation."""
     table = Table(title=f"{evaluation.run}, round {evaluation.round}", title_justify="left")
     for heading in ("clip", "frames", "PSNR Y", "bicubic", "gain", "PSNR RGB", "SSIM Y", "SSIM RGB", "LPIPS"):
         table.add_column(heading, justify="left" if heading == "clip" else "right")
 
-    def row(name: str, frames: int, ours: ClipScores, floor: ClipScores, style: str | None = None) -> None:
+    def add_row(scores: ClipScores, bicubic: ClipScores, style: str | None = None) -> None:
         table.add_row(
-            escape(name),
-            str(frames),
-            f"{ours.psnr_y:.2f}",
-            f"{floor.psnr_y:.2f}",
-            f"{ours.psnr_y - floor.psnr_y:+.2f}",
-            f"{ours.psnr_rgb:.2f}",
-            f"{ours.ssim_y:.4f}",
-            f"{ours.ssim_rgb:.4f}",
-            "–" if ours.lpips is None else f"{ours.lpips:.4f}",
+            escape(scores.clip),
+            str(scores.frames),
+            f"{scores.psnr_y:.2f}",
+            f"{bicubic.psnr_y:.2f}",
+            f"{scores.psnr_y - bicubic.psnr_y:+.2f}",
+            f"{scores.psnr_rgb:.2f}",
+            f"{scores.ssim_y:.4f}",
+            f"{scores.ssim_rgb:.4f}",
+            "–" if scores.lpips is None else f"{scores.lpips:.4f}",
             style=style,
         )
 
-    for ours, floor in zip(evaluation.scores, evaluation.bicubic, strict=True):
-        row(ours.clip, ours.frames, ours, floor)
-    frames = sum(each.frames for each in evaluation.scores)
-    row("mean", frames, _mean(evaluation, False), _mean(evaluation, True), "bold")
+    for scores, bicubic in zip(evaluation.scores, evaluation.bicubic, strict=True):
+        add_row(scores, bicubic)
+    add_row(_mean(evaluation), _mean(evaluation, of_bicubic=True), "bold")
     return table
 
 
-def benchmark_table(scores: Sequence[ClipScore]) -> Table:
-    """A test set clip by clip as papers print it, PSNR/SSIM; of very many clips the mean alone."""
+def benchmark_table(scores: Sequence[BenchmarkScores]) -> Table:
+    """Returns a test set's scores as papers print them, clip by clip; for very many clips the mean alone."""
     table = Table()
     extras = [name for name in ("lpips", "vmaf") if getattr(scores[0], name) is not None]
     for heading in ("clip", "frames", "PSNR/SSIM", *(name.upper() for name in extras)):
         table.add_column(heading, justify="left" if heading == "clip" else "right")
     many = len(scores) > _MAX_ROWS
-    mean = mean_score(scores, f"mean of {len(scores)} clips" if many else "mean")
-    for each in [*([] if many else scores), mean]:
+    mean = mean_over_clips(scores, f"mean of {len(scores)} clips" if many else "mean")
+    for row in [*([] if many else scores), mean]:
         table.add_row(
-            escape(each.clip),
-            str(each.frames),
-            f"{each.psnr:.2f}/{each.ssim:.4f}",
-            *(f"{getattr(each, name):.{_DIGITS[name]}f}" for name in extras),
-            style="bold" if each is mean else None,
+            escape(row.clip),
+            str(row.frames),
+            f"{row.psnr:.2f}/{row.ssim:.4f}",
+            *(f"{getattr(row, name):.{_DIGITS[name]}f}" for name in extras),
+            style="bold" if row is mean else None,
         )
     return table
 
 
 def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int]) -> Group:
-    """What a run would do: who has how much, who trains when, and every setting."""
+    """Returns what a run would do: the clients' videos, the clients of each round, and every setting."""
     clients = Table(title=f"{experiment.name}: clients", title_justify="left")
     clients.add_column("client")
     clients.add_column("videos", justify="right")
@@ -115,11 +115,12 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     rounds.add_column("clients")
     rounds.add_column("evaluated")
     federation = config.federation
-    for number in range(1, federation.rounds + 1):
-        chosen = select_clients(
-            federation.clients, federation.clients_per_round, config.name, config.seed, number
+    for round_number in range(1, federation.rounds + 1):
+        selected_clients = select_clients(
+            federation.clients, federation.clients_per_round, config.name, config.seed, round_number
         )
-        rounds.add_row(str(number), ", ".join(chosen), "yes" if is_evaluated(config, number) else "")
+        evaluated = "yes" if is_evaluated(config, round_number) else ""
+        rounds.add_row(str(round_number), ", ".join(selected_clients), evaluated)
     settings = Table(title="settings", title_justify="left", show_header=False)
     for section, value in config.model_dump(mode="json").items():
         entries = value.items() if isinstance(value, dict) else [("", value)]
@@ -129,18 +130,18 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     settings.add_row(
         "tracking.uri", escape(experiment.tracking.uri) or "MLFLOW_TRACKING_URI, or SQLite in the store"
     )
-    # Who has how much is known only of the clients on this machine.
+    # Only the videos of clients on this machine are known.
     return Group(*([clients] if sources else []), rounds, settings)
 
 
-def _mean(evaluation: EvaluationRecord, of_bicubic: bool) -> ClipScores:
+def _mean(evaluation: EvaluationRecord, of_bicubic: bool = False) -> ClipScores:
     def mean(metric: str) -> float:
         return evaluation.mean(metric, of_bicubic=of_bicubic)
 
     measured = evaluation.scores[0].lpips is not None
     return ClipScores(
         clip="mean",
-        frames=0,
+        frames=sum(scores.frames for scores in evaluation.scores),
         psnr_rgb=mean("psnr_rgb"),
         psnr_y=mean("psnr_y"),
         ssim_rgb=mean("ssim_rgb"),

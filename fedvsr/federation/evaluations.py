@@ -1,4 +1,4 @@
-"""What is known of a run's evaluations; reading them needs no PyTorch."""
+"""A run's evaluations; reading them needs no PyTorch."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from fedvsr.store.base import Store
 
 
 def is_evaluated(config: RunConfig, round_number: int) -> bool:
-    """Says whether a round's weights are to be judged: every N-th round and the last."""
+    """Returns whether a round's weights are to be evaluated: every N-th round and the last."""
     return round_number % config.evaluation.every == 0 or round_number == config.federation.rounds
 
 
@@ -22,13 +22,17 @@ def find_evaluation(store: Store, run: str, round_number: int) -> EvaluationReco
         return None
 
 
-def evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
+def list_evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
     """Returns a run's evaluations so far, in the order of the rounds."""
-    found = (find_evaluation(store, config.name, each) for each in range(config.federation.rounds + 1))
-    return [each for each in found if each]
+    rounds = range(config.federation.rounds + 1)
+    evaluations = (find_evaluation(store, config.name, round_number) for round_number in rounds)
+    return [evaluation for evaluation in evaluations if evaluation]
 
 
-def best_of(found: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
-    """Returns the evaluation of a trained round with the highest PSNR (Y), the earliest of equals."""
-    trained = [each for each in found if each.round > layout.INITIAL_ROUND]
-    return max(trained, key=lambda each: each.mean("psnr_y"), default=None)
+def find_best_evaluation(evaluations: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
+    """Returns the evaluation of a trained round with the highest PSNR (Y), or None if there is none.
+
+    Of equal ones it is the earliest.
+    """
+    trained = [evaluation for evaluation in evaluations if evaluation.round > layout.INITIAL_ROUND]
+    return max(trained, key=lambda evaluation: evaluation.mean("psnr_y"), default=None)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import Name, RunConfig
 from fedvsr.errors import RecordError
+from fedvsr.scoring.clip_scores import ClipScores, mean_over_frames
 from fedvsr.store.base import DIGEST_PATTERN, Store, bytes_digest
 from fedvsr.text import printable
 
@@ -227,28 +228,8 @@ class RoundRecord(Record):
         return tuple(participant.loss for participant in self.participants)
 
 
-class ClipScores(BaseModel):
-    """Means over a clip's frames: PSNR in dB, SSIM in -1..1, LPIPS (lower is better)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    clip: str
-    frames: int
-    psnr_rgb: float
-    psnr_y: float
-    ssim_rgb: float
-    ssim_y: float
-    lpips: float | None = None
-
-
-def mean_score(scores: tuple[ClipScores, ...], metric: str) -> float:
-    """Mean of a metric over all frames, so that a long clip counts by its length."""
-    total = sum(score.frames for score in scores)
-    return float(sum(getattr(score, metric) * score.frames for score in scores) / total)
-
-
 class EvaluationRecord(Record):
-    """evaluation.json: weights, or bicubic interpolation, judged on the held-out clips."""
+    """evaluation.json: the scores of a round's weights and of bicubic interpolation on the held-out clips."""
 
     what: ClassVar[str] = "evaluation record"
 
@@ -263,12 +244,12 @@ class EvaluationRecord(Record):
     seconds: float
 
     def mean(self, metric: str, *, of_bicubic: bool = False) -> float:
-        """Mean of a metric over all frames."""
-        return mean_score(self.bicubic if of_bicubic else self.scores, metric)
+        """Returns the mean of a metric over all frames."""
+        return mean_over_frames(self.bicubic if of_bicubic else self.scores, metric)
 
     @property
     def gain(self) -> float:
-        """PSNR (Y) in dB over that of bicubic interpolation."""
+        """PSNR (Y) minus that of bicubic interpolation, in dB."""
         return self.mean("psnr_y") - self.mean("psnr_y", of_bicubic=True)
 
 

@@ -9,12 +9,13 @@ from fedvsr.models.base import contexts
 
 
 class SelfEnsemble(nn.Module):
-    """Upscales a clip in its eight flips and transpositions and averages what comes back.
-
-    The "geometric self-ensemble" of Lim et al. (EDSR, CVPR Workshops 2017); eight times the work.
+    """Upscales a clip in its eight flips and transpositions and averages the outputs; eight times the work.
 
     Args:
         model: A model; it is not changed.
+
+    Source: the "geometric self-ensemble" of Lim et al., "Enhanced Deep Residual Networks for Single Image
+    Super-Resolution" (EDSR), CVPR Workshops 2017, https://arxiv.org/abs/1707.02921.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -23,7 +24,7 @@ class SelfEnsemble(nn.Module):
         self.temporal_context, self.spatial_context = contexts(model).temporal, contexts(model).spatial
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, T, 3, h, w) to (N, T, 3, s·h, s·w)."""
+        """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, s·h, s·w)."""
         outputs = []
         for vertical, horizontal, transposed in itertools.product((False, True), repeat=3):
             flips = [axis for axis, flip in ((-2, vertical), (-1, horizontal)) if flip]

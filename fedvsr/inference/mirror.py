@@ -9,11 +9,17 @@ from fedvsr.models.base import contexts
 class MirroredClip(nn.Module):
     """Upscales a clip followed by itself backwards, and averages the two outputs of each frame.
 
-    So BasicVSR (Chan et al., CVPR 2021) and RVRT (Liang et al., NeurIPS 2022) are tested on the septuplets
-    of Vimeo-90K, on which they were trained that way: ``flip_seq`` in BasicSR. Twice the work.
+    BasicVSR and RVRT were trained this way on the septuplets of Vimeo-90K, and are tested this way on them:
+    ``flip_seq`` in BasicSR. Twice the work.
 
     Args:
         model: A model; it is not changed.
+
+    Sources:
+        Chan et al., "BasicVSR: The Search for Essential Components in Video Super-Resolution and Beyond",
+        CVPR 2021, https://arxiv.org/abs/2012.02181.
+        Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention" (RVRT),
+        NeurIPS 2022, https://arxiv.org/abs/2206.02146.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -22,7 +28,7 @@ class MirroredClip(nn.Module):
         self.temporal_context, self.spatial_context = contexts(model).temporal, contexts(model).spatial
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, T, 3, h, w) to (N, T, 3, s·h, s·w)."""
+        """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, s·h, s·w)."""
         output: Tensor = self.model(torch.cat((x, x.flip(1)), 1))
         forwards, backwards = output.chunk(2, 1)
         return (forwards + backwards.flip(1)) / 2

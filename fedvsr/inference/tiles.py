@@ -12,16 +12,17 @@ from fedvsr.models.base import contexts
 def upscale_tiles(model: nn.Module, batch: Tensor, tile: int, blend: int) -> Tensor:
     """Upscales frames tile by tile.
 
-    A tile is given ``blend`` input pixels more on every side than the ``tile`` that it adds, and around
-    them as many as the model looks at (`fedvsr.models.base.contexts`), which are thrown away. Where
-    two tiles overlap, one fades into the other: for a model that looks no farther than it says they are
-    equal there, for others no seam is seen.
+    A tile adds ``tile`` × ``tile`` input pixels to the output and reaches ``blend`` pixels into its
+    neighbours. It is computed from still more pixels around, as many as the model looks at
+    (`fedvsr.models.base.contexts`), whose outputs are thrown away. In the overlap one tile fades into the
+    next. If the model looks no farther than its contexts say, both are equal there; for other models
+    the fading hides the seam.
 
     Args:
         model: The model, which upscales by s.
         batch: (1, T, 3, h, w) in [0, 1].
-        tile: Input pixels a side that a tile adds.
-        blend: Input pixels that it reaches into its neighbours.
+        tile: Height and width that a tile adds to the output, in input pixels.
+        blend: Input pixels that a tile reaches into its neighbours.
 
     Returns:
         (1, T, 3, s·h, s·w) in float32 on the CPU.
@@ -31,7 +32,7 @@ def upscale_tiles(model: nn.Module, batch: Tensor, tile: int, blend: int) -> Ten
     total, weights = torch.empty(0), torch.empty(0)
     scale = 0
     for (top, bottom), (left, right) in itertools.product(_spans(height, tile), _spans(width, tile)):
-        # What the tile shows, and what it is computed from.
+        # The part that the tile shows, and the larger part that it is computed from.
         y0, y1 = max(0, top - blend), min(height, bottom + blend)
         x0, x1 = max(0, left - blend), min(width, right + blend)
         above, before = max(0, y0 - around), max(0, x0 - around)
@@ -50,9 +51,9 @@ def upscale_tiles(model: nn.Module, batch: Tensor, tile: int, blend: int) -> Ten
             _ramps((y1 - y0) * scale, (top - y0) * scale * 2, (y1 - bottom) * scale * 2),
             _ramps((x1 - x0) * scale, (left - x0) * scale * 2, (x1 - right) * scale * 2),
         )
-        where = (..., slice(y0 * scale, y1 * scale), slice(x0 * scale, x1 * scale))
-        total[where] += shown * fade
-        weights[where] += fade
+        place = (..., slice(y0 * scale, y1 * scale), slice(x0 * scale, x1 * scale))
+        total[place] += shown * fade
+        weights[place] += fade
     return total / weights
 
 
@@ -61,9 +62,9 @@ def _spans(length: int, tile: int) -> Iterator[tuple[int, int]]:
 
 
 def _ramps(length: int, rising: int, falling: int) -> Tensor:
-    """Returns weights that rise over the first pixels, fall over the last, and are 1 between."""
+    """Returns weights that rise over the first pixels, fall over the last, and are 1 in between."""
     weights = torch.ones(length)
-    # Never 0, so that every pixel has a weight even where the tiles are smaller than their overlap.
+    # Never 0, so every pixel has a weight even if the tiles are smaller than their overlap.
     rising, falling = min(rising, length), min(falling, length)
     weights[:rising] *= (torch.arange(rising) + 0.5) / max(rising, 1)
     weights[length - falling :] *= (torch.arange(falling).flip(0) + 0.5) / max(falling, 1)

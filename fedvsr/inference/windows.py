@@ -1,4 +1,4 @@
-"""Upscaling a stream of frames in overlapping windows and tiles, in memory that does not grow."""
+"""Upscaling a stream of frames in overlapping windows and tiles; memory does not grow with the stream."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedvsr.errors import ConfigError
 from fedvsr.inference.tiles import upscale_tiles
 from fedvsr.models.base import contexts
+from fedvsr.video.frames import Frames
 
-Frames = NDArray[np.uint8]
-
-# Overlap of windows for a model whose output depends on all frames: what lies farther away hardly
-# matters any more, and a window cannot be endless.
 _RECURRENT_OVERLAP = 8
+"""Overlap of windows for a model whose output depends on all frames; frames farther away hardly matter."""
 
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """How a video is cut for the model.
+    """How a video is cut into windows and tiles.
 
     Attributes:
         frames: Frames that a window adds to the output; 0 takes the whole video at once.
         tile: Height and width that a tile adds to the output, in input pixels; 0 takes whole frames.
         blend: Input pixels over which a tile fades into its neighbours on either side.
+
+    Raises:
+        fedvsr.errors.ConfigError: A value is negative.
     """
 
     frames: int = 16
@@ -51,18 +51,18 @@ def upscale_frames(
 ) -> Iterator[Frames]:
     """Upscales a stream of frames.
 
-    Every window and tile is given as many neighbours as the model says it looks at
-    (`fedvsr.models.base.contexts`) and keeps only its inside. For a model with finite contexts the
-    result is that of the whole video at once.
+    A window or tile is computed together with as many neighbouring frames and pixels as the model looks at
+    (`fedvsr.models.base.contexts`), and only its inside is kept. For a model with finite contexts the
+    result is the same as that of the whole video at once.
 
     Args:
         model: A model on the device.
         frames: Frames (h, w, 3), uint8 RGB, all of one size.
         device: Where to compute.
-        settings: How to cut; the defaults when None.
+        settings: How to cut; the defaults if None.
 
     Yields:
-        Frames (s·h, s·w, 3), uint8 RGB, one for each that came in.
+        Frames (s·h, s·w, 3), uint8 RGB, one for each input frame.
     """
     settings = settings or WindowSettings()
     temporal = contexts(model).temporal
@@ -79,7 +79,7 @@ def upscale_clip(model: nn.Module, frames: Frames, device: torch.device) -> Fram
 
 
 def _windows(frames: Iterable[Frames], length: int, overlap: int) -> Iterator[tuple[list[Frames], int, int]]:
-    """Yields windows of frames, and which of a window's outputs count: from where, how many."""
+    """Yields windows of frames, each with the index of its first output to keep and the number to keep."""
     stream = iter(frames)
     if not length:
         window = list(stream)
@@ -108,7 +108,7 @@ def _upscale_window(
 
 
 def _to_frames(output: Tensor) -> Frames:
-    """(1, T, 3, H, W) in about [0, 1] to (T, H, W, 3) uint8."""
+    """Converts (1, T, 3, H, W) in about [0, 1] to (T, H, W, 3) uint8."""
     rounded = output[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
     frames: Frames = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return frames

@@ -1,6 +1,7 @@
-"""How good an upscaled video is: PSNR, SSIM and LPIPS, frame by frame.
+"""The quality of an upscaled video, frame by frame: PSNR, SSIM, LPIPS and VMAF.
 
-LPIPS is imported from `fedvsr.metrics.lpips`: it needs PyTorch, the others do not.
+Import LPIPS from `fedvsr.metrics.lpips`, because it needs PyTorch, and VMAF from `fedvsr.metrics.vmaf`,
+because it needs ffmpeg.
 """
 
 from fedvsr.metrics.color import rgb_to_y

@@ -1,7 +1,9 @@
 """LPIPS: how different two frames look, by the features of a network trained on ImageNet.
 
-Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, version
-0.1 on AlexNet. Needs the optional packages of ``pip install fedvsr[lpips]``.
+Version 0.1 with AlexNet. Needs the optional packages of ``pip install fedvsr[lpips]``.
+
+Source: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018,
+https://arxiv.org/abs/1801.03924.
 """
 
 import warnings
@@ -18,25 +20,25 @@ from torch import Tensor, nn
 from fedvsr.errors import InputError, WeightsError
 from fedvsr.metrics.frames import check_frames, crop
 
-_MINIMUM_SIDE = 31
-"""AlexNet's strides leave nothing of a smaller frame."""
+_MIN_SIDE = 31
+"""In pixels; AlexNet's strides leave nothing of a smaller frame."""
 
 _FRAMES_AT_ONCE = 8
 
 _SLICES = {0: 1, 3: 2, 6: 3, 8: 4, 10: 5}
-"""In which of the lpips package's five slices each layer of torchvision's ``alexnet.features`` lies."""
+"""Layer of torchvision's ``alexnet.features`` to its slice, of five, in the lpips package."""
 
 
 class LPIPS:
-    """Measures LPIPS with AlexNet; make one and use it for many videos.
+    """Measures LPIPS with AlexNet. Build it once and use it for many videos.
 
     Args:
         backbone: A safetensors file with the convolutions of torchvision's ImageNet AlexNet under
-            its names, ``features.0.weight`` …; None lets torchvision download them.
+            torchvision's names, ``features.0.weight`` …; None lets torchvision download them.
         device: Where to compute.
 
     Raises:
-        fedvsr.errors.InputError: The optional packages are missing, there is no such file, or the
+        fedvsr.errors.InputError: The optional packages are missing, the file does not exist, or the
             download failed.
         fedvsr.errors.WeightsError: The file is damaged or holds other weights.
     """
@@ -56,12 +58,12 @@ class LPIPS:
             crop_border: Pixels to leave out at each of the four sides.
 
         Returns:
-            (T,) from 0, the same, upwards; 1 is very different.
+            (T,) float64, from 0 (equal) upwards; 1 is very different.
 
         Raises:
             fedvsr.errors.InputError: The videos cannot be compared.
         """
-        check_frames(a, b, crop_border, _MINIMUM_SIDE)
+        check_frames(a, b, crop_border, _MIN_SIDE)
         distances: list[float] = []
         with torch.inference_mode():
             for start in range(0, len(a), _FRAMES_AT_ONCE):
@@ -79,11 +81,11 @@ class LPIPS:
 
 
 def _build(backbone: Path | None) -> nn.Module:
-    package = _package()
-    tensors = None if backbone is None else _read(backbone)
-    # The layers draw initial weights before the real ones come; training's random numbers must not notice.
+    package = _import_lpips()
+    tensors = None if backbone is None else _read_tensors(backbone)
+    # The layers draw initial weights, which must not change the random numbers of training.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # lpips 0.1.4 asks torchvision for weights in the way of before torchvision 0.13.
+        # lpips 0.1.4 asks for weights with an argument that torchvision 0.13 deprecated.
         warnings.filterwarnings("ignore", "The parameter 'pretrained' is deprecated", UserWarning)
         warnings.filterwarnings("ignore", "Arguments other than a weight enum", UserWarning)
         try:
@@ -97,7 +99,7 @@ def _build(backbone: Path | None) -> nn.Module:
     return network.requires_grad_(False)
 
 
-def _package() -> ModuleType:
+def _import_lpips() -> ModuleType:
     try:
         import lpips
     except ImportError as error:
@@ -106,14 +108,14 @@ def _package() -> ModuleType:
     return package
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"there is no file {path} with AlexNet's weights")
     try:
         return load_file(path)
     except SafetensorError as error:
         raise WeightsError(
-            f"{path} is no safetensors file or is cut short ({error}); copy it again"
+            f"{path} is not a safetensors file or is cut short ({error}); copy it again"
         ) from error
 
 
@@ -124,9 +126,9 @@ def _load_backbone(network: nn.Module, tensors: dict[str, Tensor], path: str) ->
             name = f"features.{layer}.{kind}"
             parameter = backbone.get_parameter(f"slice{slice_number}.{layer}.{kind}")
             if name not in tensors or tensors[name].shape != parameter.shape:
-                found = tuple(tensors[name].shape) if name in tensors else "nothing"
+                shape = tuple(tensors[name].shape) if name in tensors else "nothing"
                 raise WeightsError(
-                    f"{path}: expected {name} of shape {tuple(parameter.shape)}, found {found}; "
+                    f"{path}: expected {name} of shape {tuple(parameter.shape)}, found {shape}; "
                     "it must hold torchvision's AlexNet"
                 )
             parameter.data.copy_(tensors[name])

@@ -8,7 +8,7 @@ from fedvsr.metrics.frames import Channel, frame_pairs
 _PEAK = 255.0
 
 PSNR_LIMIT = 100.0
-"""What a frame without any error counts in a table, whose PSNR is infinite, in dB."""
+"""In dB. In means a frame without any error counts as this, because its PSNR is infinite."""
 
 
 def psnr(
@@ -17,7 +17,8 @@ def psnr(
     """Returns 10·log₁₀(255² / mean squared error) of every frame.
 
     The error is averaged over all pixels and channels of a frame. The peak is 255 for luma too,
-    though luma ends at 235: that is how the field reports it.
+    though luma ends at 235: the field reports it that way, and so does BasicSR's ``calculate_psnr``
+    (https://github.com/XPixelGroup/BasicSR).
 
     Args:
         a: (T, H, W, 3) uint8, RGB.
@@ -38,10 +39,11 @@ def psnr(
 
 
 def mean_psnr(values: NDArray[np.float64]) -> float:
-    """Returns the mean of frames' PSNR, over the frames that differ.
+    """Returns the mean PSNR of the frames that differ, in dB.
 
-    A frame that is the same in both videos, a black one in a fade say, has an infinite PSNR: one
-    of them would make every mean infinite, so they are left out. Infinite if all frames are the same.
+    A frame that is the same in both videos, such as a black one in a fade, has an infinite PSNR. One such
+    frame would make the mean infinite, so these frames are left out. If all frames are the same, the
+    result is infinite.
 
     Args:
         values: (T,) in dB, T ≥ 1, as `psnr` returns them.

@@ -18,10 +18,9 @@ def ssim(
 ) -> NDArray[np.float64]:
     """Returns the mean structural similarity of every frame.
 
-    Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE
-    TIP 2004: an 11 × 11 Gaussian window of σ = 1.5, K₁ = 0.01, K₂ = 0.03, a dynamic range of 255, and
-    only the positions where the window lies inside the frame. With ``rgb`` each channel counts alone and
-    the three are averaged.
+    An 11 × 11 Gaussian window of σ = 1.5, K₁ = 0.01, K₂ = 0.03, a dynamic range of 255, and only the
+    positions at which the window lies inside the frame. With ``rgb`` the result is the mean of the three
+    channels' similarities.
 
     Args:
         a: (T, H, W, 3) uint8, RGB.
@@ -34,6 +33,9 @@ def ssim(
 
     Raises:
         fedvsr.errors.InputError: The videos cannot be compared, or a frame is smaller than the window.
+
+    Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE TIP
+    2004, https://doi.org/10.1109/TIP.2003.819861.
     """
     pairs = frame_pairs(a, b, crop_border, channel, minimum=2 * _RADIUS + 1)
     return np.array([_frame_ssim(x, y) for x, y in pairs])
@@ -50,7 +52,7 @@ def _frame_ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def _blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the Gaussian mean of (H, W, C) at the positions whose window lies inside."""
+    """Returns the Gaussian mean of (H, W, C) at the positions at which the window lies inside."""
     blurred: NDArray[np.float64] = cv2.sepFilter2D(plane, -1, _WINDOW, _WINDOW)
     # OpenCV drops an axis of length 1.
     return crop(blurred.reshape(plane.shape), _RADIUS)

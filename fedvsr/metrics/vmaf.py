@@ -1,8 +1,10 @@
-"""VMAF: how good a video looks, by Netflix's model of what viewers said.
+"""VMAF: how good a video looks, by Netflix's model of viewers' ratings.
 
-Li et al., "Toward a practical perceptual video quality metric", Netflix Technology Blog 2016, computed by
-ffmpeg's filter libvmaf with libvmaf's default model (vmaf_v0.6.1, for a television seen from three times
-its height). The model looks at luma alone: it is given `fedvsr.metrics.color.rgb_to_y`, rounded.
+Computed by ffmpeg's filter libvmaf with its default model, vmaf_v0.6.1, for a television seen from three
+times its height. The model uses luma alone: `fedvsr.metrics.color.rgb_to_y`, rounded.
+
+Source: Li et al., "Toward A Practical Perceptual Video Quality Metric", Netflix Technology Blog 2016,
+https://netflixtechblog.com/toward-a-practical-perceptual-video-quality-metric-653f208b9652.
 """
 
 import json
@@ -22,12 +24,12 @@ from fedvsr.errors import InputError
 from fedvsr.metrics.color import rgb_to_y
 from fedvsr.metrics.frames import check_frames
 
-_MINIMUM_SIDE = 32
-"""libvmaf crashes on frames of 16 pixels, and its features are of no use on slightly larger ones."""
+_MIN_SIDE = 32
+"""In pixels; libvmaf crashes on frames of 16 pixels, and its features say nothing on slightly larger ones."""
 
 _LOG = "vmaf.json"
 _NEUTRAL = b"\x80"
-"""Chroma of a grey pixel."""
+"""The chroma of a grey pixel."""
 
 _REMEDY = (
     "put one on PATH, for example a static build from https://johnvansickle.com/ffmpeg or "
@@ -39,37 +41,36 @@ def require_ffmpeg() -> str:
     """Returns the path of an ffmpeg that has libvmaf.
 
     Raises:
-        fedvsr.errors.InputError: There is none on PATH.
+        fedvsr.errors.InputError: There is no such ffmpeg on PATH.
     """
     path = shutil.which("ffmpeg")
     if path is None:
         raise InputError(f"VMAF needs an ffmpeg with libvmaf, and there is no ffmpeg: {_REMEDY}")
-    listed = subprocess.run(  # noqa: S603 -- the user's own ffmpeg, fixed arguments
+    filters = subprocess.run(  # noqa: S603 -- the user's own ffmpeg, fixed arguments
         [path, "-hide_banner", "-filters"], capture_output=True, text=True, check=False
     )
-    if not any(line.split()[1:2] == ["libvmaf"] for line in listed.stdout.splitlines()):
+    if not any(line.split()[1:2] == ["libvmaf"] for line in filters.stdout.splitlines()):
         raise InputError(f"VMAF needs an ffmpeg with libvmaf, and {path} has none: {_REMEDY}")
     return path
 
 
 class Vmaf:
-    """Measures VMAF of one video, frame by frame as it is made; a context manager.
+    """Measures the VMAF of one video while its frames are made; a context manager.
 
-    The two videos go to ffmpeg through one pipe, one above the other, and nothing is kept.
+    Both videos go to ffmpeg through one pipe, one above the other; no frame is kept.
 
     Args:
-        height: Of the frames, in pixels, at least 32.
-        width: Of the frames, in pixels, at least 32.
+        height: The frames' height in pixels, at least 32.
+        width: The frames' width in pixels, at least 32.
 
     Raises:
-        fedvsr.errors.InputError: On entering, there is no ffmpeg with libvmaf, or the frames are too
-            small. On adding and in `scores`, ffmpeg failed.
+        fedvsr.errors.InputError: The frames are too small or, on entering, there is no ffmpeg with libvmaf.
     """
 
     def __init__(self, height: int, width: int) -> None:
-        if min(height, width) < _MINIMUM_SIDE:
+        if min(height, width) < _MIN_SIDE:
             raise InputError(
-                f"frames of {width}×{height} pixels are too small: VMAF needs {_MINIMUM_SIDE}×{_MINIMUM_SIDE}"
+                f"frames of {width}×{height} pixels are too small: VMAF needs {_MIN_SIDE}×{_MIN_SIDE}"
             )
         self.height = height
         self.width = width
@@ -79,7 +80,7 @@ class Vmaf:
     def __enter__(self) -> Self:
         ffmpeg = require_ffmpeg()
         self._folder = tempfile.TemporaryDirectory(prefix="fedvsr-vmaf-")
-        # A file and not a pipe: nobody reads it while frames are written.
+        # A file, because nobody reads a pipe while frames are written.
         self._errors: IO[bytes] = (Path(self._folder.name) / "errors.txt").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 -- as above
             [ffmpeg, *_arguments(self.height, self.width)],
@@ -91,8 +92,12 @@ class Vmaf:
         return self
 
     def add(self, output: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Takes the next frame of both videos, (H, W, 3) uint8 RGB."""
-        check_frames(output[None], truth[None], 0, _MINIMUM_SIDE)
+        """Takes the next frame of both videos, (H, W, 3) uint8 RGB.
+
+        Raises:
+            fedvsr.errors.InputError: The frames cannot be compared, or ffmpeg failed.
+        """
+        check_frames(output[None], truth[None], 0, _MIN_SIDE)
         luma = np.rint(rgb_to_y(np.concatenate((output, truth)))).astype(np.uint8)
         assert luma.shape == (2 * self.height, self.width)
         assert self._process.stdin is not None
@@ -106,7 +111,10 @@ class Vmaf:
         """Ends the video and returns every frame's VMAF.
 
         Returns:
-            (T,) from 0 to 100; a frame that is the same in both has 97 to 100.
+            (T,) float64, from 0 to 100; a frame that is the same in both has 97 to 100.
+
+        Raises:
+            fedvsr.errors.InputError: ffmpeg failed.
         """
         assert self._process.stdin is not None
         try:
@@ -139,26 +147,24 @@ class Vmaf:
 
 
 def parse_log(text: str, frames: int) -> NDArray[np.float64]:
-    """Reads libvmaf's JSON log.
+    """Returns every frame's VMAF from libvmaf's JSON log.
 
     Args:
         text: The log.
-        frames: How many frames it must have.
+        frames: The number of frames that it must have.
 
     Returns:
-        (T,) VMAF of every frame.
+        (T,) float64, from 0 to 100.
 
     Raises:
-        fedvsr.errors.InputError: It is no such log, or of another number of frames.
+        fedvsr.errors.InputError: The log has another form or another number of frames.
     """
     try:
         scores = [float(frame["metrics"]["vmaf"]) for frame in json.loads(text)["frames"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"libvmaf's log is not of the form known here ({error!r}); use libvmaf 2 or 3"
-        ) from error
+        raise InputError(f"libvmaf's log has an unknown form ({error!r}); use libvmaf 2 or 3") from error
     if len(scores) != frames:
-        raise InputError(f"libvmaf measured {len(scores)} frames of {frames}; see whether the disk is full")
+        raise InputError(f"libvmaf measured {len(scores)} frames of {frames}; check whether the disk is full")
     return np.array(scores)
 
 

@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else."""
+"""A run as one HTML page that needs no other file."""
 
 import base64
 
@@ -10,11 +10,11 @@ from fedvsr.report.summary import RunSummary
 
 
 def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
-    """Renders curves, the table of rounds, the clients and the crops; pictures are inside the page.
+    """Returns a page with curves, the table of rounds, the clients and the crops; it embeds its pictures.
 
     Args:
         summary: The run so far.
-        mlflow_link: The address of the run in MLflow, where there is one.
+        mlflow_link: The address of the run in MLflow; empty if there is none.
     """
     environment = Environment(
         loader=PackageLoader("fedvsr", "report"),
@@ -23,12 +23,12 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    by_round = {each.round: each for each in summary.evaluations}
+    evaluations = {evaluation.round: evaluation for evaluation in summary.evaluations}
     return environment.get_template("page.html").render(
         summary=summary,
         mlflow_link=mlflow_link,
         config=summary.record.config,
-        rounds=[(each, by_round.get(each.round)) for each in summary.rounds],
+        rounds=[(record, evaluations.get(record.round)) for record in summary.rounds],
         clients=client_rows(summary.rounds),
         psnr_svg=to_svg(psnr_figure(summary.evaluations)) if summary.evaluations else None,
         loss_svg=to_svg(loss_figure(summary.rounds)) if summary.rounds else None,
@@ -39,28 +39,33 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
 
 
 def client_rows(rounds: tuple[RoundRecord, ...]) -> list[dict[str, object]]:
-    """Returns a row a client: its rounds, clips, losses, mean share and training time."""
-    names = sorted({each.client for record in rounds for each in record.outcomes})
+    """Returns one row per client: its rounds, clips, losses, mean share and training time."""
+    names = sorted({outcome.client for record in rounds for outcome in record.outcomes})
     rows: list[dict[str, object]] = []
     for name in names:
-        part = [each for record in rounds for each in record.participants if each.client == name]
-        missed = [
-            each.reason or each.outcome
+        delivered = [
+            participant
             for record in rounds
-            for each in record.outcomes
-            if each.client == name and each.outcome != Outcome.OK
+            for participant in record.participants
+            if participant.client == name
         ]
-        shares = [each.weight for each in part if each.weight is not None]
+        missed = [
+            outcome.reason or outcome.outcome
+            for record in rounds
+            for outcome in record.outcomes
+            if outcome.client == name and outcome.outcome != Outcome.OK
+        ]
+        shares = [participant.weight for participant in delivered if participant.weight is not None]
         rows.append(
             {
                 "client": name,
-                "rounds": len(part),
+                "rounds": len(delivered),
                 "missed": missed,
-                "clips": part[-1].clips if part else None,
-                "first_loss": part[0].loss if part else None,
-                "last_loss": part[-1].loss if part else None,
+                "clips": delivered[-1].clips if delivered else None,
+                "first_loss": delivered[0].loss if delivered else None,
+                "last_loss": delivered[-1].loss if delivered else None,
                 "share": sum(shares) / len(shares) if shares else None,
-                "seconds": sum(each.seconds for each in part),
+                "seconds": sum(participant.seconds for participant in delivered),
             }
         )
     return rows

@@ -1,10 +1,10 @@
-"""Everything that is known of a run, gathered from its store."""
+"""A run's records, gathered from its store."""
 
 from dataclasses import dataclass
 
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
-from fedvsr.federation.evaluations import best_of, evaluations
+from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
 from fedvsr.federation.records import (
     EvaluationRecord,
     RegistrationRecord,
@@ -21,12 +21,12 @@ class RunSummary:
     """A run so far.
 
     Attributes:
-        record: What the run is.
+        record: The run's record.
         rounds: The rounds that have ended, in order.
         evaluations: The evaluations, in order.
         best: The evaluation with the highest PSNR (Y), if a trained round has one.
-        crops: The best evaluation's crops as PNG.
-        registration: The model version it became.
+        crops: The best evaluation's crops as PNG, if there are any.
+        registration: The model version that it became, if it was registered.
     """
 
     record: RunRecord
@@ -43,7 +43,11 @@ class RunSummary:
 
 
 def summarise_run(store: Store, run: str) -> RunSummary:
-    """Gathers a run's records; raises `fedvsr.errors.UnknownNameError` if there is no such run."""
+    """Gathers a run's records.
+
+    Raises:
+        fedvsr.errors.UnknownNameError: There is no such run.
+    """
     record = load_run(store, run)
     rounds = []
     for round_number in range(1, record.config.federation.rounds + 1):
@@ -51,8 +55,8 @@ def summarise_run(store: Store, run: str) -> RunSummary:
             rounds.append(read_record(store, layout.round_record(run, round_number), RoundRecord))
         except NotFoundError:
             break
-    found = evaluations(store, record.config)
-    best = best_of(found)
+    evaluations = list_evaluations(store, record.config)
+    best = find_best_evaluation(evaluations)
     crops = None
     if best and store.exists(layout.crops(run, best.round)):
         crops = store.read(layout.crops(run, best.round))
@@ -60,4 +64,4 @@ def summarise_run(store: Store, run: str) -> RunSummary:
         registration = read_record(store, layout.registration(run), RegistrationRecord)
     except NotFoundError:
         registration = None
-    return RunSummary(record, tuple(rounds), tuple(found), best, crops, registration)
+    return RunSummary(record, tuple(rounds), tuple(evaluations), best, crops, registration)

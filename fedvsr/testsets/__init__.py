@@ -1,1 +1,1 @@
-"""The test sets that papers report: one a file, a registry, and how a model is scored on them."""
+"""The test sets that papers report, one per file, their registry, and scoring a model on them."""

@@ -1,4 +1,4 @@
-"""What a test set is."""
+"""Interface of a test set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from fedvsr.metrics.frames import Channel
 
 @dataclass(frozen=True)
 class ClipFolders:
-    """Where a clip's frames are.
+    """The folders of a clip's frames.
 
     Attributes:
         name: As the papers call it.
         truth: The folder of its ground truth.
-        low: The folder of its ready-made low resolution, or None where it is made from the ground truth.
+        low: The folder of its ready-made low resolution; None if it is made from the ground truth.
     """
 
     name: str
@@ -24,19 +24,20 @@ class ClipFolders:
 
 
 class VideoTestSet:
-    """A test set and how the field scores it; a subclass fills in the attributes and cites its source.
+    """A test set and its scoring convention; a subclass sets the attributes and cites its source.
 
     Attributes:
         name: Its name in the registry.
         title: Its name in papers.
         channel: What PSNR and SSIM compare.
-        crop_border: Pixels left out at each side.
-        centre_only: Whether only the middle frame of a clip counts, or all do.
+        crop_border: Pixels left out at each of the four sides.
+        centre_only: Whether only the middle frame of a clip counts, and not all frames.
         degradations: The degradations that papers report, the usual one first.
-        clips: The names of its clips; empty where every folder of frames is one.
-        published: How many clips the published set has, and how many frames of it count.
-        truth_folders: Where below the root the clips' ground truth may be, besides the root itself.
-        low_folders: Degradations, and where their ready-made low resolution may be; ``{scale}`` is replaced.
+        clips: The names of its clips; empty if every folder of frames is a clip.
+        published: The published set's number of clips, and its number of frames that count.
+        truth_folders: Folders below the root that may hold the ground truth, if the root itself does not.
+        low_folders: Pairs of a degradation and a folder that may hold its ready-made low resolution;
+            ``{scale}`` stands for the scale.
     """
 
     name: ClassVar[str]
@@ -51,20 +52,25 @@ class VideoTestSet:
     low_folders: ClassVar[tuple[tuple[str, str], ...]]
 
     def clip_names(self, root: Path) -> Sequence[str]:
-        """Returns the names of the clips that a root must have; empty where its folders say it.
+        """Returns the names of the clips that a root must have; empty if every folder of frames is a clip.
 
         Raises:
-            fedvsr.errors.VideoError: The root lacks the list of its clips.
+            fedvsr.errors.VideoError: The test set comes with a list of its clips, and the root has none.
         """
         return self.clips
 
     def counts(self, index: int, frames: int) -> bool:
-        """Says whether a clip's frame counts, by its index and the clip's number of frames."""
+        """Returns whether a frame counts.
+
+        Args:
+            index: The frame's index in its clip, from 0.
+            frames: The clip's number of frames.
+        """
         return not self.centre_only or index == frames // 2
 
     @property
     def convention(self) -> str:
-        """How it is scored, in a few words."""
+        """How it is scored, in a few words for a table's title."""
         channel = "Y (BT.601)" if self.channel == "y" else "RGB"
         frames = "the centre frame" if self.centre_only else "all frames"
         return f"PSNR/SSIM on {channel}, border {self.crop_border}, {frames}"

@@ -1,16 +1,13 @@
-"""Scoring an upscaler on a test set: frame by frame, in memory that does not grow with a clip."""
+"""Scoring an upscaler on a test set, frame by frame: memory does not grow with a clip's length."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fedvsr.errors import VideoError
-from fedvsr.metrics.frames import crop
-from fedvsr.metrics.psnr import PSNR_LIMIT, psnr
-from fedvsr.metrics.ssim import ssim
 from fedvsr.metrics.vmaf import Vmaf
 from fedvsr.progress import Progress
+from fedvsr.scoring.scorer import Lpips, Scorer, exact_mean, mean_if_measured
 from fedvsr.testsets.base import ClipFolders, VideoTestSet
 from fedvsr.video.decode import VideoReader
 from fedvsr.video.degradations.base import Degradation
@@ -19,21 +16,19 @@ from fedvsr.video.frames import Frames, crop_to_multiple
 Upscaler = Callable[[Iterable[Frames]], Iterator[Frames]]
 """Takes a clip's frames (h, w, 3), uint8 RGB, and yields as many (s·h, s·w, 3)."""
 
-Lpips = Callable[[Frames, Frames], Iterable[float]]
-"""Takes two clips (T, H, W, 3), uint8 RGB, and returns a distance for each frame."""
-
 
 @dataclass(frozen=True)
-class ClipScore:
-    """A clip's scores, means over the frames that count.
+class BenchmarkScores:
+    """A clip's scores as papers print them: means over the frames that count.
 
     Attributes:
         clip: Its name.
         frames: How many frames count.
-        psnr: In dB, on the test set's channel; a frame without any error counts as `PSNR_LIMIT`.
+        psnr: In dB, on the test set's channel; a frame without any error counts as
+            `fedvsr.metrics.psnr.PSNR_LIMIT`.
         ssim: From −1 to 1, on the test set's channel.
-        lpips: On RGB; None where it was not measured.
-        vmaf: From 0 to 100; None where it was not measured.
+        lpips: From 0 upwards, on RGB; None if it was not measured.
+        vmaf: From 0 to 100; None if it was not measured.
     """
 
     clip: str
@@ -44,20 +39,20 @@ class ClipScore:
     vmaf: float | None = None
 
 
-def mean_score(scores: Sequence[ClipScore], title: str = "mean") -> ClipScore:
-    """Returns the mean over clips, each counting the same however long it is, as papers print it."""
+def mean_over_clips(scores: Sequence[BenchmarkScores], title: str = "mean") -> BenchmarkScores:
+    """Returns the mean over clips as papers print it: a long clip counts as much as a short one.
 
-    def mean(values: Iterable[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return math.fsum(known) / len(known) if known else None
-
-    return ClipScore(
+    Args:
+        scores: The scores of at least one clip.
+        title: What to call the mean.
+    """
+    return BenchmarkScores(
         clip=title,
-        frames=sum(each.frames for each in scores),
-        psnr=math.fsum(each.psnr for each in scores) / len(scores),
-        ssim=math.fsum(each.ssim for each in scores) / len(scores),
-        lpips=mean(each.lpips for each in scores),
-        vmaf=mean(each.vmaf for each in scores),
+        frames=sum(clip.frames for clip in scores),
+        psnr=exact_mean([clip.psnr for clip in scores]),
+        ssim=exact_mean([clip.ssim for clip in scores]),
+        lpips=mean_if_measured([clip.lpips for clip in scores if clip.lpips is not None]),
+        vmaf=mean_if_measured([clip.vmaf for clip in scores if clip.vmaf is not None]),
     )
 
 
@@ -70,12 +65,12 @@ def score_test_set(
     lpips: Lpips | None = None,
     with_vmaf: bool = False,
     progress: Progress | None = None,
-) -> list[ClipScore]:
+) -> list[BenchmarkScores]:
     """Upscales a test set's clips and scores them as papers do.
 
     Args:
-        test_set: Says what is compared.
-        clips: Its clips, as `fedvsr.testsets.folders.locate_clips` finds them.
+        test_set: Defines what is compared.
+        clips: Its clips, as `fedvsr.testsets.folders.locate_clips` returns them.
         upscaler: What is scored.
         degradation: Makes the low resolution of clips that have none.
         scale: How many times larger the output is than the low resolution.
@@ -84,15 +79,18 @@ def score_test_set(
         progress: Shows the clips and their frames.
 
     Raises:
-        fedvsr.errors.VideoError: A clip cannot be read, or its low resolution is of another length or size.
+        fedvsr.errors.VideoError: A clip cannot be read, or its low resolution has another length or size.
+        fedvsr.errors.InputError: The frames are too small for a metric, or ffmpeg failed to measure VMAF.
     """
     progress = progress or Progress()
     scores = []
     with progress.stage(test_set.name, len(clips)) as advance:
         for done, clip in enumerate(clips, start=1):
-            found = _score_clip(test_set, clip, upscaler, degradation, scale, lpips, with_vmaf, progress)
-            scores.append(found)
-            advance(done, f"{clip.name} {found.psnr:.2f}/{found.ssim:.4f}")
+            clip_scores = _score_clip(
+                test_set, clip, upscaler, degradation, scale, lpips, with_vmaf, progress
+            )
+            scores.append(clip_scores)
+            advance(done, f"{clip.name} {clip_scores.psnr:.2f}/{clip_scores.ssim:.4f}")
     return scores
 
 
@@ -105,44 +103,35 @@ def _score_clip(
     lpips: Lpips | None,
     with_vmaf: bool,
     progress: Progress,
-) -> ClipScore:
-    ratios: list[float] = []
-    similarities: list[float] = []
-    distances: list[float] = []
+) -> BenchmarkScores:
     with ExitStack() as stack:
         truth = stack.enter_context(VideoReader(clip.truth))
-        # The low resolution runs ahead of the output by a window: it has a reader of its own.
+        # The low resolution is a window ahead of the output, so it has a reader of its own.
         source = stack.enter_context(VideoReader(clip.low or clip.truth))
         _check_pair(clip, truth, source, scale)
-        frames = truth.frame_count or 0
-        advance = stack.enter_context(progress.stage(clip.name, frames))
-        height, width = (
-            side - side % scale - 2 * test_set.crop_border for side in (truth.height, truth.width)
-        )
-        vmaf = stack.enter_context(Vmaf(height, width)) if with_vmaf else None
         low = source if clip.low else _degrade(source, degradation, scale)
-        for index, (output, expected) in enumerate(zip(upscaler(low), truth, strict=True)):
-            if test_set.counts(index, frames):
-                pair = (
-                    crop(output, test_set.crop_border)[None],
-                    crop(crop_to_multiple(expected, scale), test_set.crop_border)[None],
-                )
-                ratios += [min(value, PSNR_LIMIT) for value in psnr(*pair, channel=test_set.channel)]
-                similarities += list(ssim(*pair, channel=test_set.channel))
-                if lpips:
-                    distances += list(lpips(*pair))
-                if vmaf:
-                    vmaf.add(pair[0][0], pair[1][0])
+        frame_count = truth.frame_count or 0
+        advance = stack.enter_context(progress.stage(clip.name, frame_count))
+        vmaf = stack.enter_context(_vmaf(test_set, truth, scale)) if with_vmaf else None
+        scorer = Scorer([test_set.channel], test_set.crop_border, lpips, vmaf)
+        for index, (output, true_frame) in enumerate(zip(upscaler(low), truth, strict=True)):
+            if test_set.counts(index, frame_count):
+                scorer.add(output[None], crop_to_multiple(true_frame, scale)[None])
             advance(index + 1, "")
-        scores = list(vmaf.scores()) if vmaf else []
-    return ClipScore(
-        clip=clip.name,
-        frames=len(ratios),
-        psnr=math.fsum(ratios) / len(ratios),
-        ssim=math.fsum(similarities) / len(similarities),
-        lpips=math.fsum(distances) / len(distances) if distances else None,
-        vmaf=math.fsum(scores) / len(scores) if scores else None,
-    )
+        return BenchmarkScores(
+            clip=clip.name,
+            frames=scorer.frames,
+            psnr=exact_mean(scorer.psnr[test_set.channel]),
+            ssim=exact_mean(scorer.ssim[test_set.channel]),
+            lpips=mean_if_measured(scorer.lpips),
+            vmaf=exact_mean(vmaf.scores().tolist()) if vmaf else None,
+        )
+
+
+def _vmaf(test_set: VideoTestSet, truth: VideoReader, scale: int) -> Vmaf:
+    """Returns VMAF for cropped frames: to a multiple of the scale, less the border."""
+    height, width = (side - side % scale - 2 * test_set.crop_border for side in (truth.height, truth.width))
+    return Vmaf(height, width)
 
 
 def _degrade(frames: Iterable[Frames], degradation: Degradation, scale: int) -> Iterator[Frames]:

@@ -1,10 +1,13 @@
 """Vimeo-90K-T: the middle frames of 7 824 septuplets, on luma.
 
-Xue et al., "Video Enhancement with Task-Oriented Flow" (TOFlow), IJCV 2019; seven frames of 448×256 each,
-those that ``sep_testlist.txt`` lists. All seven are upscaled and the fourth, im4, is scored: PSNR and SSIM
-on Y, without a border (``center_frame_only: true``, ``test_y_channel: true``, ``crop_border: 0`` in BasicSR's
-``test_BasicVSR_Vimeo90K_BIx4.yml``). For BasicVSR and RVRT the published tests append the mirrored
-septuplet (``flip_seq: true``): see `fedvsr.inference.mirror`.
+The septuplets that ``sep_testlist.txt`` lists, seven frames of 448×256 each. All seven are upscaled and the
+fourth, im4, is scored: PSNR and SSIM on Y, without a border (``center_frame_only: true``,
+``test_y_channel: true``, ``crop_border: 0`` in BasicSR's ``test_BasicVSR_Vimeo90K_BIx4.yml``). For BasicVSR
+and RVRT the published tests append the mirrored septuplet (``flip_seq: true``): see
+`fedvsr.inference.mirror`.
+
+Source: Xue et al., "Video Enhancement with Task-Oriented Flow" (TOFlow), IJCV 2019,
+https://arxiv.org/abs/1711.09078.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ _LIST = "sep_testlist.txt"
 
 
 class Vimeo90kT(VideoTestSet):
-    """Vimeo-90K-T, ``sequences`` beside ``sep_testlist.txt``, or both below ``vimeo_septuplet``."""
+    """Vimeo-90K-T, ``sequences`` beside ``sep_testlist.txt``, or both in ``vimeo_septuplet``."""
 
     name = "vimeo90k-t"
     title = "Vimeo-90K-T"
@@ -37,7 +40,11 @@ class Vimeo90kT(VideoTestSet):
     )
 
     def clip_names(self, root: Path) -> Sequence[str]:
-        """Reads the names, such as ``00001/0266``, from the list in or beside the root."""
+        """Returns the names, such as ``00001/0266``, from the list in or beside the root.
+
+        Raises:
+            fedvsr.errors.VideoError: There is no list, or it is empty.
+        """
         for folder in (root, root / "vimeo_septuplet", root.parent):
             path = folder / _LIST
             if path.is_file():
@@ -46,6 +53,6 @@ class Vimeo90kT(VideoTestSet):
                     raise VideoError(f"{path}: lists no septuplet; copy it again")
                 return names
         raise VideoError(
-            f"{root}: expected {_LIST}, which says what the test set is, there, below vimeo_septuplet or "
-            "beside it; found none: it is part of vimeo_septuplet.zip"
+            f"{root}: expected {_LIST}, the list of the test set's clips, in this folder, in vimeo_septuplet "
+            "or beside it; found none: it is part of vimeo_septuplet.zip"
         )

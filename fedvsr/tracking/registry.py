@@ -15,7 +15,7 @@ from mlflow.types import Schema, TensorSpec
 import fedvsr
 from fedvsr.errors import InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
-from fedvsr.federation.evaluations import best_of, evaluations
+from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
 from fedvsr.federation.owner.clips import open_clips
 from fedvsr.federation.records import (
     EvaluationRecord,
@@ -56,7 +56,7 @@ def register_run(connection: Connection, store: Store, run: str, registered_mode
         fedvsr.errors.TrackingError: MLflow failed.
     """
     record = load_run(store, run)
-    best = best_of(evaluations(store, record.config))
+    best = find_best_evaluation(list_evaluations(store, record.config))
     if best is None:
         raise InputError(f"run {run!r} has no evaluated round yet; finish it first (fedvsr resume {run})")
     known = _known_registration(connection, store, run, best, registered_model)

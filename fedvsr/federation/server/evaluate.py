@@ -1,49 +1,36 @@
-"""Judging weights on the held-out clips."""
+"""Evaluation of a round's weights on the held-out clips."""
 
 import io
-import math
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
-from fedvsr.config.run import EvaluationConfig, RunConfig
+from fedvsr.config.run import RunConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.federation import layout
-from fedvsr.federation.crops import Crop, cut_crop, draw_crops
-from fedvsr.federation.evaluations import evaluations, find_evaluation
+from fedvsr.federation.evaluations import find_evaluation, list_evaluations
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
-from fedvsr.federation.records import ClipScores, EvaluationRecord, write_record
+from fedvsr.federation.records import EvaluationRecord, write_record
 from fedvsr.federation.runs import digests_after, load_run
 from fedvsr.federation.stored_weights import load_weights
-from fedvsr.inference.windows import upscale_clip
-from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
-from fedvsr.metrics.ssim import ssim
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state
 from fedvsr.progress import Progress
+from fedvsr.scoring.clip_scores import ClipScores
+from fedvsr.scoring.clips import score_bicubic, score_model
+from fedvsr.scoring.crops import Crop, draw_crops
+from fedvsr.scoring.lpips import open_lpips
 from fedvsr.store.base import Store
-from fedvsr.video.frames import Frames
-from fedvsr.video.patches import ClipPair
-from fedvsr.video.resize import upscale
-
-LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
-
-Lpips = Callable[[Frames, Frames], Iterable[float]]
 
 
 def evaluate_round(
     store: Store, run: str, round_number: int, progress: Progress | None = None
 ) -> EvaluationRecord:
-    """Judges a round's global weights on the held-out clips, beside bicubic interpolation.
+    """Scores a round's global weights, and bicubic interpolation, on the held-out clips.
 
-    Where that was done already for these weights and clips, the record is returned.
+    If these weights were already evaluated on these clips, that record is returned.
 
     Args:
         store: The federation's store, which holds the held-out clips.
@@ -56,32 +43,20 @@ def evaluate_round(
     """
     record = load_run(store, run)
     config = record.config
-    digest, _ = digests_after(store, record, round_number)
-    dataset = dataset_digest(store, layout.evaluation_clips(config.data.dataset), config.data)
-    found = find_evaluation(store, run, round_number)
-    if found and (found.global_digest, found.dataset_digest) == (digest, dataset):
-        return found
+    weights_digest, _ = digests_after(store, record, round_number)
+    clips_digest = dataset_digest(store, layout.evaluation_clips(config.data.dataset), config.data)
+    evaluation = find_evaluation(store, run, round_number)
+    if evaluation and (evaluation.global_digest, evaluation.dataset_digest) == (weights_digest, clips_digest):
+        return evaluation
     start = time.perf_counter()
-    clips = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)
-    device = select_device(config.training.device)
-    with repeatable(config.seed, config.training.threads):
-        model = build_model(config.model.name, config.data.scale, config.model.options)
-        weights = load_weights(store, layout.global_weights(run, round_number), digest)
-        load_state(model, weights, f"global weights of round {round_number}")
-        model.to(device)
-        lpips = _lpips(config.evaluation, device)
-        earlier = _earlier_bicubic(store, record.config, dataset)
-        scores, crops = score_clips(model, clips, device, config.evaluation.crop_border, lpips, progress)
-        bicubic = earlier or score_bicubic(clips, config.evaluation.crop_border, lpips)
-    picture = io.BytesIO()
-    draw_crops(crops, config.model.name, picture)
-    store.write(layout.crops(run, round_number), picture.getvalue())
+    scores, bicubic, crops = _score(store, config, round_number, weights_digest, clips_digest, progress)
+    _write_picture(store, config, round_number, crops)
     evaluation = EvaluationRecord(
         run=run,
         round=round_number,
         model=config.model.name,
-        global_digest=digest,
-        dataset_digest=dataset,
+        global_digest=weights_digest,
+        dataset_digest=clips_digest,
         crop_border=config.evaluation.crop_border,
         scores=scores,
         bicubic=bicubic,
@@ -91,82 +66,46 @@ def evaluate_round(
     return evaluation
 
 
-def score_clips(
-    model: nn.Module,
-    clips: Sequence[ClipPair],
-    device: torch.device,
-    crop_border: int,
-    lpips: Lpips | None = None,
-    progress: Progress | None = None,
-) -> tuple[tuple[ClipScores, ...], list[Crop]]:
-    """Upscales clips with a model, as a whole each, and scores them; returns a crop of each too."""
-    scores, crops = [], []
-    with (progress or Progress()).stage("evaluate", len(clips)) as advance:
-        for done, clip in enumerate(clips, start=1):
-            low, truth = np.asarray(clip.low_resolution[:]), np.asarray(clip.ground_truth[:])
-            output = upscale_clip(model, low, device)
-            found = score_frames(clip.name, output, truth, crop_border, lpips)
-            scores.append(found)
-            crops.append(cut_crop(clip.name, low, output, truth, clip.scale))
-            advance(done, f"{clip.name} {found.psnr_y:.2f} dB")
-    return tuple(scores), crops
+def _score(
+    store: Store,
+    config: RunConfig,
+    round_number: int,
+    weights_digest: str,
+    clips_digest: str,
+    progress: Progress | None,
+) -> tuple[tuple[ClipScores, ...], tuple[ClipScores, ...], list[Crop]]:
+    """Returns the scores of the weights, those of bicubic interpolation, and crops."""
+    border = config.evaluation.crop_border
+    clips = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)
+    device = select_device(config.training.device)
+    with repeatable(config.seed, config.training.threads):
+        model = _load_model(store, config, round_number, weights_digest, device)
+        lpips = open_lpips(device) if config.evaluation.lpips else None
+        known_bicubic = _find_bicubic_scores(store, config, clips_digest)
+        scores, crops = score_model(model, clips, device, border, lpips, progress)
+        bicubic = known_bicubic or score_bicubic(clips, border, lpips)
+    return scores, bicubic, crops
 
 
-def score_bicubic(
-    clips: Sequence[ClipPair], crop_border: int, lpips: Lpips | None = None
-) -> tuple[ClipScores, ...]:
-    """Scores bicubic interpolation on clips: the floor that a model must beat."""
-    return tuple(
-        score_frames(
-            clip.name,
-            upscale(np.asarray(clip.low_resolution[:]), clip.scale),
-            np.asarray(clip.ground_truth[:]),
-            crop_border,
-            lpips,
-        )
-        for clip in clips
-    )
+def _load_model(
+    store: Store, config: RunConfig, round_number: int, weights_digest: str, device: torch.device
+) -> nn.Module:
+    model = build_model(config.model.name, config.data.scale, config.model.options)
+    weights = load_weights(store, layout.global_weights(config.name, round_number), weights_digest)
+    load_state(model, weights, f"global weights of round {round_number}")
+    return model.to(device)
 
 
-def score_frames(
-    name: str, output: Frames, truth: Frames, crop_border: int, lpips: Lpips | None = None
-) -> ClipScores:
-    """Scores a clip's frames, (T, H, W, 3) uint8 each, as means over the frames."""
-
-    def psnr_of(channel: Literal["rgb", "y"]) -> float:
-        return mean_psnr(
-            np.minimum(psnr(output, truth, crop_border=crop_border, channel=channel), PSNR_LIMIT)
-        )
-
-    def ssim_of(channel: Literal["rgb", "y"]) -> float:
-        values = ssim(output, truth, crop_border=crop_border, channel=channel)
-        return math.fsum(values) / len(values)
-
-    distances = list(lpips(output, truth)) if lpips else []
-    return ClipScores(
-        clip=name,
-        frames=len(output),
-        psnr_rgb=psnr_of("rgb"),
-        psnr_y=psnr_of("y"),
-        ssim_rgb=ssim_of("rgb"),
-        ssim_y=ssim_of("y"),
-        lpips=math.fsum(distances) / len(distances) if distances else None,
-    )
-
-
-def _lpips(evaluation: EvaluationConfig, device: torch.device) -> Lpips | None:
-    if not evaluation.lpips:
-        return None
-    # Imported here because it is an extra.
-    from fedvsr.metrics.lpips import LPIPS
-
-    backbone = os.environ.get(LPIPS_WEIGHTS_VARIABLE)
-    return partial(LPIPS(Path(backbone) if backbone else None, device), crop_border=evaluation.crop_border)
-
-
-def _earlier_bicubic(store: Store, config: RunConfig, dataset: str) -> tuple[ClipScores, ...] | None:
-    """Bicubic's scores do not change from round to round."""
-    for each in evaluations(store, config):
-        if each.dataset_digest == dataset and each.crop_border == config.evaluation.crop_border:
-            return each.bicubic
+def _find_bicubic_scores(store: Store, config: RunConfig, clips_digest: str) -> tuple[ClipScores, ...] | None:
+    """Returns bicubic interpolation's scores from another round, whose evaluation has the same ones."""
+    for evaluation in list_evaluations(store, config):
+        same_border = evaluation.crop_border == config.evaluation.crop_border
+        if same_border and evaluation.dataset_digest == clips_digest:
+            return evaluation.bicubic
     return None
+
+
+def _write_picture(store: Store, config: RunConfig, round_number: int, crops: Sequence[Crop]) -> None:
+    picture = io.BytesIO()
+    draw_crops(crops, config.model.name, picture)
+    store.write(layout.crops(config.name, round_number), picture.getvalue())

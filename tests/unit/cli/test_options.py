@@ -157,7 +157,7 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
     assert {key: sections[key] for key in ("Train", "On a cluster", "Judge", "Release", "Use", "Look")} == {
         "Train": ["run", "resume", "shard", "upload"],
         "On a cluster": ["submit", "runs", "logs"],
-        "Judge": ["evaluate", "report"],
+        "Judge": ["evaluate", "benchmark", "report"],
         "Release": ["register", "promote"],
         "Use": ["upscale"],
         "Look": ["models", "strategies"],

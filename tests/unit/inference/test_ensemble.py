@@ -11,7 +11,7 @@ from fedvsr.models.registry import build_model
 
 @pytest.fixture(scope="module")
 def lopsided():
-    """A network that sees left and right, up and down differently."""
+    """A network that treats left and right, up and down differently."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model("fastvsr", 2, {"channels": 8, "blocks": 1})
@@ -29,11 +29,11 @@ def test_a_transformed_clip_gives_the_transformed_output(lopsided, symmetry):
         assert (lopsided(symmetry(x)) - symmetry(lopsided(x))).abs().max() > 1e-3
 
 
-def test_a_symmetric_model_is_left_as_it_is():
+def test_the_output_of_a_symmetric_model_does_not_change():
     x = torch.rand(1, 1, 3, 6, 7, generator=torch.Generator().manual_seed(0))
     bicubic = build_model("bicubic", 2)
     torch.testing.assert_close(SelfEnsemble(bicubic)(x), bicubic(x), rtol=0, atol=1e-6)
 
 
-def test_it_looks_as_far_as_its_model(lopsided):
+def test_it_has_the_contexts_of_its_model(lopsided):
     assert contexts(SelfEnsemble(lopsided)) == contexts(lopsided)

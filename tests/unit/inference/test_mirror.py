@@ -22,7 +22,7 @@ def test_it_averages_the_clip_and_its_mirror_image():
     assert torch.equal(MirroredClip(RunningSum())(x)[0, :, 0, 0, 0], expected)
 
 
-def test_a_model_that_looks_at_one_frame_gives_what_it_gave():
+def test_the_output_of_a_model_of_single_frames_does_not_change():
     class Double(nn.Module):
         def forward(self, x):
             return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
@@ -31,5 +31,5 @@ def test_a_model_that_looks_at_one_frame_gives_what_it_gave():
     assert torch.equal(MirroredClip(Double())(x), Double()(x))
 
 
-def test_it_looks_as_far_as_its_model():
+def test_it_has_the_contexts_of_its_model():
     assert contexts(MirroredClip(RunningSum())) == contexts(RunningSum())

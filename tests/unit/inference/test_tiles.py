@@ -19,7 +19,7 @@ class Nearest(nn.Module):
 
 
 class Numbered(Nearest):
-    """Gives the number of the tile instead of its pixels."""
+    """Returns the number of the tile as its pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Numbered(Nearest):
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 24), width=st.integers(1, 24), tile=st.integers(1, 24), blend=st.integers(0, 30))
-def test_whatever_the_tiles_a_pixelwise_model_gives_its_own_output(height, width, tile, blend):
+def test_tiles_do_not_change_the_output_of_a_pixelwise_model(height, width, tile, blend):
     generator = torch.Generator().manual_seed(0)
     batch = torch.rand((1, 2, 3, height, width), generator=generator)
     model = Nearest()
@@ -54,15 +54,15 @@ def test_without_blending_tiles_meet_at_an_edge():
 
 
 @pytest.mark.parametrize("context", [0, 3])
-def test_a_tile_is_given_what_the_model_looks_at(context):
-    seen = []
+def test_a_tile_includes_the_pixels_that_the_model_looks_at(context):
+    tile_sizes = []
 
     class Recorder(Nearest):
         spatial_context = context
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(tuple(x.shape[-2:]))
+            tile_sizes.append(tuple(x.shape[-2:]))
             return super().forward(x)
 
     upscale_tiles(Recorder(), torch.zeros(1, 1, 3, 30, 10), tile=10, blend=1)
-    assert seen == [(11 + context, 10), (12 + 2 * context, 10), (11 + context, 10)]
+    assert tile_sizes == [(11 + context, 10), (12 + 2 * context, 10), (11 + context, 10)]

@@ -1,4 +1,4 @@
-"""Upscaling in windows and tiles gives what the whole video at once gives, in memory that does not grow."""
+"""Windows and tiles give the result of the whole video at once, and memory does not grow."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def fastvsr(blocks: int = 1) -> nn.Module:
 
 
 class Recurrent(nn.Module):
-    """Each frame is mixed with all frames before it; says nothing of how far it looks."""
+    """Each frame is mixed with all frames before it; the model states no contexts."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         state, outputs = x[:, 0], []
@@ -38,7 +38,7 @@ class Recurrent(nn.Module):
 
 
 class Count(nn.Module):
-    """Gives a frame's index in what it was given as its grey, and remembers how much that was."""
+    """Repeats pixels, and records how many frames each call gets."""
 
     def __init__(self, temporal_context: int | None) -> None:
         super().__init__()
@@ -73,16 +73,16 @@ def largest_difference(first: np.ndarray, second: np.ndarray) -> int:
     width=st.integers(1, 30),
     tile=st.integers(0, 20),
 )
-def test_windows_and_tiles_give_what_the_whole_clip_gives(length, window, height, width, tile):
+def test_windows_and_tiles_give_the_result_of_the_whole_clip(length, window, height, width, tile):
     clip = noise(length, height, width)
     whole = upscale_clip(MODEL, clip, CPU)
     assert whole.shape == (length, 2 * height, 2 * width, 3)
     assert whole.dtype == np.uint8
-    # Convolutions of another size may add up in another order: one grey level where it was a tie.
+    # Convolutions of another size may sum in another order, which can flip the rounding of a tie.
     assert largest_difference(cut(MODEL, clip, window, tile), whole) <= 1
 
 
-def test_a_deeper_network_is_given_wider_tiles():
+def test_a_deeper_network_gets_wider_tiles():
     model, clip = fastvsr(blocks=4), noise(3, 40, 44)
     assert largest_difference(cut(model, clip, 2, 16), upscale_clip(model, clip, CPU)) <= 1
 
@@ -91,7 +91,7 @@ def test_a_deeper_network_is_given_wider_tiles():
     ("attribute", "frames", "tile"), [("spatial_context", 0, 8), ("temporal_context", 1, 0)]
 )
 def test_without_the_overlaps_the_borders_would_be_seen(attribute: str, frames: int, tile: int):
-    # That the tests above can fail.
+    # Shows that the tests above can fail.
     model, clip = fastvsr(), noise(3, 24, 24)
     whole = upscale_clip(model, clip, CPU)
     setattr(model, attribute, 0)
@@ -117,11 +117,11 @@ def test_output_beyond_the_range_is_clipped():
     assert upscale_clip(Overshoot(), clip, CPU)[0, 0, :, 0].tolist() == [0, 0, 255, 255]
 
 
-def test_a_recurrent_model_runs_in_windows_and_sees_what_came_shortly_before():
+def test_a_recurrent_model_sees_the_frames_shortly_before_its_window():
     clip = noise(30, 4, 4)
     windowed = cut(Recurrent(), clip, 5, 0)
     assert windowed.shape == (30, 8, 8, 3)
-    # Eight frames of overlap halve what is left of older frames eight times: a grey level of 255.
+    # Over eight frames of overlap, older frames are halved eight times: one grey level of 255 is left.
     assert largest_difference(windowed, upscale_clip(Recurrent(), clip, CPU)) <= 1
 
 
@@ -149,12 +149,12 @@ def test_no_more_frames_are_held_than_a_window_and_its_overlaps(context, overlap
 
     model = Count(context)
     clip = noise(50, 2, 2)
-    for given_back, frame in enumerate(
+    for yielded, frame in enumerate(
         upscale_frames(model, source(), CPU, WindowSettings(frames=window)), start=1
     ):
-        # What was taken and not given back yet is at most the window and what is ahead of it.
-        assert taken - given_back < window + overlap
-        np.testing.assert_array_equal(frame[::2, ::2], clip[given_back - 1])
+        # At most the window and the frames ahead of it were taken but not yielded yet.
+        assert taken - yielded < window + overlap
+        np.testing.assert_array_equal(frame[::2, ::2], clip[yielded - 1])
     assert taken == 50
     assert max(model.lengths) == window + 2 * overlap
 

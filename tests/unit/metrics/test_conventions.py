@@ -1,6 +1,6 @@
-"""PSNR and SSIM as the field defines them, by definitions and numbers that come from elsewhere.
+"""PSNR and SSIM as the field defines them, checked against independent definitions and numbers.
 
-BasicSR's ``calculate_psnr`` and ``calculate_ssim`` (whose SSIM states to be that of Wang's MATLAB ``ssim.m``)
+BasicSR's ``calculate_psnr`` and ``calculate_ssim`` (whose SSIM claims to be that of Wang's MATLAB ``ssim.m``)
 round to uint8 first, crop, convert to luma without rounding it, and take the valid region of an 11×11
 Gaussian of σ = 1.5. MATLAB's ``rgb2ycbcr`` rounds the luma of uint8 images, BasicSR does not.
 """
@@ -77,7 +77,7 @@ def test_luma_has_the_peak_255_as_in_basicsr():
 
 
 @pytest.mark.parametrize(("noise", "at"), [(13, 30), (4, 41)])
-def test_rounding_luma_as_matlab_does_costs_what_a_sixth_of_a_squared_level_does(noise, at):
+def test_rounding_luma_as_matlab_does_adds_a_sixth_of_a_squared_level_of_error(noise, at):
     """Either luma gets an error of variance 1/12: nothing at 30 dB, a tenth of a dB at 41."""
     random = np.random.default_rng(3)
     smooth = cv2.GaussianBlur(random.integers(0, 256, (160, 200, 3)).astype(float), (0, 0), 3)

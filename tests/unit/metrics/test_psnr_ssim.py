@@ -114,11 +114,11 @@ def test_more_noise_is_worse():
         (video(1), video(1), {"channel": "luma"}, "rgb or y"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(metric, a, b, arguments, message):
+def test_videos_that_cannot_be_compared_are_refused(metric, a, b, arguments, message):
     with pytest.raises(InputError, match=message):
         metric(a, b, **arguments)
 
 
-def test_ssim_needs_a_frame_of_the_window_s_size():
+def test_ssim_needs_frames_as_large_as_its_window():
     with pytest.raises(InputError, match="11×11"):
         ssim(video(1, (1, 10, 20, 3)), video(2, (1, 10, 20, 3)))

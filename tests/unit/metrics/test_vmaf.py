@@ -1,4 +1,4 @@
-"""VMAF: what is sent to ffmpeg, what comes back, and what is said where there is none."""
+"""VMAF: what is sent to ffmpeg, what comes back, and the errors if there is no ffmpeg."""
 
 import importlib
 import json
@@ -82,9 +82,9 @@ def test_the_log_is_read():
     ("text", "frames", "message"),
     [
         (json.dumps(LOG), 3, "measured 2 frames of 3"),
-        ("", 2, "not of the form known here"),
-        ("[]", 2, "not of the form known here"),
-        ('{"frames": [{"metrics": {"psnr": 3}}]}', 1, "not of the form known here"),
+        ("", 2, "has an unknown form"),
+        ("[]", 2, "has an unknown form"),
+        ('{"frames": [{"metrics": {"psnr": 3}}]}', 1, "has an unknown form"),
     ],
 )
 def test_another_log_is_refused(text, frames, message):
@@ -108,7 +108,7 @@ def test_an_ffmpeg_without_libvmaf_is_named(monkeypatch, tmp_path):
         require_ffmpeg()
 
 
-def test_what_ffmpeg_is_given(monkeypatch, tmp_path):
+def test_the_input_of_ffmpeg(monkeypatch, tmp_path):
     """Both lumas, one above the other, then grey: three planes of 4:4:4 for every frame."""
     script = (
         f"echo \"$@\" > {tmp_path}/arguments\ncat > {tmp_path}/input\necho '{json.dumps(LOG)}' > vmaf.json"
@@ -127,7 +127,7 @@ def test_what_ffmpeg_is_given(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("reads", ["head -c 10 > /dev/null", "cat > /dev/null"])
-def test_an_ffmpeg_that_fails_is_told_with_its_last_line(monkeypatch, tmp_path, reads):
+def test_an_error_of_ffmpeg_quotes_its_last_line(monkeypatch, tmp_path, reads):
     folder = program(tmp_path / "bin", f"{reads}\necho details >&2\necho no such model >&2\nexit 1")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     frames = video(40)
@@ -166,7 +166,7 @@ def test_vmaf_falls_with_noise(libvmaf):
 
 
 def test_it_equals_ffmpeg_with_two_files(libvmaf, tmp_path):
-    """The usual way to call it: two lossless files, each an input of its own."""
+    """The usual way to call it: two lossless files as two inputs."""
     truth = video()
     output = noisy(truth, 8)
     for name, frames in (("output", output), ("truth", truth)):
@@ -181,7 +181,7 @@ def test_it_equals_ffmpeg_with_two_files(libvmaf, tmp_path):
     np.testing.assert_allclose(measure(output, truth), expected, atol=1e-6)
 
 
-def test_nothing_stays_behind(libvmaf, tmp_path, monkeypatch):
+def test_no_temporary_file_is_left(libvmaf, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     truth = video(2)

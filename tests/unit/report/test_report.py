@@ -1,4 +1,4 @@
-"""The page and the tables that a person looks at."""
+"""The page, the figures and the Markdown tables of a run."""
 
 import html
 import re
@@ -18,7 +18,7 @@ from fedvsr.report.summary import RunSummary, summarise_run
 from tests.unit.tiny_run import RUN
 
 SCRIPT = '<script>alert("pwned")</script> | next\nline'
-# Whatever Markdown would take for more than a character.
+# An escaped sign that Markdown would interpret otherwise.
 ESCAPED = r"\\([^0-9A-Za-z\s])"
 
 
@@ -73,7 +73,7 @@ def test_every_section_of_a_finished_run(summary):
     assert [row[-1] for row in clients] == ["–", "–"]
     heading, clip = tables[f"Held-out clips, round {summary.best.round}"]
     assert clip[:2] == ["clip", "10"]
-    # The gain that is shown is that of what is shown, but for rounding.
+    # The printed gain is the difference of the printed numbers, except for rounding.
     assert float(clip[4]) == pytest.approx(float(clip[2]) - float(clip[3]), abs=0.011)
 
 
@@ -95,7 +95,7 @@ def test_a_run_that_has_just_begun(summary):
     assert Tables(page).tables == {}
 
 
-def test_a_failed_clients_reason_is_shown_and_runs_nowhere(summary):
+def test_a_failed_clients_reason_is_shown_but_never_run_as_a_script(summary):
     first, second = summary.rounds
     failed = change(
         second,
@@ -131,11 +131,11 @@ def test_a_client_that_never_delivered(summary):
 def test_a_share_that_a_strategy_does_not_have(summary):
     rounds = tuple(
         change(
-            each,
+            record,
             diagnostics={},
-            participants=tuple(change(one, weight=None) for one in each.participants),
+            participants=tuple(change(participant, weight=None) for participant in record.participants),
         )
-        for each in summary.rounds
+        for record in summary.rounds
     )
     rows = Tables(render_page(RunSummary(summary.record, rounds, (), None, None, None))).tables
     assert rows["Clients"][1][5] == "–"
@@ -154,19 +154,19 @@ def test_the_page_is_the_same_every_time(summary):
 
 
 def curve(figure, label):
-    (line,) = (each for each in figure.axes[0].lines if each.get_label() == label)
+    (line,) = (line for line in figure.axes[0].lines if line.get_label() == label)
     return list(line.get_xdata()), list(line.get_ydata())
 
 
 def test_curves_show_the_records(summary):
     rounds, psnr = curve(psnr_figure(summary.evaluations), "model")
     assert rounds == [1, 2]
-    assert psnr == [each.scores[0].psnr_y for each in summary.evaluations]
+    assert psnr == [evaluation.scores[0].psnr_y for evaluation in summary.evaluations]
     _, floor = curve(psnr_figure(summary.evaluations), "bicubic")
     assert set(floor) == {summary.evaluations[0].bicubic[0].psnr_y}
     rounds, losses = curve(loss_figure(summary.rounds), "mean")
     assert rounds == [1, 2]
-    assert losses == pytest.approx([np.mean(each.losses) for each in summary.rounds])
+    assert losses == pytest.approx([np.mean(record.losses) for record in summary.rounds])
     assert summary.best.gain == pytest.approx(summary.best.scores[0].psnr_y - summary.best.bicubic[0].psnr_y)
 
 
@@ -178,14 +178,14 @@ def test_figures_are_whole_files(summary):
 
 
 def test_ticks_are_whole_numbers(summary):
-    """Matplotlib would write what the curve's values have in common beside the axis."""
+    """By default, Matplotlib writes ticks as differences from an offset beside the axis."""
     flat = [
-        change(each, scores=(change(each.scores[0], psnr_y=20.99 + 0.0001 * each.round),))
-        for each in summary.evaluations
+        change(record, scores=(change(record.scores[0], psnr_y=20.99 + 0.0001 * record.round),))
+        for record in summary.evaluations
     ]
     figure = psnr_figure(flat)
     to_png(figure)
-    labels = [each.get_text().replace("−", "-") for each in figure.axes[0].get_yticklabels()]
+    labels = [label.get_text().replace("−", "-") for label in figure.axes[0].get_yticklabels()]
     assert all(20 < float(label) < 22 for label in labels if label)
 
 
@@ -197,7 +197,7 @@ def rows_of(markdown):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reason",
     [
         "![x](http://evil/pixel.png)",
         "[log in](http://evil)",
@@ -208,12 +208,12 @@ def rows_of(markdown):
         "<img src=x> &lt;",
     ],
 )
-def test_what_a_client_says_stays_text(said):
-    outcome = ClientOutcome(client="bob", outcome=Outcome.FAILED, reason=said)
+def test_a_clients_reason_stays_text(reason):
+    outcome = ClientOutcome(client="bob", outcome=Outcome.FAILED, reason=reason)
     markdown = outcomes_markdown(OutcomesRecord(run=RUN, round=3, seconds=1, outcomes=(outcome,)))
     *_, bob = rows_of(markdown)
-    assert html.unescape(bob[3]) == said
-    # Of what means something in Markdown nothing stands there without a backslash.
+    assert html.unescape(bob[3]) == reason
+    # Every sign that Markdown would interpret has a backslash.
     row = re.sub(ESCAPED, "", markdown.splitlines()[-1])
     assert row.count("|") == 5
     assert not re.search(r"[]`*_[()!~#:<\\]", row)

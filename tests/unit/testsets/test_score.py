@@ -11,7 +11,7 @@ from fedvsr.testsets import score
 from fedvsr.testsets.agreement import disagreement
 from fedvsr.testsets.base import ClipFolders
 from fedvsr.testsets.registry import get_test_set, known_test_sets
-from fedvsr.testsets.score import ClipScore, mean_score, score_test_set
+from fedvsr.testsets.score import BenchmarkScores, mean_over_clips, score_test_set
 from fedvsr.video.degradations.registry import get_degradation
 
 BI = get_degradation("bi")
@@ -35,89 +35,89 @@ def grey(frames):
 
 
 @pytest.fixture
-def run(tmp_path, write_frames):
+def score_errors(tmp_path, write_frames):
     """Scores an upscaler with these errors on a clip of plain grey, which every degradation keeps."""
     numbers = count()
 
-    def run(name, errors, **arguments):
+    def score_errors(name, errors, **arguments):
         folder = tmp_path / str(next(numbers))
         write_frames(folder, grey(len(errors)))
         clips = [ClipFolders("clip", folder, None)]
-        (found,) = score_test_set(get_test_set(name), clips, off_by(errors), BI, SCALE, **arguments)
-        return found
+        (scores,) = score_test_set(get_test_set(name), clips, off_by(errors), BI, SCALE, **arguments)
+        return scores
 
-    return run
+    return score_errors
 
 
 def psnr_of(squared_error):
     return 10 * np.log10(255**2 / squared_error)
 
 
-def test_reds4_is_scored_on_rgb(run):
+def test_reds4_is_scored_on_rgb(score_errors):
     red = np.array((10, 0, 0))
-    assert run("reds4", [red] * 3).psnr == pytest.approx(psnr_of(100 / 3))
+    assert score_errors("reds4", [red] * 3).psnr == pytest.approx(psnr_of(100 / 3))
 
 
 @pytest.mark.parametrize("name", ["vid4", "udm10", "vimeo90k-t"])
-def test_the_others_are_scored_on_luma(run, name):
+def test_the_others_are_scored_on_luma(score_errors, name):
     for channel, weight in enumerate((65.481, 128.553, 24.966)):
         error = 10 * np.eye(3, dtype=int)[channel]
-        assert run(name, [error] * 3).psnr == pytest.approx(psnr_of((10 * weight / 255) ** 2))
+        assert score_errors(name, [error] * 3).psnr == pytest.approx(psnr_of((10 * weight / 255) ** 2))
 
 
 @pytest.mark.parametrize("name", ["reds4", "vid4", "udm10", "vimeo90k-t"])
-def test_no_border_is_left_out(run, name):
+def test_no_border_is_left_out(score_errors, name):
     corner = np.zeros((48, 64, 3), int)
     corner[0, 0] = 20
     squared = 20**2 if name == "reds4" else (20 * 219 / 255) ** 2
-    assert run(name, [corner] * 3).psnr == pytest.approx(psnr_of(squared / (48 * 64)))
+    assert score_errors(name, [corner] * 3).psnr == pytest.approx(psnr_of(squared / (48 * 64)))
 
 
 @pytest.mark.parametrize("name", ["reds4", "vid4", "udm10"])
-def test_all_frames_count_the_same_and_the_mean_is_one_of_decibels(run, name):
-    found = run(name, [2, 4, 8])
+def test_all_frames_count_the_same_and_the_mean_is_of_decibels(score_errors, name):
+    scores = score_errors(name, [2, 4, 8])
     factor = 1 if name == "reds4" else 219 / 255
-    assert found.frames == 3
-    assert found.psnr == pytest.approx(np.mean([psnr_of((factor * error) ** 2) for error in (2, 4, 8)]))
+    assert scores.frames == 3
+    assert scores.psnr == pytest.approx(np.mean([psnr_of((factor * error) ** 2) for error in (2, 4, 8)]))
 
 
-def test_of_vimeo_the_fourth_of_seven_frames_counts(run):
-    found = run("vimeo90k-t", [50, 60, 70, 5, 80, 90, 100])
-    assert found.frames == 1
-    assert found.psnr == pytest.approx(psnr_of((5 * 219 / 255) ** 2))
+def test_of_vimeo_only_the_fourth_of_seven_frames_counts(score_errors):
+    scores = score_errors("vimeo90k-t", [50, 60, 70, 5, 80, 90, 100])
+    assert scores.frames == 1
+    assert scores.psnr == pytest.approx(psnr_of((5 * 219 / 255) ** 2))
 
 
-def test_ssim_of_two_plain_frames(run):
+def test_ssim_of_two_plain_frames(score_errors):
     x, y = (rgb_to_y(np.full(3, value, np.uint8)).item() for value in (GREY, GREY + 20))
     constant = (0.01 * 255) ** 2
     expected = (2 * x * y + constant) / (x**2 + y**2 + constant)
-    assert run("vid4", [20] * 2).ssim == pytest.approx(expected, abs=1e-12)
+    assert score_errors("vid4", [20] * 2).ssim == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_frame_without_any_error_counts_as_100_db(run):
-    assert run("reds4", [0, 1]).psnr == pytest.approx((100 + psnr_of(1)) / 2)
-    assert run("reds4", [0]).ssim == 1
+def test_a_frame_without_any_error_counts_as_100_db(score_errors):
+    assert score_errors("reds4", [0, 1]).psnr == pytest.approx((100 + psnr_of(1)) / 2)
+    assert score_errors("reds4", [0]).ssim == 1
 
 
-def test_the_mean_is_one_over_clips_however_long(tmp_path, write_frames):
+def test_in_the_mean_over_clips_a_long_clip_counts_as_much_as_a_short_one(tmp_path, write_frames):
     lengths = {"short": 1, "long": 3}
     for name, frames in lengths.items():
         write_frames(tmp_path / name, grey(frames))
     clips = [ClipFolders(name, tmp_path / name, None) for name in lengths]
     scores = score_test_set(get_test_set("reds4"), clips, off_by([1, 9, 9]), BI, SCALE)
-    mean = mean_score(scores)
-    assert [each.clip for each in scores] == ["short", "long"]
+    mean = mean_over_clips(scores)
+    assert [clip.clip for clip in scores] == ["short", "long"]
     assert (mean.clip, mean.frames, mean.lpips, mean.vmaf) == ("mean", 4, None, None)
     assert mean.psnr == pytest.approx((psnr_of(1) + np.mean([psnr_of(1), psnr_of(81), psnr_of(81)])) / 2)
     assert mean.ssim == pytest.approx((scores[0].ssim + scores[1].ssim) / 2)
 
 
-def test_ready_made_low_resolution_is_taken(tmp_path, write_frames):
+def test_ready_made_low_resolution_is_used(tmp_path, write_frames):
     write_frames(tmp_path / "truth", grey(2))
     write_frames(tmp_path / "low", np.full((2, 12, 16, 3), GREY + 3, np.uint8))
     clips = [ClipFolders("clip", tmp_path / "truth", tmp_path / "low")]
-    (found,) = score_test_set(get_test_set("reds4"), clips, off_by([0, 0]), BI, SCALE)
-    assert found.psnr == pytest.approx(psnr_of(9))
+    (scores,) = score_test_set(get_test_set("reds4"), clips, off_by([0, 0]), BI, SCALE)
+    assert scores.psnr == pytest.approx(psnr_of(9))
 
 
 def test_sides_that_do_not_divide_are_cropped_as_the_field_does(tmp_path, write_frames):
@@ -125,8 +125,8 @@ def test_sides_that_do_not_divide_are_cropped_as_the_field_does(tmp_path, write_
     frames[:, :, 60:] = 0  # beyond the last multiple of 4
     write_frames(tmp_path / "clip", frames)
     clips = [ClipFolders("clip", tmp_path / "clip", None)]
-    (found,) = score_test_set(get_test_set("reds4"), clips, off_by([2, 2]), BI, SCALE)
-    assert found.psnr == pytest.approx(psnr_of(4))
+    (scores,) = score_test_set(get_test_set("reds4"), clips, off_by([2, 2]), BI, SCALE)
+    assert scores.psnr == pytest.approx(psnr_of(4))
 
 
 def test_outputs_are_rounded_before_they_are_compared():
@@ -145,12 +145,12 @@ def test_outputs_are_rounded_before_they_are_compared():
     np.testing.assert_array_equal(output, grey(1)[0])
 
 
-def test_lpips_and_vmaf_see_the_frames_that_count(run, monkeypatch):
-    seen = []
+def test_lpips_and_vmaf_get_only_the_frames_that_count(score_errors, monkeypatch):
+    vmaf_input = []
 
     class FakeVmaf:
         def __init__(self, height, width):
-            seen.append((height, width))
+            vmaf_input.append((height, width))
 
         def __enter__(self):
             return self
@@ -159,17 +159,17 @@ def test_lpips_and_vmaf_see_the_frames_that_count(run, monkeypatch):
             pass
 
         def add(self, output, truth):
-            seen.append((output[0, 0, 0], truth[0, 0, 0]))
+            vmaf_input.append((output[0, 0, 0], truth[0, 0, 0]))
 
         def scores(self):
             return np.array([90.0, 92.0])
 
     monkeypatch.setattr(score, "Vmaf", FakeVmaf)
-    found = run("reds4", [1, 3], lpips=lambda a, b: [a.mean() - b.mean()], with_vmaf=True)
-    assert (found.lpips, found.vmaf) == (2, 91)
-    assert seen == [(48, 64), (GREY + 1, GREY), (GREY + 3, GREY)]
-    assert run("vimeo90k-t", [9, 1, 9], lpips=lambda a, b: [a.mean() - b.mean()]).lpips == 1
-    assert mean_score([found, ClipScore("b", 2, 30, 0.5, lpips=4, vmaf=93)]).vmaf == 92
+    scores = score_errors("reds4", [1, 3], lpips=lambda a, b, border: [a.mean() - b.mean()], with_vmaf=True)
+    assert (scores.lpips, scores.vmaf) == (2, 91)
+    assert vmaf_input == [(48, 64), (GREY + 1, GREY), (GREY + 3, GREY)]
+    assert score_errors("vimeo90k-t", [9, 1, 9], lpips=lambda a, b, border: [a.mean() - b.mean()]).lpips == 1
+    assert mean_over_clips([scores, BenchmarkScores("b", 2, 30, 0.5, lpips=4, vmaf=93)]).vmaf == 92
 
 
 @pytest.mark.parametrize(
@@ -188,24 +188,24 @@ def test_low_resolution_of_something_else(tmp_path, write_frames, frames, scale,
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path, write_frames):
-    """The reader, the upscaler and the metrics pass one frame on before they take the next."""
+    """The reader, the upscaler and the metrics pass on one frame before they take the next."""
     write_frames(tmp_path / "clip", grey(6))
-    taken, given = [], []
+    taken, yielded = [], []
 
     def upscale(frames):
         for frame in frames:
             taken.append(frame)
-            assert len(taken) - len(given) == 1
+            assert len(taken) - len(yielded) == 1
             yield frame.repeat(4, 0).repeat(4, 1)
-            given.append(frame)
+            yielded.append(frame)
 
     clips = [ClipFolders("clip", tmp_path / "clip", None)]
-    (found,) = score_test_set(get_test_set("vid4"), clips, upscale, BI, SCALE)
-    assert (found.frames, len(given)) == (6, 6)
+    (scores,) = score_test_set(get_test_set("vid4"), clips, upscale, BI, SCALE)
+    assert (scores.frames, len(yielded)) == (6, 6)
 
 
 @pytest.mark.parametrize("made_by", ["bi", "bd", "matlab-bd"])
-def test_low_resolution_that_is_not_what_its_name_says(tmp_path, write_frames, made_by):
+def test_low_resolution_that_disagrees_with_its_name(tmp_path, write_frames, made_by):
     smooth = 127 + 100 * np.sin(np.arange(64) / 3) * np.sin(np.arange(48) / 4)[:, None]
     truth = np.uint8(np.rint(np.stack([smooth] * 3, -1)))[None]
     write_frames(tmp_path / "truth", truth)
@@ -219,9 +219,9 @@ def test_low_resolution_that_is_not_what_its_name_says(tmp_path, write_frames, m
     assert disagreement(ClipFolders("clip", tmp_path / "truth", None), BI, 4) == ""
 
 
-def test_every_convention_is_said():
-    said = {name: get_test_set(name).convention for name in known_test_sets()}
-    assert said == {
+def test_every_convention_is_described():
+    conventions = {name: get_test_set(name).convention for name in known_test_sets()}
+    assert conventions == {
         "reds4": "PSNR/SSIM on RGB, border 0, all frames",
         "udm10": "PSNR/SSIM on Y (BT.601), border 0, all frames",
         "vid4": "PSNR/SSIM on Y (BT.601), border 0, all frames",

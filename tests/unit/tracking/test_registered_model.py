@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, StoreError
 from fedvsr.federation import layout
-from fedvsr.federation.evaluations import best_of, evaluations
+from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
 from fedvsr.federation.runs import load_run
 from fedvsr.models.state import state_of
 from fedvsr.tracking import registry
@@ -34,7 +34,7 @@ def connection_to(run):
 @pytest.fixture
 def best(finished):
     store = finished.workspace.federation()
-    return best_of(evaluations(store, load_run(store, RUN).config))
+    return find_best_evaluation(list_evaluations(store, load_run(store, RUN).config))
 
 
 def test_a_version_says_where_it_comes_from(finished, best):
@@ -59,7 +59,7 @@ def test_the_best_round_is_registered(finished, best):
 
 def evaluations_of(finished):
     store = finished.workspace.federation()
-    return evaluations(store, load_run(store, RUN).config)
+    return list_evaluations(store, load_run(store, RUN).config)
 
 
 def test_signature_and_example(finished):

@@ -1,4 +1,4 @@
-"""Side-by-side crops: bicubic, the model, and the ground truth."""
+"""Pictures of an evaluation: bicubic interpolation, the model and the ground truth side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.resize import upscale
 
 _SIZE = 96
+"""Height and width of a crop, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,34 @@ def cut_crop(clip: str, low: Frames, output: Frames, truth: Frames, scale: int) 
 
     Args:
         clip: The clip's name.
-        low: (T, h, w, 3) uint8.
-        output: (T, s·h, s·w, 3) uint8, the model's.
-        truth: (T, s·h, s·w, 3) uint8.
+        low: The low resolution, (T, h, w, 3) uint8 RGB.
+        output: What the model made of it, (T, s·h, s·w, 3) uint8 RGB.
+        truth: The ground truth, of the same shape.
         scale: s.
     """
     middle = len(truth) // 2
-    frames = slice(middle, middle + 1)
-    interpolated = upscale(low[frames], scale)
-    top, left = _most_detailed(truth[middle])
-    where = (0, slice(top, top + _SIZE), slice(left, left + _SIZE))
+    middle_frame = slice(middle, middle + 1)
+    bicubic, output, truth = upscale(low[middle_frame], scale), output[middle_frame], truth[middle_frame]
+    top, left = _most_detailed(truth[0])
+    piece = (0, slice(top, top + _SIZE), slice(left, left + _SIZE))
     return Crop(
         clip,
-        interpolated[where],
-        output[frames][where],
-        truth[frames][where],
-        float(psnr(interpolated, truth[frames], channel="y")[0]),
-        float(psnr(output[frames], truth[frames], channel="y")[0]),
+        bicubic[piece],
+        output[piece],
+        truth[piece],
+        float(psnr(bicubic, truth, channel="y")[0]),
+        float(psnr(output, truth, channel="y")[0]),
     )
 
 
 def draw_crops(crops: Sequence[Crop], model: str, file: IO[bytes]) -> None:
-    """Draws a row of three pictures a crop, as PNG."""
+    """Draws three pictures in a row for each crop.
+
+    Args:
+        crops: At least one crop.
+        model: The model's name, for the titles.
+        file: Where to write the PNG; the same crops give the same bytes.
+    """
     with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(6.6, 2.3 * len(crops)), dpi=130, layout="constrained")
         rows = figure.subplots(len(crops), 3, squeeze=False)
@@ -73,12 +80,12 @@ def draw_crops(crops: Sequence[Crop], model: str, file: IO[bytes]) -> None:
                 ax.set_xticks([])
                 ax.set_yticks([])
             axes[0].set_ylabel(crop.clip)
-        # No date or version in the file: the same crops give the same bytes.
+        # Without a date or version in the file, the same crops give the same bytes.
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def _most_detailed(frame: Frames) -> tuple[int, int]:
-    """Returns where the piece with the largest sum of gradients starts."""
+    """Returns the top and left of the piece with the largest sum of gradients."""
     grey = frame.mean(axis=2)
     detail = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
     height, width = (max(1, side - _SIZE + 1) for side in detail.shape)

@@ -1,0 +1,1 @@
+"""Scoring upscaled frames against ground truth, for rounds, test sets and promotion."""

@@ -1,0 +1,21 @@
+"""Opening LPIPS with the AlexNet weights of this machine."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from fedvsr.metrics.lpips import LPIPS
+
+LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
+
+
+def open_lpips(device: torch.device) -> LPIPS:
+    """Returns LPIPS with the weights that FEDVSR_LPIPS_WEIGHTS names, or else torchvision's download.
+
+    Raises:
+        fedvsr.errors.InputError: The extra ``lpips`` is not installed, or the weights cannot be read.
+        fedvsr.errors.WeightsError: The file is damaged or holds other weights.
+    """
+    backbone = os.environ.get(LPIPS_WEIGHTS_VARIABLE)
+    return LPIPS(Path(backbone) if backbone else None, device)
