@@ -40,7 +40,9 @@ def client() -> None:
 
 @client.command()
 @_run_option
-@click.option("--round", type=click.IntRange(min=1), required=True, help="The round, which is planned.")
+@click.option(
+    "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which is planned."
+)
 @_client_option
 def train(run: str, round_number: int, name: str) -> None:
     """Train for a round of a run, and deliver the update and its report.

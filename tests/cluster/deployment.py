@@ -38,7 +38,7 @@ def command(
 
 def kubectl(*arguments: object, stdin: str | None = None, check: bool = True) -> str:
     """Runs kubectl and returns what it printed."""
-    return command("kubectl", *arguments, input=stdin, check=check).stdout
+    return command("kubectl", *arguments, stdin=stdin, check=check).stdout
 
 
 def kubectl_json(*arguments: object) -> Any:

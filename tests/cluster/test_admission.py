@@ -16,7 +16,7 @@ OF_ANY_KIND = {
     "component": "train",
     "client": "ann",
     "run": "admission",
-    "round": 1,
+    "round_number": 1,
     "key": "x",
     "command": ("train", "--run", "admission", "--round", "1", "--client", "ann"),
     "gpus": 1,

@@ -72,14 +72,14 @@ def test_what_may_pass_is_tried_again(site, last_word, monkeypatch):
     def away(*arguments):
         raise StoreError("the server does not answer\nat all")
 
-    monkeypatch.setattr("fedvsr.federation.client.train_client", away)
+    monkeypatch.setattr("fedvsr.federation.client.train.train_client", away)
     output = run_command(*TRAIN, "ann")
     assert (output.code, last_word.read_text()) == (1, "the server does not answer at all")
 
 
 def test_what_nobody_foresaw_is_shown_where_it_happened(site, last_word, monkeypatch):
     site()
-    monkeypatch.setattr("fedvsr.federation.client.train_client", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("fedvsr.federation.client.train.train_client", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_command(*TRAIN, "ann")
     assert last_word.read_text().startswith("ZeroDivisionError")
@@ -98,7 +98,7 @@ def test_a_long_last_word_fits_what_kubernetes_takes(site, last_word, monkeypatc
     def fail(*arguments):
         raise StoreError("λ" * 100_000)
 
-    monkeypatch.setattr("fedvsr.federation.client.train_client", fail)
+    monkeypatch.setattr("fedvsr.federation.client.train.train_client", fail)
     run_command(*TRAIN, "ann")
     assert len(last_word.read_bytes()) <= 4096
 
@@ -107,7 +107,7 @@ def test_a_client_that_is_told_to_stop_does(site, last_word, monkeypatch):
     site()
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(
-        "fedvsr.federation.client.train_client",
+        "fedvsr.federation.client.train.train_client",
         lambda *arguments: (os.kill(os.getpid(), signal.SIGTERM), threading.Event().wait(20)),
     )
     assert run_command(*TRAIN, "ann").code == 143
