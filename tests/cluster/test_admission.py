@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fedvsr.cluster.job import JobSpec, job_manifest
+from fedvsr.cluster.job_spec import JobSpec, job_manifest
 from fedvsr.cluster.settings import parse_clients
 from tests.cluster.deployment import command
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fedvsr.access.client_check import Finding, SiteReport
+from fedvsr.access.client_check import ClientCheckReport, Finding
 from fedvsr.cluster.settings import CLIENTS_VARIABLE
 from tests.unit.cluster.conftest import SETTINGS
 from tests.unit.tiny_run import run_command
@@ -39,7 +39,7 @@ def deployment(kubernetes, context, monkeypatch):
 
 def sites(kubernetes, *findings):
     def live(job):
-        report = SiteReport(findings=findings).model_dump_json()
+        report = ClientCheckReport(findings=findings).model_dump_json()
         pod = kubernetes.start_pod(job, f"{job['metadata']['name']}-0")
         kubernetes.end_pod(pod, 0, message=report)
         kubernetes.end_job(job, "Complete")
@@ -129,7 +129,7 @@ def test_what_a_person_may_not_look_at_is_no_fault_of_the_client(deployment):
     deployment.faults.append(lambda method, path, query: (403, said) if "/secrets/" in path else None)
     output = run_command("clients", "check", "ann", "--no-job")
     assert output.code == 0
-    assert "secret fedvsr-client (not looked at: you may not)" in output.out
+    assert "secret fedvsr-client (not checked: you lack the permission)" in output.out
 
 
 @pytest.mark.parametrize(("offered", "code"), [("2", 0), ("1", 1)])
@@ -153,7 +153,7 @@ def test_what_a_site_finds_is_shown(deployment):
 
 def test_what_a_site_says_reaches_no_terminal_as_it_is():
     text = r'{"findings": [{"what": "\u001b[2J", "problem": "a\nb\u0007"}]}'
-    (found,) = SiteReport.from_bytes(text.encode(), "it").findings
+    (found,) = ClientCheckReport.from_bytes(text.encode(), "it").findings
     assert (found.what, found.problem) == (r"\x1b[2J", r"a b\x07")
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fedvsr.cluster.job import JobSpec, job_manifest
+from fedvsr.cluster.job_spec import JobSpec, job_manifest
 from fedvsr.cluster.settings import (
     CLIENTS_VARIABLE,
     ClientSettings,

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from fedvsr.cluster.job import job_manifest
+from fedvsr.cluster.job_spec import job_manifest
 from fedvsr.cluster.runner import JobRunner, train_job
 from fedvsr.cluster.settings import ClientSettings
 from fedvsr.errors import ClusterError
@@ -270,7 +270,7 @@ def test_a_client_that_never_starts_is_told_at_once_and_in_the_end(
 def test_a_client_whose_pods_kubernetes_refuses_is_told_with_the_quotas_words(
     kubernetes, planned, fates, train, monkeypatch
 ):
-    monkeypatch.setattr("fedvsr.cluster.following._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("fedvsr.cluster.client_job._LOOK_SECONDS", 0.0)
     said = 'pods "x" is forbidden: exceeded quota: fedvsr-client, requested: pods=1'
 
     def live(job, client):
@@ -304,7 +304,7 @@ def test_a_client_that_trains_too_long_is_timed_out(kubernetes, planned, fates, 
 def test_a_job_that_kubernetes_does_not_end_is_ended_from_here(
     kubernetes, planned, fates, train, monkeypatch
 ):
-    monkeypatch.setattr("fedvsr.cluster.following._LATE_SECONDS", -3600.0)
+    monkeypatch.setattr("fedvsr.cluster.client_job._LATE_SECONDS", -3600.0)
     fates(planned(), ann=lambda job, client: kubernetes.start_pod(job, "ann-0") and None)
     found = train()["ann"]
     assert found.outcome is Outcome.TIMED_OUT
