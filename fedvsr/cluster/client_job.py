@@ -16,7 +16,7 @@ from fedvsr.federation.records import Outcome
 
 # Kubernetes ends a Job at its deadline. After this long fedvsr ends it instead.
 _LATE_SECONDS = 60.0
-# How long to wait for the pods of a Job that was ended from here, and then for the last lines of its logs.
+# How long to wait for the pods of a Job that fedvsr ended, and for the last lines of a Job's logs.
 _ENDING_SECONDS, _DRAINING_SECONDS = 30.0, 15.0
 # Kubernetes writes an event soon after it refuses to create a pod.
 _LOOK_SECONDS, _LOOK_AGAIN_SECONDS = 3.0, 30.0
@@ -191,6 +191,10 @@ class ClientJob:
         """Takes in the Job's new state."""
         self.state = state
         self.is_gone = self.is_gone or deleted
+
+    def observe_refusal(self, reason: str) -> None:
+        """Takes in why Kubernetes creates no pod."""
+        self.refusal = reason
 
     def observe_missing(self) -> None:
         """Takes in that a listing does not have the Job."""

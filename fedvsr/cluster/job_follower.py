@@ -100,7 +100,7 @@ class JobFollower:
             return
 
     def _next_event(self) -> _Event | None:
-        """Returns the next event, or None when something is due before there is one."""
+        """Returns the next event, or None if something is due before it comes."""
         wait = min(job.next_due for job in self._unsettled()) - time.monotonic()
         try:
             return self._events.get(timeout=max(_MIN_WAIT_SECONDS, wait))
@@ -177,7 +177,7 @@ class JobFollower:
         return [(job, job.state) for job in self._jobs if job.state and job.namespace == namespace]
 
     def _observe_attempt(self, job: ClientJob, pod: PodState, *, deleted: bool = False) -> None:
-        """Updates the Job; follows the pod's log from its start, and to its end only once that is near."""
+        """Updates the Job; opens the log of a pod that has started, and has it read out when the pod ends."""
         had_run = any(attempt.uid == pod.uid and attempt.has_run for attempt in job.attempts)
         job.observe_attempt(pod, deleted=deleted)
         key = (job.client, pod.name)
@@ -249,7 +249,7 @@ class JobFollower:
             self._delete(job.state, wait_for_pods=True)
 
     def _look_for_refusal(self, job: ClientJob) -> None:
-        """Looks in the namespace's events for why the Job has no pod."""
+        """Looks in the namespace's events why the Job has no pod."""
         if job.state is None:
             return
         fields = f"involvedObject.uid={job.state.uid},reason=FailedCreate"
@@ -258,11 +258,12 @@ class JobFollower:
         except ClusterError:
             return
         if events:
-            job.refusal = f"Kubernetes makes no pod for it: {printable(events[-1].get('message') or '')}"
+            message = printable(events[-1].get("message") or "")
+            job.observe_refusal(f"Kubernetes makes no pod for it: {message}")
             self._show_waiting(job)
 
     def _start_draining(self, job: ClientJob, now: float) -> None:
-        """Takes a last look at the Job's pods and lets its logs run out."""
+        """Observes the Job's pods once more and lets its logs be read to their ends."""
         job.begin_draining(now)
         self._observe_last_attempts(job)
         for log in self._open_logs(job):
@@ -282,7 +283,7 @@ class JobFollower:
             self._look_for_refusal(job)
 
     def _settle(self, job: ClientJob) -> None:
-        """Hands out the verdict and removes the Job."""
+        """Reports the verdict and removes the Job."""
         job.mark_settled()
         self._on_verdict(job, reach_verdict(job))
         if job.state and not job.is_gone:

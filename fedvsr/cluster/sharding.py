@@ -1,4 +1,4 @@
-"""Sharding as Jobs, each in its client's namespace, because nobody else can read the client's videos."""
+"""Sharding as Jobs, each in its client's namespace: only there can the client's videos be read."""
 
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.client_job import ClientJob, start_jobs
