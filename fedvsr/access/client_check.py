@@ -1,4 +1,4 @@
-"""What a client's site can do and cannot do, tried from there with the client's own credentials."""
+"""Checks, with a client's own credentials, what the client can do and what it cannot."""
 
 import socket
 from collections.abc import Callable, Iterable
@@ -14,12 +14,12 @@ from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from fedvsr.text import printable
 
-# No run has this name, so what is written below it is nobody's.
+# No run has this name, so objects below it belong to nobody.
 _NO_RUN = "fedvsr-check"
 _CONNECT_SECONDS = 3.0
-# A report leaves in the 4096 bytes of a container's termination message.
-_TEXT, _PROBLEM = 300, 160
-_Line = Annotated[str, Field(max_length=_TEXT), AfterValidator(printable)]
+# The report must fit in the 4096 bytes of a container's termination message.
+_MAX_LINE, _MAX_PROBLEM = 300, 160
+_Line = Annotated[str, Field(max_length=_MAX_LINE), AfterValidator(printable)]
 
 _POLICY = "run `make deploy` again, which sets the client's S3 policy"
 _CREDENTIALS = "look at FEDVSR_S3_ENDPOINT and the Secret `fedvsr-client`; `make deploy` sets both"
@@ -27,11 +27,11 @@ _NETWORK = "the cluster's network plugin must enforce NetworkPolicy; look at the
 
 
 class Finding(BaseModel):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: What it is, with what was seen where all is well.
-        problem: What is wrong, empty where nothing is.
+        what: What was checked; if nothing is wrong, also what was seen.
+        problem: What is wrong, empty if nothing is.
         advice: What to do about it.
     """
 
@@ -42,55 +42,55 @@ class Finding(BaseModel):
     advice: _Line = ""
 
 
-class SiteReport(Record):
-    """What `fedvsr client check` found, as it leaves the site."""
+class ClientCheckReport(Record):
+    """The findings of `fedvsr client check`, as the client reports them."""
 
     what: ClassVar[str] = "report of a check"
 
     findings: tuple[Finding, ...] = Field(max_length=20)
 
 
-def check_site(workspace: Workspace, client: str, must_not_reach: Iterable[str]) -> SiteReport:
-    """Tries what a client needs, and that it cannot do what it must not.
+def check_client(workspace: Workspace, client: str, must_not_reach: Iterable[str]) -> ClientCheckReport:
+    """Checks that a client can do what it needs to, and cannot do what it must not.
 
-    It leaves two small objects: ``checks/last`` in the client's bucket, and what looks like an update of a
-    run that does not exist in the federation's, where the client may not delete.
+    Two small objects remain, which the client may not delete: ``checks/last`` in the client's bucket, and a
+    report for a run that does not exist in the federation's bucket.
 
     Args:
         workspace: The federation's store and the client's.
         client: The client's name.
-        must_not_reach: HOST:PORT of what a client's pods may not talk to.
+        must_not_reach: Addresses, as HOST:PORT, that a client's pods must not reach.
     """
     own, federation = workspace.client(client), workspace.federation()
     findings = [
-        _try("its own bucket can be read and written", _CREDENTIALS, lambda: _use_own(own)),
-        _data(own),
-        _try("the runs' settings can be read", _POLICY, lambda: _read_missing(federation)),
-        _try(
+        _check("its own bucket can be read and written", _CREDENTIALS, lambda: _use_own_bucket(own)),
+        _check_videos(own),
+        _check("the runs' settings can be read", _POLICY, lambda: _read_missing_run(federation)),
+        _check(
             "its updates can be written",
             _POLICY,
             lambda: federation.write(layout.report(_NO_RUN, 0, client), b"check"),
         ),
     ]
     if "://" in federation.uri:
-        findings.append(_refused_elsewhere(federation, client))
-    findings += [_unreachable(address) for address in must_not_reach]
-    return SiteReport(findings=tuple(findings))
+        findings.append(_check_other_writes(federation, client))
+    findings += [_check_unreachable(address) for address in must_not_reach]
+    return ClientCheckReport(findings=tuple(findings))
 
 
-def _use_own(store: Store) -> None:
+def _use_own_bucket(store: Store) -> None:
     next(iter(store.keys("")), None)
     store.write(layout.check("last"), b"check")
 
 
-def _read_missing(store: Store) -> None:
+def _read_missing_run(store: Store) -> None:
     try:
         store.read(layout.config(_NO_RUN))
     except NotFoundError:
         return
 
 
-def _data(store: Store) -> Finding:
+def _check_videos(store: Store) -> Finding:
     try:
         videos = len(stored_sources(store, layout.RAW_VIDEOS))
         shards = sum(key.endswith("/manifest.json") for key in store.keys("shards/"))
@@ -103,7 +103,7 @@ def _data(store: Store) -> Finding:
     return Finding(what=what, problem="nothing to train on", advice=advice)
 
 
-def _refused_elsewhere(store: Store, client: str) -> Finding:
+def _check_other_writes(store: Store, client: str) -> Finding:
     what = "nothing else of the federation's can be written"
     try:
         store.write(layout.check(client), b"check")
@@ -114,7 +114,7 @@ def _refused_elsewhere(store: Store, client: str) -> Finding:
     return Finding(what=what, problem=f"it wrote {layout.check(client)}", advice=_POLICY)
 
 
-def _unreachable(address: str) -> Finding:
+def _check_unreachable(address: str) -> Finding:
     what = f"{address} cannot be reached"
     host, _, port = address.rpartition(":")
     try:
@@ -124,7 +124,7 @@ def _unreachable(address: str) -> Finding:
         return Finding(what=what)
 
 
-def _try(what: str, advice: str, action: Callable[[], None]) -> Finding:
+def _check(what: str, advice: str, action: Callable[[], None]) -> Finding:
     try:
         action()
     except FedVSRError as error:
@@ -133,4 +133,4 @@ def _try(what: str, advice: str, action: Callable[[], None]) -> Finding:
 
 
 def _cut(error: Exception) -> str:
-    return str(error)[:_PROBLEM]
+    return str(error)[:_MAX_PROBLEM]

@@ -1,4 +1,4 @@
-"""`fedvsr client`: a client's own work, in its Job or under plain `docker run`."""
+"""`fedvsr client`: one client's own work, in its Job or under plain `docker run`."""
 
 import signal
 import sys
@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from fedvsr.cluster.job import CANNOT_BE_MENDED
+from fedvsr.cluster.job_spec import PERMANENT_FAILURE
 from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, TrainingError
 
 if TYPE_CHECKING:
-    from fedvsr.access.client_check import SiteReport
+    from fedvsr.access.client_check import ClientCheckReport
     from fedvsr.federation.shard_records import ShardSummary
 
-# Where Kubernetes looks for a container's last word. Outside a pod there is no such file.
+# Kubernetes reads a container's termination message from it. Outside a pod the file does not exist.
 TERMINATION_LOG = Path("/dev/termination-log")
 _MAX_BYTES = 4000
 
 Result = TypeVar("Result")
 
-_FINAL = (InputError, DataError, TrainingError, NotFoundError)
+# Another attempt would fail for the same reason.
+_PERMANENT_ERRORS = (InputError, DataError, TrainingError, NotFoundError)
 
 _run_option = click.option("--run", required=True, help="The run's name.")
 _client_option = click.option("--client", "name", required=True, help="This client's name.")
@@ -30,25 +31,25 @@ _client_option = click.option("--client", "name", required=True, help="This clie
 
 @click.group()
 def client() -> None:
-    """Do a client's own work: what its Job runs, and `docker run` at a site without Kubernetes.
+    """Do one client's work: its Job runs these commands, and so can `docker run` without Kubernetes.
 
-    The environment says where the stores are (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE,
-    FEDVSR_S3_ENDPOINT) and has the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
-    Exit code 65: another try would fail for the same reason; 1: it may succeed.
+    The environment names the stores (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT) and
+    holds the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). Exit code 65: another attempt
+    would fail for the same reason. Exit code 1: another attempt may succeed.
     """
 
 
 @client.command()
 @_run_option
 @click.option(
-    "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which is planned."
+    "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which has a plan."
 )
 @_client_option
 def train(run: str, round_number: int, name: str) -> None:
     """Train for a round of a run, and deliver the update and its report.
 
-    Where it has delivered already nothing is trained. A model named package.module:callable is imported
-    only from the packages that FEDVSR_ALLOW_MODELS lists.
+    If the client has delivered already, nothing is trained. A model named package.module:callable is
+    imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
     def work() -> None:
@@ -64,16 +65,16 @@ def train(run: str, round_number: int, name: str) -> None:
         took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
         print(f"delivered: loss {report.loss:.4f}, {took}")
 
-    _work(work)
+    _run_work(work)
 
 
 @client.command()
 @_run_option
 @_client_option
 def shard(run: str, name: str) -> None:
-    """Turn this client's videos into a run's training clips; what is current is left alone.
+    """Turn this client's videos into a run's training clips; shards that are up to date are kept.
 
-    What leaves the site is one line: how many clips, frames and bytes there are, and their digest.
+    One line leaves the client: the number of clips, frames and bytes, and their digest.
     """
 
     def work() -> "ShardSummary":
@@ -87,51 +88,53 @@ def shard(run: str, name: str) -> None:
         data = load_run(workspace.federation(), run).config.data
         return ShardSummary.of(shard_client(workspace, name, data, LogProgress()))
 
-    summary = _work(work)
+    summary = _run_work(work)
     line = summary.model_dump_json()
     print(line)
-    _last_word(line)
+    _write_termination_message(line)
 
 
 @client.command()
 @_client_option
-@click.option("--must-not-reach", metavar="HOST:PORT", multiple=True, help="What this site may not talk to.")
+@click.option(
+    "--must-not-reach", metavar="HOST:PORT", multiple=True, help="An address this client must not reach."
+)
 def check(name: str, must_not_reach: tuple[str, ...]) -> None:
-    """Try this site's credentials, data and network, and say what is wrong."""
+    """Check this client's credentials, data and network, and report what is wrong."""
 
-    def work() -> "SiteReport":
-        from fedvsr.access.client_check import check_site
+    def work() -> "ClientCheckReport":
+        from fedvsr.access.client_check import check_client
         from fedvsr.store.workspace import Workspace
 
-        return check_site(Workspace.from_environment(), name, must_not_reach)
+        return check_client(Workspace.from_environment(), name, must_not_reach)
 
-    report = _work(work)
-    for each in report.findings:
-        print(f"{each.what}: {f'{each.problem}; {each.advice}' if each.problem else 'ok'}")
-    _last_word(report.model_dump_json())
+    report = _run_work(work)
+    for finding in report.findings:
+        print(f"{finding.what}: {f'{finding.problem}; {finding.advice}' if finding.problem else 'ok'}")
+    _write_termination_message(report.model_dump_json())
 
 
-def _work(work: Callable[[], Result]) -> Result:
-    """Does the work; tells why it failed where Kubernetes looks, and ends with the right code."""
-    with _ends_when_told():
+def _run_work(work: Callable[[], Result]) -> Result:
+    """Returns the work's result; a failure goes to the termination message and to the exit code."""
+    with _exit_on_sigterm():
         try:
             return work()
-        except _FINAL as error:
-            _fail(error, CANNOT_BE_MENDED)
+        except _PERMANENT_ERRORS as error:
+            _fail(error, PERMANENT_FAILURE)
         except FedVSRError as error:
             _fail(error, 1)
         except Exception as error:
-            # Not foreseen: whoever looks at the log needs to see where it came from.
-            _last_word(f"{type(error).__name__}: {error}")
+            # An unforeseen error: whoever reads the log needs the traceback.
+            _write_termination_message(f"{type(error).__name__}: {error}")
             raise
 
 
 @contextmanager
-def _ends_when_told() -> Iterator[None]:
-    """The first process of a container ignores SIGTERM unless it asks for it."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Exits on SIGTERM, which the first process of a container ignores without a handler."""
 
     def end(number: int, frame: object) -> NoReturn:
-        _last_word("told to stop")
+        _write_termination_message("told to stop")
         sys.exit(128 + number)
 
     before = signal.signal(signal.SIGTERM, end)
@@ -142,12 +145,12 @@ def _ends_when_told() -> Iterator[None]:
 
 
 def _fail(error: FedVSRError, code: int) -> NoReturn:
-    _last_word(str(error))
+    _write_termination_message(str(error))
     print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
 
 
-def _last_word(text: str) -> None:
+def _write_termination_message(text: str) -> None:
     with suppress(OSError):
         if TERMINATION_LOG.exists():
             line = " ".join(text.split())

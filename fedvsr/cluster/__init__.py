@@ -1,6 +1,8 @@
-"""Clients' work as Kubernetes Jobs, each in its client's namespace: the only package that imports kubernetes.
+"""Clients' work as Kubernetes Jobs, one namespace per client: the only package that imports kubernetes.
 
-`settings` says where each client is, `job` what its Job looks like, `api` asks Kubernetes, `states` is what
-of its answers matters, `watching` and `logs` keep up with what happens, `following` waits until all Jobs
-have ended, `outcome` says what became of each, and `runner` and `sharding` put them together.
+A `ClientJob` (`client_job`) is one client's Job: its `job_spec`, what was observed of it, and its phase.
+`job_follower` follows several of them to their `verdict`, fed by `watcher` (what changes on the cluster) and
+`log_follower` (what pods print). `runner` trains a round's clients with it, `sharding` makes their shards,
+and `client_check` checks that they are ready. `api` calls Kubernetes, `states` reads its answers, `settings`
+and `deployment` know the deployment's clients.
 """

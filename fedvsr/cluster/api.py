@@ -1,29 +1,34 @@
-"""What is asked of Kubernetes, and what its refusals mean."""
+"""The Kubernetes API: the connection, the few calls that fedvsr makes, and what a refusal means."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kubernetes.client import ApiClient, ApiException
+from kubernetes.client import ApiClient, ApiException, Configuration
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
-from fedvsr.cluster.connection import connect
 from fedvsr.cluster.states import Json
-from fedvsr.cluster.stream import BROKEN, Stream
+from fedvsr.cluster.stream import CONNECTION_ERRORS, Stream
 from fedvsr.errors import ClusterError
 from fedvsr.text import printable
 
+CONTEXT_VARIABLE = "KUBE_CONTEXT"
+
 JOBS, PODS, EVENTS = "jobs", "pods", "events"
 
-# Seconds between tries when the API does not answer or is busy: a restart of it takes a minute or so.
+# Seconds between attempts if the API does not answer or is busy; it takes about a minute to restart.
 WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15, 15, 15, 30)
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
-# A watch is opened anew this often, so that a connection that died in silence is found out.
+# A watch is opened again this often, which finds connections that died without a word.
 _WATCH_SECONDS = 60
-# A log may be silent for long; opening it anew loses nothing.
+# A log may be silent for long; opening it again loses nothing.
 _LOG_READ_SECONDS = 60.0
-_PASSING = {0, 401, 408, 429, 500, 502, 503, 504}
+# Each watch and each log holds a connection as long as a round takes.
+_MAX_CONNECTIONS = 512
+_TRANSIENT = {0, 401, 408, 429, 500, 502, 503, 504}
 _CONFLICT, _NOT_FOUND = 409, 404
 
 Answer = TypeVar("Answer")
@@ -31,96 +36,122 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Listing:
-    """What a namespace had of a kind at one moment."""
+    """The objects of a kind in a namespace, and the version from which to watch them."""
 
     items: tuple[Json, ...]
     version: str
 
 
-def is_passing(error: ClusterError) -> bool:
-    """Says whether what was refused may be granted a little later."""
-    return error.status in _PASSING
+def is_transient(error: ClusterError) -> bool:
+    """Returns whether the same call may succeed a little later."""
+    return error.status in _TRANSIENT
+
+
+def connect() -> ApiClient:
+    """Connects to the cluster that this process runs in, else to KUBE_CONTEXT or the current kube context.
+
+    Raises:
+        fedvsr.errors.ClusterError: There is neither.
+    """
+    configuration = Configuration()
+    context = os.environ.get(CONTEXT_VARIABLE) or None
+    try:
+        if os.environ.get("KUBERNETES_SERVICE_HOST") and context is None:
+            load_incluster_config(client_configuration=configuration)
+        else:
+            # The library reads KUBECONFIG only when it is imported.
+            file = os.environ.get("KUBECONFIG") or None
+            load_kube_config(config_file=file, context=context, client_configuration=configuration)
+    except (ConfigException, OSError) as error:
+        raise ClusterError(
+            f"no Kubernetes cluster to talk to ({error}); set KUBECONFIG to a file with a current context, "
+            f"or {CONTEXT_VARIABLE} to one of its contexts"
+        ) from None
+    configuration.connection_pool_maxsize = _MAX_CONNECTIONS
+    # `Cluster` retries by itself.
+    configuration.retries = False
+    return ApiClient(configuration)
 
 
 class Cluster:
-    """The few calls of the Kubernetes API that fedvsr makes.
+    """The calls of the Kubernetes API that fedvsr makes.
 
-    Those that return at once try again while the API does not answer; streams do not, as whoever
-    follows one knows where to go on.
+    Calls that return an answer are retried while the API does not answer. Those that return a `Stream` are
+    not: their reader knows where to continue.
 
     Args:
-        client: The connection; `fedvsr.cluster.connection.connect` when None.
-        waits: Seconds between tries.
+        client: The connection; `connect` if None.
+        waits: Seconds between attempts.
     """
 
     def __init__(self, client: ApiClient | None = None, waits: Sequence[float] = WAITS) -> None:
         self._client = client or connect()
-        self.waits = tuple(waits)
+        self._waits = tuple(waits)
 
     def find_job(self, namespace: str, name: str) -> Json | None:
         """Returns a Job, or None if there is none of that name."""
         return self.find(f"{_path(namespace, JOBS)}/{name}", f"read Job {name} in namespace {namespace}")
 
     def create_job(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Json:
-        """Makes a Job; where one of that name is there, returns that one.
+        """Creates a Job; if one of that name exists, returns that one.
 
         Args:
             manifest: The Job.
-            dry_run: Let the server check it, admission included, and make nothing.
+            dry_run: Let the server check the Job, admission included, and create nothing.
         """
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-        doing = f"make Job {name} in namespace {namespace}"
+        action = f"make Job {name} in namespace {namespace}"
         query = {"dryRun": "All"} if dry_run else {}
         try:
-            return self.patiently(lambda: self._ask("POST", _path(namespace, JOBS), doing, query, manifest))
+            return self._retry(lambda: self._ask("POST", _path(namespace, JOBS), action, query, manifest))
         except ClusterError as error:
-            # An earlier try may have made it, whose answer was lost.
-            found = self.find_job(namespace, name) if error.status == _CONFLICT else None
-            if found is None:
+            # An earlier attempt may have created it, and its answer was lost.
+            existing = self.find_job(namespace, name) if error.status == _CONFLICT else None
+            if existing is None:
                 raise
-            return found
+            return existing
 
     def check_pod(self, manifest: Mapping[str, Any]) -> Json:
-        """Lets the server check a pod, admission included; makes nothing."""
+        """Lets the server check a pod, admission included; creates nothing."""
         namespace = manifest["metadata"]["namespace"]
-        doing = f"check a pod for namespace {namespace}"
-        return self.patiently(
-            lambda: self._ask("POST", _path(namespace, PODS), doing, {"dryRun": "All"}, manifest)
+        action = f"check a pod for namespace {namespace}"
+        return self._retry(
+            lambda: self._ask("POST", _path(namespace, PODS), action, {"dryRun": "All"}, manifest)
         )
 
     def delete_job(self, namespace: str, name: str, uid: str, *, wait_for_pods: bool) -> None:
-        """Deletes a Job and its pods; one that is gone is no error.
+        """Deletes a Job and its pods; does nothing if it is gone.
 
         Args:
             namespace: Its namespace.
             name: Its name.
-            uid: Its identity: another Job that got its name since is left alone.
+            uid: Its identity: another Job that has its name by now is left alone.
             wait_for_pods: Whether the Job itself stays until its pods have ended.
         """
         body = {
             "propagationPolicy": "Foreground" if wait_for_pods else "Background",
             "preconditions": {"uid": uid},
         }
-        doing = f"delete Job {name} in namespace {namespace}"
+        action = f"delete Job {name} in namespace {namespace}"
         path = f"{_path(namespace, JOBS)}/{name}"
         try:
-            self.patiently(lambda: self._ask("DELETE", path, doing, {}, body))
+            self._retry(lambda: self._ask("DELETE", path, action, {}, body))
         except ClusterError as error:
             if error.status not in (_NOT_FOUND, _CONFLICT):
                 raise
 
     def list(self, kind: str, namespace: str, selector: str = "", fields: str = "") -> Listing:
-        """Lists Jobs, pods or events, by labels or fields."""
-        return self.patiently(lambda: self.list_once(kind, namespace, selector, fields))
+        """Lists the objects of a kind, selected by labels or fields."""
+        return self._retry(lambda: self.list_once(kind, namespace, selector, fields))
 
     def list_once(self, kind: str, namespace: str, selector: str = "", fields: str = "") -> Listing:
-        """Lists as `list` does, and leaves it to the caller to try again."""
+        """Lists as `list` does, without retries."""
         query = {"labelSelector": selector, "fieldSelector": fields}
-        found = self._ask("GET", _path(namespace, kind), f"list {kind} in namespace {namespace}", query)
-        return Listing(tuple(found.get("items") or ()), found["metadata"]["resourceVersion"])
+        answer = self._ask("GET", _path(namespace, kind), f"list {kind} in namespace {namespace}", query)
+        return Listing(tuple(answer.get("items") or ()), answer["metadata"]["resourceVersion"])
 
     def watch(self, kind: str, namespace: str, selector: str, version: str) -> Stream:
-        """Opens what happens to Jobs or pods after a listing: a JSON document a line."""
+        """Opens the changes of Jobs or pods after a listing: one JSON document per line."""
         query = {
             "watch": "true",
             "labelSelector": selector,
@@ -128,31 +159,36 @@ class Cluster:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        doing = f"watch {kind} in namespace {namespace}"
-        return self._open("GET", _path(namespace, kind), doing, query, None, _WATCH_SECONDS * 1.25)
+        action = f"watch {kind} in namespace {namespace}"
+        return self._open("GET", _path(namespace, kind), action, query, None, _WATCH_SECONDS * 1.25)
 
     def follow_log(self, namespace: str, pod: str, since: str) -> Stream:
-        """Opens a pod's log, each line after its time; ``since`` is a time of one, or empty."""
+        """Opens a pod's log, each line after its time; ``since`` is the time of a line, or empty."""
         query = {"follow": "true", "timestamps": "true", "sinceTime": since}
         path = f"{_path(namespace, PODS)}/{pod}/log"
         return self._open("GET", path, f"read the log of pod {pod}", query, None, _LOG_READ_SECONDS)
 
-    def find(self, path: str, doing: str) -> Json | None:
-        """Returns the object at a path of the API, or None if there is none."""
+    def find(self, path: str, action: str) -> Json | None:
+        """Returns the object at a path of the API, or None if there is none.
+
+        Args:
+            path: The path.
+            action: What the call does, for the error: "read Job …".
+        """
         try:
-            return self.patiently(lambda: self._ask("GET", path, doing))
+            return self._retry(lambda: self._ask("GET", path, action))
         except ClusterError as error:
             if error.status == _NOT_FOUND:
                 return None
             raise
 
-    def patiently(self, call: Callable[[], Answer]) -> Answer:
+    def _retry(self, call: Callable[[], Answer]) -> Answer:
         """Calls again while the API does not answer or is busy."""
-        for wait in self.waits:
+        for wait in self._waits:
             try:
                 return call()
             except ClusterError as error:
-                if not is_passing(error):
+                if not is_transient(error):
                     raise
                 time.sleep(wait)
         return call()
@@ -161,23 +197,23 @@ class Cluster:
         self,
         method: str,
         path: str,
-        doing: str,
+        action: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Json:
-        response = self._open(method, path, doing, query or {}, body, _READ_SECONDS)
+        response = self._open(method, path, action, query or {}, body, _READ_SECONDS)
         with response:
             try:
-                found: Json = json.loads(response.read())
+                answer: Json = json.loads(response.read())
             except ValueError as error:
-                raise _unanswered(doing, error) from error
-        return found
+                raise _no_answer(action, error) from error
+        return answer
 
     def _open(
         self,
         method: str,
         path: str,
-        doing: str,
+        action: str,
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
         read_seconds: float,
@@ -195,9 +231,9 @@ class Cluster:
                 _request_timeout=(_CONNECT_SECONDS, read_seconds),
             )
         except ApiException as error:
-            raise _refused(doing, error) from None
-        except BROKEN as error:
-            raise _unanswered(doing, error) from error
+            raise _refused(action, error) from None
+        except CONNECTION_ERRORS as error:
+            raise _no_answer(action, error) from error
         return Stream(response)
 
 
@@ -206,19 +242,21 @@ def _path(namespace: str, kind: str) -> str:
     return f"{group}/namespaces/{namespace}/{kind}"
 
 
-def _refused(doing: str, error: ApiException) -> ClusterError:
+def _refused(action: str, error: ApiException) -> ClusterError:
     try:
-        said = json.loads(error.body)["message"]
+        message = json.loads(error.body)["message"]
     except (TypeError, ValueError, KeyError):
-        said = str(error.body or error.reason)
+        message = str(error.body or error.reason)
     hint = {401: "; log in to the cluster again", 403: "; its administrator can allow it"}.get(error.status)
-    if error.status == 403 and "quota" in said:
+    if error.status == 403 and "quota" in message:
         hint = "; raise the namespace's quota or lower what the client's Jobs ask for"
-    return ClusterError(f"Kubernetes refused to {doing}: {printable(said)}{hint or ''}", error.status or 0)
-
-
-def _unanswered(doing: str, error: Exception) -> ClusterError:
     return ClusterError(
-        f"Kubernetes does not answer, asked to {doing} ({printable(str(error))}); "
+        f"Kubernetes refused to {action}: {printable(message)}{hint or ''}", error.status or 0
+    )
+
+
+def _no_answer(action: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"Kubernetes does not answer, asked to {action} ({printable(str(error))}); "
         "look at the cluster and the network, then run this again"
     )

@@ -1,29 +1,28 @@
-"""Looks whether a client's place on the cluster is as its Jobs need it, before a run does."""
+"""Checks, before a run, that a client's namespace has what its Jobs need."""
 
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from kubernetes.utils import parse_quantity
 
-from fedvsr.access.client_check import Finding, SiteReport
+from fedvsr.access.client_check import ClientCheckReport, Finding
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.course import Course
-from fedvsr.cluster.following import Following
-from fedvsr.cluster.job import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, JobSpec, job_manifest
-from fedvsr.cluster.outcome import Judgement
+from fedvsr.cluster.client_job import ClientJob, start_jobs
+from fedvsr.cluster.job_follower import JobFollower
+from fedvsr.cluster.job_spec import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, JobSpec, job_manifest
 from fedvsr.cluster.settings import ClientSettings
-from fedvsr.cluster.starting import start_jobs
+from fedvsr.cluster.verdict import Verdict, read_result
 from fedvsr.errors import ClusterError, RecordError
-from fedvsr.federation.records import Outcome
 from fedvsr.progress import Progress
 
 _DEPLOY = "run `make deploy` with the values file that has this client"
 _QUOTA = "raise the client's quota in the values file, or wait until its Jobs have ended"
-_JOB_SECONDS = 600
-# Kind, name, and the keys that a client's container reads.
+_JOB_DEADLINE_SECONDS = 600
+_MAX_PROBLEM = 300
+# Kind, name, and the keys that a client's container needs.
 _NEEDED = (
     ("configmaps", CONFIG_MAP, ("FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE")),
     ("secrets", SECRET, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
@@ -31,14 +30,19 @@ _NEEDED = (
 _FORBIDDEN = 403
 
 
-def check_place(cluster: Cluster, client: str, settings: ClientSettings, gpus: int) -> Iterator[Finding]:
-    """Looks at a client's namespace from outside: what is there, and whether its pod would be taken.
+class _Problem(NamedTuple):
+    text: str
+    advice: str
+
+
+def check_namespace(cluster: Cluster, client: str, settings: ClientSettings, gpus: int) -> Iterator[Finding]:
+    """Checks a client's namespace from outside: that it is complete, and that a Job would be admitted.
 
     Args:
         cluster: The cluster.
         client: The client's name.
-        settings: Its place.
-        gpus: How many GPUs its training will ask for.
+        settings: The client's settings on the cluster.
+        gpus: How many GPUs its training will request.
     """
     namespace = settings.namespace
     if not cluster.find(f"/api/v1/namespaces/{namespace}", f"read namespace {namespace}"):
@@ -46,21 +50,19 @@ def check_place(cluster: Cluster, client: str, settings: ClientSettings, gpus: i
         return
     yield Finding(what=f"namespace {namespace}")
     for kind, name, keys in (("serviceaccounts", SERVICE_ACCOUNT, ()), *_NEEDED):
-        look = partial(_has_keys, cluster, namespace, kind, name, keys)
-        yield _looked(f"{kind[:-1]} {name}", look)
-    spec = _check_spec(client, (), gpus)
-    manifest = job_manifest(spec, settings)
-    yield _looked("room in the quota for a Job", lambda: _room(cluster, manifest))
-    yield _looked("its Job and pod are admitted", lambda: _admitted(cluster, manifest))
+        yield _check(f"{kind[:-1]} {name}", partial(_check_keys, cluster, namespace, kind, name, keys))
+    manifest = job_manifest(_check_job(client, (), gpus), settings)
+    yield _check("room in the quota for a Job", lambda: _check_quota(cluster, manifest))
+    yield _check("its Job and pod are admitted", lambda: _check_admission(cluster, manifest))
     if gpus:
-        yield _looked(
+        yield _check(
             f"a node with {gpus} {settings.gpu_resource}",
-            lambda: _gpu_node(cluster, settings.gpu_resource, gpus),
+            lambda: _check_gpu_nodes(cluster, settings.gpu_resource, gpus),
         )
 
 
 def quota_line(cluster: Cluster, namespace: str) -> str:
-    """Says how much of a namespace's quota is used."""
+    """Returns how much of a namespace's quota is used, as one line."""
     try:
         quotas = cluster.list("resourcequotas", namespace).items
     except ClusterError as error:
@@ -76,109 +78,112 @@ def quota_line(cluster: Cluster, namespace: str) -> str:
     return ", ".join(lines) or "none"
 
 
-def check_in_job(
+def check_in_jobs(
     cluster: Cluster,
     clients: Mapping[str, ClientSettings],
     must_not_reach: tuple[str, ...],
     progress: Progress,
 ) -> dict[str, tuple[Finding, ...]]:
-    """Has each client look at its own site in a short Job, all at once.
+    """Runs `fedvsr client check` in a short Job of each client, all at once.
 
     Args:
         cluster: The cluster.
         clients: The clients.
-        must_not_reach: HOST:PORT of what a client's pods may not talk to.
+        must_not_reach: Addresses, as HOST:PORT, that a client's pods must not reach.
         progress: Shows each client's log.
     """
-    courses = [
-        Course(_check_spec(client, must_not_reach, 0), settings) for client, settings in clients.items()
+    jobs = [
+        ClientJob(_check_job(client, must_not_reach, 0), settings) for client, settings in clients.items()
     ]
-    found: dict[str, tuple[Finding, ...]] = {}
+    findings: dict[str, tuple[Finding, ...]] = {}
 
-    def ended(course: Course, judgement: Judgement) -> None:
-        try:
-            found[course.client] = _site_report(course, judgement).findings
-        except RecordError as error:
-            advice = "mend that and check again"
-            found[course.client] = (Finding(what="its Job", problem=str(error)[:300], advice=advice),)
+    def on_verdict(job: ClientJob, verdict: Verdict) -> None:
+        findings[job.client] = _reported_findings(job, verdict)
 
-    start_jobs(cluster, courses)
-    Following(cluster, courses, progress).wait(ended)
-    return found
+    start_jobs(cluster, jobs)
+    JobFollower(cluster, jobs, progress, on_verdict).follow()
+    return findings
 
 
 def forbidden_addresses(settings: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns HOST:PORT of what the clients of a deployment must not reach."""
+    """Returns the addresses, as HOST:PORT, that a deployment's clients must not reach."""
     mlflow = urlsplit(settings.get("MLFLOW_TRACKING_URI", ""))
-    found = ["kubernetes.default.svc.cluster.local:443"]
+    addresses = ["kubernetes.default.svc.cluster.local:443"]
     if mlflow.hostname:
-        found.append(f"{mlflow.hostname}:{mlflow.port or (443 if mlflow.scheme == 'https' else 80)}")
-    return tuple(found)
+        addresses.append(f"{mlflow.hostname}:{mlflow.port or (443 if mlflow.scheme == 'https' else 80)}")
+    return tuple(addresses)
 
 
-def _check_spec(client: str, must_not_reach: tuple[str, ...], gpus: int) -> JobSpec:
-    addresses = (part for address in must_not_reach for part in ("--must-not-reach", address))
+def _check_job(client: str, must_not_reach: tuple[str, ...], gpus: int) -> JobSpec:
+    options = (word for address in must_not_reach for word in ("--must-not-reach", address))
     return JobSpec(
         component="check",
         client=client,
         run="",
         round_number=None,
         key="",
-        command=("check", "--client", client, *addresses),
+        command=("check", "--client", client, *options),
         gpus=gpus,
         retries=0,
-        deadline_seconds=_JOB_SECONDS,
+        deadline_seconds=_JOB_DEADLINE_SECONDS,
     )
 
 
-def _site_report(course: Course, judgement: Judgement) -> SiteReport:
-    if judgement.outcome is not Outcome.OK:
-        raise RecordError(f"{judgement.outcome}: {judgement.reason}")
-    said = next((pod.exit_message for pod in course.tries() if pod.exit_code == 0), "")
-    return SiteReport.from_bytes(said.encode(), "its termination message")
-
-
-def _looked(what: str, look: Callable[[], Finding | None]) -> Finding:
-    """Looks at something; where this person may not look, that is no fault of the client's place."""
+def _reported_findings(job: ClientJob, verdict: Verdict) -> tuple[Finding, ...]:
     try:
-        found = look()
+        return ClientCheckReport.from_bytes(read_result(job, verdict), "its termination message").findings
+    except RecordError as error:
+        problem = str(error)[:_MAX_PROBLEM]
+        return (Finding(what="its Job", problem=problem, advice="fix this and check again"),)
+
+
+def _check(what: str, find_problem: Callable[[], _Problem | None]) -> Finding:
+    """Checks one thing; that the user may not look at it is no problem of the client."""
+    try:
+        problem = find_problem()
     except ClusterError as error:
         if error.status == _FORBIDDEN and " cannot " in str(error):
-            return Finding(what=f"{what} (not looked at: you may not)")
-        return Finding(what=what, problem=str(error)[:300], advice=_DEPLOY)
-    return found.model_copy(update={"what": what}) if found else Finding(what=what)
+            return Finding(what=f"{what} (not checked: you lack the permission)")
+        return Finding(what=what, problem=str(error)[:_MAX_PROBLEM], advice=_DEPLOY)
+    return Finding(what=what, problem=problem.text, advice=problem.advice) if problem else Finding(what=what)
 
 
-def _has_keys(
+def _check_keys(
     cluster: Cluster, namespace: str, kind: str, name: str, keys: tuple[str, ...]
-) -> Finding | None:
+) -> _Problem | None:
     path = f"/api/v1/namespaces/{namespace}/{kind}/{name}"
-    found = cluster.find(path, f"read {name} of the {kind} in namespace {namespace}")
-    if not found:
-        return Finding(what="", problem="it does not exist", advice=_DEPLOY)
-    missing = [key for key in keys if not (found.get("data") or {}).get(key)]
-    return Finding(what="", problem=f"it lacks {', '.join(missing)}", advice=_DEPLOY) if missing else None
+    manifest = cluster.find(path, f"read {name} of the {kind} in namespace {namespace}")
+    if not manifest:
+        return _Problem("it does not exist", _DEPLOY)
+    missing = [key for key in keys if not (manifest.get("data") or {}).get(key)]
+    return _Problem(f"it lacks {', '.join(missing)}", _DEPLOY) if missing else None
 
 
-def _room(cluster: Cluster, manifest: Mapping[str, Any]) -> Finding | None:
-    namespace = manifest["metadata"]["namespace"]
+def _check_quota(cluster: Cluster, manifest: Mapping[str, Any]) -> _Problem | None:
+    needed = _needed_quota(manifest)
+    for quota in cluster.list("resourcequotas", manifest["metadata"]["namespace"]).items:
+        status = quota.get("status") or {}
+        for name, limit in (status.get("hard") or {}).items():
+            left = parse_quantity(limit) - parse_quantity((status.get("used") or {}).get(name, "0"))
+            amount = needed.get(name if "." in name or "/" in name or name == "pods" else f"requests.{name}")
+            if amount is not None and left < amount:
+                return _Problem(
+                    f"of {name} {limit} are allowed and {left} left, a Job needs {amount}", _QUOTA
+                )
+    return None
+
+
+def _needed_quota(manifest: Mapping[str, Any]) -> dict[str, Decimal]:
+    """Returns what a Job and its pod need, by the names of Kubernetes' quotas."""
     container = manifest["spec"]["template"]["spec"]["containers"][0]
     needed: dict[str, Decimal] = {"pods": Decimal(1), "count/jobs.batch": Decimal(1)}
     for side in ("requests", "limits"):
         for name, value in container["resources"][side].items():
             needed[f"{side}.{name}"] = parse_quantity(value)
-    for quota in cluster.list("resourcequotas", namespace).items:
-        status = quota.get("status") or {}
-        for name, limit in (status.get("hard") or {}).items():
-            left = parse_quantity(limit) - parse_quantity((status.get("used") or {}).get(name, "0"))
-            want = needed.get(name if "." in name or "/" in name or name == "pods" else f"requests.{name}")
-            if want is not None and left < want:
-                problem = f"of {name} {limit} are allowed and {left} left, a Job needs {want}"
-                return Finding(what="", problem=problem, advice=_QUOTA)
-    return None
+    return needed
 
 
-def _admitted(cluster: Cluster, manifest: Mapping[str, Any]) -> Finding | None:
+def _check_admission(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
     cluster.create_job(manifest, dry_run=True)
     template = manifest["spec"]["template"]
     cluster.check_pod(
@@ -189,19 +194,17 @@ def _admitted(cluster: Cluster, manifest: Mapping[str, Any]) -> Finding | None:
             "spec": template["spec"],
         }
     )
-    return None
 
 
-def _gpu_node(cluster: Cluster, resource: str, gpus: int) -> Finding | None:
+def _check_gpu_nodes(cluster: Cluster, resource: str, gpus: int) -> _Problem | None:
     nodes = cluster.find("/api/v1/nodes", "list the nodes") or {}
-    most = Decimal(0)
+    maximum = Decimal(0)
     for node in nodes.get("items") or ():
-        offered = ((node.get("status") or {}).get("allocatable") or {}).get(resource, "0")
-        most = max(most, parse_quantity(offered))
-    if most >= gpus:
+        allocatable = (node.get("status") or {}).get("allocatable") or {}
+        maximum = max(maximum, parse_quantity(allocatable.get(resource, "0")))
+    if maximum >= gpus:
         return None
-    return Finding(
-        what="",
-        problem=f"no node offers more than {most}",
-        advice="install the GPU's device plugin, or set the client's gpuResource to what the nodes offer",
+    return _Problem(
+        f"no node offers more than {maximum}",
+        "install the GPU's device plugin, or set the client's gpuResource to what the nodes offer",
     )

@@ -3,82 +3,110 @@
 from collections.abc import Iterable
 
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.course import Course, CutOff
-from fedvsr.cluster.following import Following
-from fedvsr.cluster.job import JobSpec
-from fedvsr.cluster.outcome import Judgement
+from fedvsr.cluster.client_job import ClientJob, CutOff, start_jobs
+from fedvsr.cluster.job_follower import JobFollower
+from fedvsr.cluster.job_spec import JobSpec
 from fedvsr.cluster.settings import NO_CLIENT, Clients
-from fedvsr.cluster.starting import find_job, start_jobs
+from fedvsr.cluster.verdict import Verdict
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
 from fedvsr.federation.run.training_round import ClientRunner
-from fedvsr.federation.runs import load_run
-from fedvsr.progress import Progress
+from fedvsr.progress import Advance, Progress
+from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 
 
 class JobRunner(ClientRunner):
     """Runs a round's clients as Kubernetes Jobs, all at once.
 
-    A client that has delivered for this round gets no Job. Where this is stopped, the Jobs go on; called
-    again for the same round it takes them over, with what is left of their deadlines.
+    A client that has delivered for this round gets no Job. If this process is stopped, the Jobs go on; a
+    second call for the same round adopts them with what is left of their deadlines.
 
     Args:
         cluster: The cluster.
-        clients: Where each client's Jobs run.
+        clients: The deployment's clients.
     """
 
     def __init__(self, cluster: Cluster, clients: Clients) -> None:
         self._cluster = cluster
         self._clients = clients
 
-    def run(self, workspace: Workspace, plan: PlanRecord, progress: Progress) -> Iterable[ClientOutcome]:
-        store = workspace.federation()
-        record = load_run(store, plan.run)
-        outcomes: dict[str, ClientOutcome] = {}
-        courses: list[Course] = []
-        delivered: set[str] = set()
-        for client in plan.clients:
-            if client not in self._clients:
-                reason = NO_CLIENT.format(", ".join(self._clients))
-                outcomes[client] = ClientOutcome(client=client, outcome=Outcome.FAILED, reason=reason)
-                continue
-            course = Course(train_job(record, plan, client), self._clients[client])
-            report = find_delivery(store, plan, client)
-            if report:
-                delivered.add(client)
-                # Where a step that was stopped left its Job, that says what the client went through.
-                course.job = find_job(self._cluster, course)
-            if report and course.job is None:
-                outcomes[client] = ClientOutcome(client=client, outcome=Outcome.OK, seconds=report.seconds)
-            else:
-                courses.append(course)
-        start_jobs(self._cluster, courses)
-        with progress.stage("clients", len(plan.clients)) as advance:
+    def run(
+        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
+    ) -> Iterable[ClientOutcome]:
+        round_jobs = _RoundJobs(self._cluster, self._clients, workspace.federation(), record, plan, progress)
+        return round_jobs.run()
 
-            def ended(course: Course, judgement: Judgement) -> None:
-                outcome, reason = judgement.outcome, judgement.reason
-                report = find_report(store, plan, course.client)
-                if report:
-                    delivered.add(course.client)
-                elif outcome is Outcome.OK:
-                    outcome = Outcome.FAILED
-                    reason = "its Job ended well and left no report; is its image of the same version?"
-                outcomes[course.client] = ClientOutcome(
-                    client=course.client, outcome=outcome, reason=reason, seconds=judgement.seconds
-                )
-                told = f"loss {report.loss:.4f}" if report and outcome is Outcome.OK else str(outcome)
-                advance(len(outcomes), f"{course.client} {told}")
-                if reason:
-                    progress.message(f"{course.client}: {outcome}: {reason}")
 
-            def enough() -> CutOff | None:
-                if record.config.federation.wait_for == "all" or len(delivered) < plan.quorum:
-                    return None
-                return CutOff(Outcome.CUT_OFF, f"the quorum of {plan.quorum} had delivered")
+class _RoundJobs:
+    """The Jobs of one round and their clients' outcomes."""
 
-            Following(self._cluster, courses, progress).wait(ended, enough)
-        return [outcomes[client] for client in plan.clients]
+    def __init__(
+        self,
+        cluster: Cluster,
+        clients: Clients,
+        store: Store,
+        record: RunRecord,
+        plan: PlanRecord,
+        progress: Progress,
+    ) -> None:
+        self._cluster, self._clients, self._store = cluster, clients, store
+        self._record, self._plan, self._progress = record, plan, progress
+        self._outcomes: dict[str, ClientOutcome] = {}
+        self._delivered: set[str] = set()
+
+    def run(self) -> list[ClientOutcome]:
+        jobs = [job for client in self._plan.clients if (job := self._prepare(client))]
+        start_jobs(self._cluster, jobs)
+        with self._progress.stage("clients", len(self._plan.clients)) as advance:
+
+            def on_verdict(job: ClientJob, verdict: Verdict) -> None:
+                self._conclude(job.client, verdict, advance)
+
+            JobFollower(self._cluster, jobs, self._progress, on_verdict, self._find_cut_off).follow()
+        return [self._outcomes[client] for client in self._plan.clients]
+
+    def _prepare(self, client: str) -> ClientJob | None:
+        """Returns the Job to follow, or None if the client's outcome is known without one."""
+        if client not in self._clients:
+            reason = NO_CLIENT.format(", ".join(self._clients))
+            self._outcomes[client] = ClientOutcome(client=client, outcome=Outcome.FAILED, reason=reason)
+            return None
+        job = ClientJob(train_job(self._record, self._plan, client), self._clients[client])
+        report = find_delivery(self._store, self._plan, client)
+        if report is None:
+            return job
+        self._delivered.add(client)
+        # A step that was stopped may have left the Job, which shows what failed before the delivery.
+        job.state = job.find(self._cluster)
+        if job.state is None:
+            self._outcomes[client] = ClientOutcome(client=client, outcome=Outcome.OK, seconds=report.seconds)
+            return None
+        return job
+
+    def _conclude(self, client: str, verdict: Verdict, advance: Advance) -> None:
+        """Records a client's outcome and shows it."""
+        outcome, reason = verdict.outcome, verdict.reason
+        report = find_report(self._store, self._plan, client)
+        if report:
+            self._delivered.add(client)
+        elif outcome is Outcome.OK:
+            outcome = Outcome.FAILED
+            reason = "its Job ended well and left no report; is its image of the same version?"
+        self._outcomes[client] = ClientOutcome(
+            client=client, outcome=outcome, reason=reason, seconds=verdict.seconds
+        )
+        result = f"loss {report.loss:.4f}" if report and outcome is Outcome.OK else str(outcome)
+        advance(len(self._outcomes), f"{client} {result}")
+        if reason:
+            self._progress.message(f"{client}: {outcome}: {reason}")
+
+    def _find_cut_off(self) -> CutOff | None:
+        """Returns why the remaining Jobs are to be ended, or None if they are waited for."""
+        waits_for_all = self._record.config.federation.wait_for == "all"
+        if waits_for_all or len(self._delivered) < self._plan.quorum:
+            return None
+        return CutOff(Outcome.CUT_OFF, f"the quorum of {self._plan.quorum} had delivered")
 
 
 def train_job(record: RunRecord, plan: PlanRecord, client: str) -> JobSpec:

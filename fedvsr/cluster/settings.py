@@ -1,4 +1,4 @@
-"""Where each client's Jobs run and what they may have: FEDVSR_CLIENTS, as the chart writes it."""
+"""The clients of a deployment: FEDVSR_CLIENTS, which the chart writes."""
 
 import json
 import os
@@ -19,20 +19,20 @@ Namespace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}
 
 
 class _Part(BaseModel):
-    """Frozen, closed, and spelt as Kubernetes spells its fields."""
+    """Settings that are frozen, refuse unknown fields, and are spelled in camel case as in Kubernetes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
 
 class Resources(_Part):
-    """What a client's container asks for and may use, as in a pod's specification."""
+    """A container's requests and limits, as in a pod's specification."""
 
     requests: dict[str, str | int | float] = Field(default_factory=dict)
     limits: dict[str, str | int | float] = Field(default_factory=dict)
 
 
 class ClientSettings(_Part):
-    """One client on the cluster."""
+    """Where a client's Jobs run and what they may use."""
 
     namespace: Namespace
     image: str = Field(min_length=1)
@@ -54,18 +54,18 @@ def parse_clients(text: str, source: str = CLIENTS_VARIABLE) -> Clients:
     """Reads the clients of a deployment.
 
     Args:
-        text: JSON: settings by the client's name.
-        source: What the text was read from, for the error.
+        text: JSON: settings by client name.
+        source: Where the text is from, for the error.
 
     Raises:
-        fedvsr.errors.ConfigError: It is no such JSON; the client and the field are named.
+        fedvsr.errors.ConfigError: The text is invalid; the error names the client and the field.
     """
     try:
         values = json.loads(text)
     except ValueError as error:
         raise ConfigError(source, text[:80], f"it must be JSON ({error})") from None
     try:
-        found = _CLIENTS.validate_python(values)
+        clients = _CLIENTS.validate_python(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = [str(part) for part in first["loc"] if part != "[key]"]
@@ -75,23 +75,23 @@ def parse_clients(text: str, source: str = CLIENTS_VARIABLE) -> Clients:
             message = f"no such field; known here: {', '.join(known)}"
         value = None if first["type"] == "missing" else first["input"]
         raise ConfigError(".".join([source, *path]), value, message[0].lower() + message[1:]) from None
-    return dict(sorted(found.items()))
+    return dict(sorted(clients.items()))
 
 
 def clients_from_environment() -> Clients | None:
-    """Returns the clients of the deployment that this process belongs to; None where there is none."""
+    """Returns the clients of the deployment that this process belongs to, or None if there is none."""
     text = os.environ.get(CLIENTS_VARIABLE, "")
     return parse_clients(text) if text.strip() else None
 
 
-def choose_clients(known: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """Returns the clients of a run: those that are wanted, or all.
+def choose_clients(known: Iterable[str], requested: Iterable[str]) -> tuple[str, ...]:
+    """Returns the requested clients of a deployment, or all of them if none is requested.
 
     Raises:
-        fedvsr.errors.UnknownNameError: One of them is no client of the deployment.
+        fedvsr.errors.UnknownNameError: A requested client is not in the deployment.
         fedvsr.errors.ConfigError: The deployment has no clients.
     """
-    names, chosen = sorted(known), tuple(wanted)
+    names, chosen = sorted(known), tuple(requested)
     if not names:
         raise ConfigError(CLIENTS_VARIABLE, "{}", "add a client first: `fedvsr clients add NAME`")
     for name in chosen:

@@ -1,55 +1,65 @@
-"""The clients' sharding as Jobs, each in its client's namespace: nobody else can read its videos."""
+"""Sharding as Jobs, each in its client's namespace: only there can the client's videos be read."""
 
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.course import Course
-from fedvsr.cluster.following import Following
-from fedvsr.cluster.job import JobSpec
-from fedvsr.cluster.outcome import Judgement
+from fedvsr.cluster.client_job import ClientJob, start_jobs
+from fedvsr.cluster.job_follower import JobFollower
+from fedvsr.cluster.job_spec import JobSpec
 from fedvsr.cluster.settings import NO_CLIENT, Clients
-from fedvsr.cluster.starting import start_jobs
+from fedvsr.cluster.verdict import Verdict, read_result
 from fedvsr.errors import RecordError
-from fedvsr.federation.records import Outcome, RunRecord
+from fedvsr.federation.records import RunRecord
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.progress import Progress
 from fedvsr.store.base import bytes_digest
 
 
 class ShardJobs:
-    """A run's clients that make their shards, or find them current.
+    """The Jobs in which a run's clients make their shards, or find them up to date.
 
     Args:
         cluster: The cluster.
-        clients: Where each client's Jobs run.
+        clients: The deployment's clients.
         record: The run.
         progress: Shows each client's log.
+
+    Attributes:
+        summaries: The shards of each client that has them, after `wait`.
+        failures: Why the other clients have none.
     """
 
     def __init__(self, cluster: Cluster, clients: Clients, record: RunRecord, progress: Progress) -> None:
         self._progress = progress
         self._cluster = cluster
         names = record.config.federation.clients
-        self._courses = [Course(shard_job(record, name), clients[name]) for name in names if name in clients]
+        self._jobs = [ClientJob(shard_job(record, name), clients[name]) for name in names if name in clients]
         self.summaries: dict[str, ShardSummary] = {}
         self.failures = {name: NO_CLIENT.format(", ".join(clients)) for name in names if name not in clients}
 
     def start(self) -> None:
-        """Starts every client's Job; raises `fedvsr.errors.ClusterError` if Kubernetes does not answer."""
-        start_jobs(self._cluster, self._courses)
+        """Starts every client's Job.
+
+        Raises:
+            fedvsr.errors.ClusterError: Kubernetes does not answer.
+        """
+        start_jobs(self._cluster, self._jobs)
 
     def wait(self) -> None:
-        """Waits for all of them; then `summaries` has what they made and `failures` why others did not."""
-        with self._progress.stage("shards", len(self._courses)) as advance:
+        """Waits until every Job has ended, and fills `summaries` and `failures`."""
+        with self._progress.stage("shards", len(self._jobs)) as advance:
 
-            def ended(course: Course, judgement: Judgement) -> None:
-                client = course.client
-                try:
-                    self.summaries[client] = _summary(course, judgement)
-                except RecordError as error:
-                    self.failures[client] = str(error)
-                    self._progress.message(f"{client}: {error}")
-                advance(len(self.summaries) + len(self.failures), client)
+            def on_verdict(job: ClientJob, verdict: Verdict) -> None:
+                self._conclude(job, verdict)
+                advance(len(self.summaries) + len(self.failures), job.client)
 
-            Following(self._cluster, self._courses, self._progress).wait(ended)
+            JobFollower(self._cluster, self._jobs, self._progress, on_verdict).follow()
+
+    def _conclude(self, job: ClientJob, verdict: Verdict) -> None:
+        source = f"the termination message of {job.client}'s Job"
+        try:
+            self.summaries[job.client] = ShardSummary.from_bytes(read_result(job, verdict), source)
+        except RecordError as error:
+            self.failures[job.client] = str(error)
+            self._progress.message(f"{job.client}: {error}")
 
 
 def shard_job(record: RunRecord, client: str) -> JobSpec:
@@ -66,11 +76,3 @@ def shard_job(record: RunRecord, client: str) -> JobSpec:
         retries=config.jobs.retries,
         deadline_seconds=config.jobs.sharding_deadline_seconds,
     )
-
-
-def _summary(course: Course, judgement: Judgement) -> ShardSummary:
-    """Reads what a Job that ended well left in its termination message."""
-    if judgement.outcome is not Outcome.OK:
-        raise RecordError(f"{judgement.outcome}: {judgement.reason}")
-    said = next((pod.exit_message for pod in reversed(course.tries()) if pod.exit_code == 0), "")
-    return ShardSummary.from_bytes(said.encode(), f"the termination message of {course.client}'s Job")

@@ -1,4 +1,4 @@
-"""What of Kubernetes' objects matters here, read once from their JSON."""
+"""What fedvsr needs to know of Kubernetes' Jobs and pods, read from their JSON."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class JobState:
 
     Attributes:
         ended: ``Complete`` or ``Failed``, empty before.
-        reason: Why it failed, in Kubernetes' one word: BackoffLimitExceeded, DeadlineExceeded, …
+        reason: Why it failed, in one word of Kubernetes: BackoffLimitExceeded, DeadlineExceeded, …
         message: The same as a sentence.
         failed: How many of its pods have failed.
-        deleting: Whether it was deleted and only its pods are waited for.
+        deleting: Whether it was deleted and only waits for its pods.
     """
 
     name: str
@@ -36,35 +36,33 @@ class JobState:
 
     @property
     def seconds(self) -> float:
-        """How long it took from its start; 0 where it has not ended."""
+        """Seconds from its start to its end; 0 if it has not ended."""
         return (self.finished - self.started).total_seconds() if self.started and self.finished else 0.0
 
 
 @dataclass(frozen=True)
 class PodState:
-    """One try of a Job at one moment.
+    """A pod, which is one attempt of a Job, at one moment.
 
     Attributes:
-        job: The Job's name.
-        job_uid: The Job's identity: one that was replaced had the same name.
+        job_uid: The Job's identity: a Job that was replaced had the same name.
         phase: Pending, Running, Succeeded, Failed or Unknown.
         reason: Why the pod as a whole failed: Evicted, …
         message: The same as a sentence.
-        exit_code: That of its container, None while it has none.
+        exit_code: The exit code of its container, None before.
         exit_reason: OOMKilled, Error, …
-        exit_message: What the container left in /dev/termination-log, or the end of its log.
-        waiting: Why its container does not start yet: ImagePullBackOff, …
+        exit_message: What the container wrote to /dev/termination-log, or the end of its log.
+        waiting: Why its container has not started yet: ImagePullBackOff, …
         waiting_message: The same as a sentence.
-        unschedulable: The scheduler's message while no node can take it.
-        disruption: Why the cluster itself took it down: a drained node, a preemption, …
-        memory_limit: What its container may use.
+        unschedulable: The scheduler's message while no node can take the pod.
+        disruption: Why the cluster itself ended it: a drained node, a preemption, …
+        memory_limit: The memory limit of its container.
         deleting: Whether somebody or something has deleted it.
         has_run: Whether its container was started, so that there is a log.
     """
 
     name: str
     uid: str
-    job: str
     job_uid: str
     created: datetime
     phase: str
@@ -81,12 +79,17 @@ class PodState:
     deleting: bool
     has_run: bool
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has succeeded or failed."""
+        return self.phase in ("Succeeded", "Failed")
 
-def read_job(found: Json) -> JobState:
+
+def read_job(manifest: Json) -> JobState:
     """Reads a Job from its JSON."""
-    metadata, status = found["metadata"], found.get("status") or {}
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
     conditions = _conditions(status)
-    ended = next((each for each in ("Complete", "Failed") if each in conditions), "")
+    ended = next((name for name in ("Complete", "Failed") if name in conditions), "")
     end = conditions.get(ended, {})
     return JobState(
         name=metadata["name"],
@@ -103,57 +106,57 @@ def read_job(found: Json) -> JobState:
     )
 
 
-def read_pod(found: Json) -> PodState:
+def read_pod(manifest: Json) -> PodState:
     """Reads a pod from its JSON."""
-    metadata, status = found["metadata"], found.get("status") or {}
-    labels, conditions = metadata.get("labels") or {}, _conditions(status)
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
     container: Json = next(iter(status.get("containerStatuses") or []), {})
     state = container.get("state") or {}
-    ended, waiting = state.get("terminated") or {}, state.get("waiting") or {}
-    scheduled = _conditions(status, "False").get("PodScheduled", {})
-    disruption = conditions.get("DisruptionTarget", {})
-    spec: Json = next(iter(found["spec"]["containers"]), {})
+    terminated, waiting = state.get("terminated") or {}, state.get("waiting") or {}
+    spec: Json = next(iter(manifest["spec"]["containers"]), {})
     return PodState(
         name=metadata["name"],
         uid=metadata["uid"],
-        job=labels.get("batch.kubernetes.io/job-name", ""),
-        job_uid=labels.get("batch.kubernetes.io/controller-uid", ""),
+        job_uid=(metadata.get("labels") or {}).get("batch.kubernetes.io/controller-uid", ""),
         created=_time(metadata["creationTimestamp"]),
         phase=status.get("phase") or "Unknown",
         reason=status.get("reason") or "",
         message=printable(status.get("message") or ""),
-        exit_code=ended.get("exitCode"),
-        exit_reason=ended.get("reason") or "",
-        exit_message=ended.get("message") or "",
+        exit_code=terminated.get("exitCode"),
+        exit_reason=terminated.get("reason") or "",
+        exit_message=terminated.get("message") or "",
         waiting=waiting.get("reason") or "",
         waiting_message=printable(waiting.get("message") or ""),
-        unschedulable=_unschedulable(scheduled),
-        disruption=printable(f"{disruption.get('reason')}: {disruption.get('message')}")
-        if disruption
-        else "",
+        unschedulable=_unschedulable(status),
+        disruption=_disruption(status),
         memory_limit=((spec.get("resources") or {}).get("limits") or {}).get("memory", ""),
         deleting="deletionTimestamp" in metadata,
-        # A container that never started is given an exit code too when its pod is deleted.
-        has_run="running" in state or bool(ended.get("startedAt")),
+        # A container that never started gets an exit code too when its pod is deleted.
+        has_run="running" in state or bool(terminated.get("startedAt")),
     )
 
 
 def last_line(text: str) -> str:
-    """Returns the last line of a text that has something in it, made printable."""
+    """Returns the last line of a text that is not blank, made printable."""
     lines = [line for line in text[-2 * MAX_CHARACTERS :].splitlines() if line.strip()]
     return printable(lines[-1]) if lines else ""
 
 
-def _unschedulable(condition: Json) -> str:
+def _unschedulable(status: Json) -> str:
+    condition = _conditions(status, "False").get("PodScheduled", {})
     if condition.get("reason") != "Unschedulable":
         return ""
-    # What follows the first sentence is that nobody can be preempted either.
+    # After the first sentence it says that nobody can be preempted either.
     return printable((condition.get("message") or "").partition(". ")[0]) or "Unschedulable"
 
 
+def _disruption(status: Json) -> str:
+    condition = _conditions(status).get("DisruptionTarget")
+    return printable(f"{condition.get('reason')}: {condition.get('message')}") if condition else ""
+
+
 def _conditions(status: Json, value: str = "True") -> dict[str, Json]:
-    found: Iterable[Json] = status.get("conditions") or []
-    return {each["type"]: each for each in found if each.get("status") == value}
+    conditions: Iterable[Json] = status.get("conditions") or []
+    return {condition["type"]: condition for condition in conditions if condition.get("status") == value}
 
 
 def _time(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""An answer of Kubernetes that goes on: a watch, or a log that is followed."""
+"""Kubernetes' answers that come line by line: a watch, or a log that is followed."""
 
 import threading
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from urllib3.exceptions import HTTPError
 
 from fedvsr.errors import ClusterError
 
-# What the HTTP library raises when there is no answer, or no whole one.
-BROKEN = (HTTPError, OSError)
+# What the HTTP library raises if there is no complete answer.
+CONNECTION_ERRORS = (HTTPError, OSError)
 
-# Who writes the lines is not trusted: one without an end would fill the memory.
-_MAX_BYTES = 1 << 20
+# A client's code writes the lines and is not trusted: one without an end would fill the memory.
+_MAX_LINE_BYTES = 1 << 20
 
 
 class Stream:
@@ -27,28 +27,32 @@ class Stream:
     def __init__(self, response: Any) -> None:
         self._response = response
 
-    def lines(self, most: int = _MAX_BYTES) -> Iterator[bytes]:
-        """Yields the lines without their ends; of a longer one than ``most`` bytes, that many.
+    def lines(self, max_bytes: int = _MAX_LINE_BYTES) -> Iterator[bytes]:
+        """Yields the lines without their ends, each cut to ``max_bytes``.
 
         Raises:
-            fedvsr.errors.ClusterError: The connection broke, also where `close` ended it.
+            fedvsr.errors.ClusterError: The connection broke, or `close` ended it.
         """
         kept = b""
         for chunk in self._chunks():
-            *whole, rest = chunk.split(b"\n")
-            for line in whole:
-                yield (kept + line)[:most]
+            *complete, rest = chunk.split(b"\n")
+            for line in complete:
+                yield (kept + line)[:max_bytes]
                 kept = b""
-            kept = (kept + rest)[:most]
+            kept = (kept + rest)[:max_bytes]
         if kept:
             yield kept
 
     def read(self) -> bytes:
-        """Returns all of it, where it does not go on; raises `fedvsr.errors.ClusterError`."""
+        """Returns the whole answer.
+
+        Raises:
+            fedvsr.errors.ClusterError: The connection broke.
+        """
         return b"".join(self._chunks())
 
     def close(self) -> None:
-        """Ends it, also while another thread waits for its next line."""
+        """Ends the stream, even while another thread waits for its next line."""
         # It may have ended by itself.
         with suppress(ValueError, RuntimeError, OSError, AttributeError):
             self._response.shutdown()
@@ -56,8 +60,8 @@ class Stream:
     def _chunks(self) -> Iterator[bytes]:
         try:
             yield from self._response.stream(amt=None, decode_content=False)
-        except (*BROKEN, AttributeError) as error:
-            # AttributeError: what TLS says when another thread ends the connection.
+        except (*CONNECTION_ERRORS, AttributeError) as error:
+            # TLS raises AttributeError when another thread ends the connection.
             raise ClusterError(f"the connection to Kubernetes broke ({error})") from error
 
     def __enter__(self) -> Self:
@@ -70,10 +74,10 @@ class Stream:
 
 
 class StreamThread(threading.Thread):
-    """A thread that reads streams, one after the other, until it is stopped.
+    """A thread that reads streams one after the other until it is stopped.
 
     Args:
-        name: What the thread is called.
+        name: The thread's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -82,13 +86,13 @@ class StreamThread(threading.Thread):
         self._stream: Stream | None = None
 
     def stop(self) -> None:
-        """Makes it end, also while it waits for a line; `join` waits for that."""
+        """Asks the thread to end, even while it waits for a line; `join` waits until it has."""
         self._stopped.set()
         stream = self._stream
         if stream:
             stream.close()
 
-    def _begin(self, stream: Stream) -> bool:
-        """Has `stop` end this stream; returns False where it was called before there was one to close."""
+    def _attach(self, stream: Stream) -> bool:
+        """Lets `stop` close this stream; returns False if `stop` was called before."""
         self._stream = stream
         return not self._stopped.is_set()

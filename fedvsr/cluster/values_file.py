@@ -1,4 +1,4 @@
-"""Adds a client to the Helm values that `make deploy` takes, leaving the rest of the file as it is."""
+"""Adds a client to the Helm values file of `make deploy` and keeps the rest of the file as it is."""
 
 import re
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ _ALLOWED = "lower-case letters, digits and dashes, at most 40, no dash at the en
 
 
 def add_client(path: Path, name: str, settings: Mapping[str, str]) -> None:
-    """Appends a client to the values' list of clients; a file that is not there is made.
+    """Appends a client to the list of clients in a values file; creates the file if it does not exist.
 
     Args:
         path: The values file.
         name: The client's name.
-        settings: What of it is not the default, by the chart's name for it.
+        settings: Its settings that are not the defaults, by their names in the chart.
 
     Raises:
-        fedvsr.errors.ConfigError: The name is not allowed or taken, or the file is none that a client can
-            be added to by rule.
+        fedvsr.errors.ConfigError: The name is not allowed or taken, or the file is invalid, or its list of
+            clients is written in a way that this function cannot extend.
     """
     try:
         _NAME.validate_python(name)
@@ -33,14 +33,16 @@ def add_client(path: Path, name: str, settings: Mapping[str, str]) -> None:
         raise ConfigError("NAME", name, _ALLOWED) from None
     before = _read(path)
     clients = _clients(path, before)
-    if any(each.get("name") == name for each in clients):
+    if any(client.get("name") == name for client in clients):
         raise ConfigError("NAME", name, f"{path} has that client already")
-    client = {"name": name, **settings}
+    new_client = {"name": name, **settings}
     text = path.read_text("utf-8") if path.exists() else ""
-    after = _append(text, client)
-    if _parsed(after) != {**before, "clients": [*clients, client]}:
+    after = _append(text, new_client)
+    if _parsed(after) != {**before, "clients": [*clients, new_client]}:
         raise ConfigError(
-            "--values", str(path), f"its list of clients is written in a way of its own; add {client} by hand"
+            "--values",
+            str(path),
+            f"its list of clients is written in an unusual way; add {new_client} by hand",
         )
     path.write_text(after, "utf-8")
 
@@ -65,18 +67,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _clients(path: Path, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     clients = values.get("clients") or []
-    if not isinstance(clients, list) or not all(isinstance(each, dict) for each in clients):
+    if not isinstance(clients, list) or not all(isinstance(client, dict) for client in clients):
         raise ConfigError("--values", str(path), "clients must be a list of mappings with a name")
     return clients
 
 
 def _append(text: str, client: Mapping[str, str]) -> str:
-    """Puts a client's lines behind the last of the list."""
+    """Inserts a client's lines after the last line of the list."""
     lines = text.splitlines()
     start = next((number for number, line in enumerate(lines) if line.startswith("clients:")), None)
     if start is None:
         return "\n".join([*lines, "clients:", *_item(client, "  "), ""])
-    # What belongs to the list is indented or begins an item.
+    # The lines of the list are indented or begin an item.
     end, indent = start + 1, "  "
     for number, line in enumerate(lines[start + 1 :], start=start + 1):
         if line and not line.startswith((" ", "- ", "#")):

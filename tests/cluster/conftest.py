@@ -1,4 +1,4 @@
-"""One deployment for all cluster tests: made from nothing, removed with everything at the end."""
+"""One deployment for all cluster tests: created from nothing, and removed at the end."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.cluster.deployment import ROOT, Deployment, command, kubectl
 
 RELEASE = "fedvsr-test"
 SAMPLES = ROOT / "samples"
-# Three clients with little to do: tests that train draw from them by name.
+# Clients with few videos; each test names those that it trains with.
 VIDEOS = {
     "ann": ("train_012.mp4",),
     "bob": ("train_087.mp4",),
@@ -38,9 +38,9 @@ VALUES = {
     "clients": [
         {"name": "ann", "resources": SMALL},
         {"name": "bob", "resources": SMALL},
-        # A client whose Jobs are given too little memory, so that one can be seen to be killed for it.
+        # A client with too little memory: Kubernetes kills its Jobs.
         {"name": "cas", "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "96Mi"}}},
-        # A client whose nodes there are none of.
+        # A client with a GPU resource that no node has.
         {"name": "dee", "gpuResource": "fedvsr.test/none", "resources": SMALL},
     ],
 }
@@ -60,17 +60,17 @@ def values(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kfp_is_there() -> bool:
-    """Whether Kubeflow Pipelines is installed in the cluster; KFP=0 has the tests do without it."""
+def has_kfp() -> bool:
+    """Returns whether Kubeflow Pipelines is installed in the cluster; with KFP=0 the tests do not use it."""
     if os.environ.get("KFP") == "0":
         return False
     return bool(kubectl("get", "deployment", "ml-pipeline", "-n", "kubeflow", "--ignore-not-found"))
 
 
 @pytest.fixture(scope="session")
-def deployment(values: Path, kfp_is_there: bool) -> Iterator[Deployment]:
-    """fedvsr as `make deploy` leaves it on an empty cluster, with videos in the clients' buckets."""
-    options = () if kfp_is_there else ("KFP=0",)
+def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
+    """Installs fedvsr with `make deploy` on an empty cluster, and uploads videos to the clients' buckets."""
+    options = () if has_kfp else ("KFP=0",)
     make("undeploy", values, "PURGE=1", *options)
     make("deploy", values, *options)
     try:
@@ -84,7 +84,7 @@ def deployment(values: Path, kfp_is_there: bool) -> Iterator[Deployment]:
                 release=RELEASE,
                 s3=reach(RELEASE, "s3", 9000),
                 mlflow=reach(RELEASE, "mlflow", 5000),
-                kfp=reach("kubeflow", "ml-pipeline", 8888) if kfp_is_there else None,
+                kfp=reach("kubeflow", "ml-pipeline", 8888) if has_kfp else None,
                 values=values,
                 options=options,
             )
@@ -100,10 +100,10 @@ def deployment(values: Path, kfp_is_there: bool) -> Iterator[Deployment]:
 
 @pytest.fixture
 def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], Store]:
-    """Trains a run of the deployment once more in this process; gives the store with its rounds.
+    """Trains a run of the deployment again in this process; returns the store with its rounds.
 
-    Videos, configuration, PyTorch and the number of threads are the same, so its weights are to be so too,
-    byte for byte. On another kind of CPU the last bits of a float may differ; here both run on this machine.
+    Videos, configuration, PyTorch and the number of threads are the same, so the weights must be equal byte
+    for byte. Only on another kind of CPU may the last bits differ; both runs use this machine.
     """
 
     def train(run: str) -> Store:
@@ -123,7 +123,7 @@ def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], St
 
 @pytest.fixture
 def two_gpus() -> Iterator[None]:
-    """Has the node offer two GPUs, which is all that scheduling asks for."""
+    """Makes the node offer two GPUs; the scheduler needs no more than that."""
     path = "/status/capacity/nvidia.com~1gpu"
     (node,) = kubectl("get", "nodes", "-o", "name").split()
 

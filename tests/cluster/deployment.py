@@ -1,4 +1,4 @@
-"""A deployment on the cluster of kubectl's current context, as the tests see it."""
+"""The tests' view of a deployment on the cluster of kubectl's current context."""
 
 import base64
 import json
@@ -21,9 +21,9 @@ def command(
     environment: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the repository; a failure shows what it said."""
+    """Runs a command in the repository; a failure shows its output."""
     done = subprocess.run(
-        [str(each) for each in arguments],
+        [str(argument) for argument in arguments],
         input=stdin,
         env={**os.environ, **(environment or {})},
         cwd=ROOT,
@@ -37,24 +37,24 @@ def command(
 
 
 def kubectl(*arguments: object, stdin: str | None = None, check: bool = True) -> str:
-    """Runs kubectl and returns what it printed."""
-    return command("kubectl", *arguments, input=stdin, check=check).stdout
+    """Runs kubectl and returns its output."""
+    return command("kubectl", *arguments, stdin=stdin, check=check).stdout
 
 
 def kubectl_json(*arguments: object) -> Any:
-    """Runs kubectl and returns its answer."""
+    """Runs kubectl and returns its output, read as JSON."""
     return json.loads(kubectl(*arguments, "-o", "json"))
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What was deployed, and how it is reached from here.
+    """A deployment and its addresses on this machine.
 
     Attributes:
-        release: The namespace of the Helm release, which everything is named after.
+        release: The namespace of the Helm release; namespaces and buckets are named after it.
         s3: The S3 server's address.
         mlflow: MLflow's address.
-        kfp: The address of KFP's API, or None where there is no KFP.
+        kfp: The address of KFP's API, or None if there is no KFP.
         values: The Helm values file it was deployed with.
     """
 
@@ -70,11 +70,11 @@ class Deployment:
         return f"{self.release}-client-{client}"
 
     def secret(self, namespace: str, name: str) -> dict[str, str]:
-        found = kubectl_json("-n", namespace, "get", "secret", name)["data"]
-        return {key: base64.b64decode(value).decode() for key, value in found.items()}
+        data = kubectl_json("-n", namespace, "get", "secret", name)["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def credentials(self, client: str | None = None) -> dict[str, str]:
-        """The S3 credentials of a client, or of the federation."""
+        """Returns the S3 credentials of a client, or of the federation."""
         if client:
             return self.secret(self.client_namespace(client), "fedvsr-client")
         return self.secret(self.release, "fedvsr-federation")
@@ -83,7 +83,7 @@ class Deployment:
         return f"{self.release}-client-{client}"
 
     def environment(self, client: str | None = None) -> dict[str, str]:
-        """What `make ui` tells a person to export, with the credentials of whom is asked for."""
+        """Returns the variables that `make ui` prints, with the credentials of a client or the federation."""
         return {
             "FEDVSR_FEDERATION_STORE": f"s3://{self.release}",
             "FEDVSR_CLIENT_STORE": f"s3://{self.release}-client-{{client}}",
@@ -102,7 +102,7 @@ class Deployment:
         return command(program, *arguments, environment=self.environment(client), check=check)
 
     def bucket(self, client: str | None = None) -> Minio:
-        """A connection to the S3 server as a client, or as the federation."""
+        """Connects to the S3 server as a client, or as the federation."""
         keys = self.credentials(client)
         return Minio(
             endpoint=self.s3.removeprefix("http://"),
@@ -113,7 +113,7 @@ class Deployment:
         )
 
     def read(self, key: str) -> bytes:
-        """An object of the federation's bucket."""
+        """Returns an object of the federation's bucket."""
         answer = self.bucket().get_object(bucket_name=self.release, object_name=key)
         try:
             return bytes(answer.read())
@@ -125,6 +125,6 @@ class Deployment:
         return json.loads(self.read(key))
 
     def settings(self) -> dict[str, str]:
-        """The ConfigMap that steps, and people, have their settings from."""
-        found: dict[str, str] = kubectl_json("-n", self.release, "get", "configmap", "fedvsr")["data"]
-        return found
+        """Returns the ConfigMap with the settings of steps and users."""
+        data: dict[str, str] = kubectl_json("-n", self.release, "get", "configmap", "fedvsr")["data"]
+        return data

@@ -1,4 +1,4 @@
-"""Who may do what, tried on the real servers."""
+"""Access rights, tested on the real servers."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from minio.error import S3Error
 
 from tests.cluster.deployment import kubectl
 
-# The first test waits for the deployment too.
+# The timeout of the first test includes the deployment.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 RUN, OTHER_RUN = "access", "another"
@@ -17,7 +17,7 @@ UPDATES = "runs/{run}/rounds/0001/updates/{client}/update.safetensors"
 
 @pytest.fixture(scope="module")
 def objects(deployment):
-    """Two runs of two clients, as they lie in the federation's bucket; and a video of each client."""
+    """Writes two runs of two clients to the federation's bucket, and a video to each client's bucket."""
     federation = deployment.bucket()
     for run in (RUN, OTHER_RUN):
         keys = [
@@ -83,7 +83,7 @@ BOBS = UPDATES.format(run=RUN, client="bob")
         (put, OWN.replace("update.safetensors", "report.json")),
     ],
 )
-def test_a_client_reads_what_a_round_gives_it_and_writes_its_own_update(deployment, objects, action, key):
+def test_a_client_reads_its_rounds_inputs_and_writes_its_own_update(deployment, objects, action, key):
     assert allowed(action, deployment.bucket("ann"), deployment.release, key)
 
 
@@ -122,14 +122,14 @@ def test_a_clients_bucket_is_its_own(deployment, objects, action):
     own, bobs = deployment.client_bucket("ann"), deployment.client_bucket("bob")
     assert allowed(action, deployment.bucket("ann"), own, key) == (action is not delete)
     assert not allowed(action, deployment.bucket("ann"), bobs, key)
-    # What KFP's steps hold opens no client's bucket either.
+    # The credentials of KFP's steps do not open a client's bucket either.
     assert not allowed(action, deployment.bucket(), bobs, key)
     assert not allowed(action, deployment.bucket("ann"), "mlflow", key)
 
 
 PROBE = """
 import socket, sys
-for name, port in [each.split(":") for each in sys.argv[1:]]:
+for name, port in [address.split(":") for address in sys.argv[1:]]:
     try:
         socket.create_connection((name, int(port)), timeout=3).close()
         print(name, "reached")
@@ -139,7 +139,7 @@ for name, port in [each.split(":") for each in sys.argv[1:]]:
 
 
 def probe(namespace, *addresses):
-    """Which addresses a pod in a namespace reaches."""
+    """Returns which addresses a pod in a namespace reaches."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -188,8 +188,8 @@ def test_a_clients_pod_reaches_the_object_store_and_nothing_else(deployment):
     ]
     if deployment.kfp:
         others.append(f"ml-pipeline.{deployment.kfp_namespace}.svc.cluster.local:8888")
-    found = probe(deployment.client_namespace("ann"), f"{s3}:9000", *others)
-    assert found == {s3: "reached", **{name.partition(":")[0]: "refused" for name in others}}
+    results = probe(deployment.client_namespace("ann"), f"{s3}:9000", *others)
+    assert results == {s3: "reached", **{name.partition(":")[0]: "refused" for name in others}}
 
 
 def test_kfps_runner_manages_jobs_in_the_clients_namespaces_and_nothing_else(deployment):

@@ -1,22 +1,22 @@
-"""Which Jobs KFP's runner may make in a client's namespace, asked of the real API."""
+"""Which Jobs KFP's runner may create in a client's namespace, tested on the real API."""
 
 import copy
 import json
 
 import pytest
 
-from fedvsr.cluster.job import JobSpec, job_manifest
+from fedvsr.cluster.job_spec import JobSpec, job_manifest
 from fedvsr.cluster.settings import parse_clients
 from tests.cluster.deployment import command
 
-# The first test waits for the deployment too.
+# The timeout of the first test includes the deployment.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-OF_ANY_KIND = {
+SPEC = {
     "component": "train",
     "client": "ann",
     "run": "admission",
-    "round": 1,
+    "round_number": 1,
     "key": "x",
     "command": ("train", "--run", "admission", "--round", "1", "--client", "ann"),
     "gpus": 1,
@@ -25,8 +25,8 @@ OF_ANY_KIND = {
 }
 OTHER_CONTAINER = {"name": "more", "image": "docker.io/library/busybox", "command": ["env"]}
 KEY = {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "fedvsr-client", "key": "x"}}}
-# What would give a client's keys away: path below the pod's specification, value, the policy's word.
-NOT_FEDVSRS = {
+# Changes that would expose a client's keys: path below the pod's spec, value, word of the policy's message.
+EXPOSING_CHANGES = {
     "another-command": ("containers.0.command", ["env"], "runs `fedvsr client`"),
     "arguments": ("containers.0.args", ["more"], "runs `fedvsr client`"),
     "a-hook": ("containers.0.lifecycle", {"postStart": {"exec": {"command": ["env"]}}}, "hooks"),
@@ -57,8 +57,8 @@ NOT_FEDVSRS = {
 }
 
 
-def made_by_kfps_runner(deployment, job):
-    """What the API answers to KFP's runner about a Job, which is not made."""
+def create_as_kfps_runner(deployment, job):
+    """Returns the API's answer to KFP's runner about a Job; nothing is created."""
     runner = f"system:serviceaccount:{deployment.kfp_namespace}:pipeline-runner"
     words = ("create", "--as", runner, "--dry-run=server", "-f", "-")
     return command("kubectl", *words, stdin=json.dumps(job), check=False)
@@ -66,30 +66,30 @@ def made_by_kfps_runner(deployment, job):
 
 @pytest.fixture
 def job(deployment):
-    """A client's Job as a step of the pipeline makes it."""
+    """Returns a client's Job as a step of the pipeline creates it."""
     if not deployment.kfp:
-        pytest.skip("there is no KFP, whose runner the policy is for")
+        pytest.skip("there is no KFP, and the policy is for its runner")
     clients = parse_clients(deployment.settings()["FEDVSR_CLIENTS"])
-    return job_manifest(JobSpec(**OF_ANY_KIND), clients["ann"])
+    return job_manifest(JobSpec(**SPEC), clients["ann"])
 
 
-def test_the_jobs_that_fedvsr_makes_are_admitted(deployment, job):
-    done = made_by_kfps_runner(deployment, job)
+def test_fedvsrs_own_jobs_are_admitted(deployment, job):
+    done = create_as_kfps_runner(deployment, job)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("path", "value", "word"), NOT_FEDVSRS.values(), ids=NOT_FEDVSRS)
-def test_a_job_that_could_give_a_clients_keys_away_is_refused(deployment, job, path, value, word):
+@pytest.mark.parametrize(("path", "value", "word"), EXPOSING_CHANGES.values(), ids=EXPOSING_CHANGES)
+def test_a_job_that_could_expose_a_clients_keys_is_refused(deployment, job, path, value, word):
     changed = copy.deepcopy(job)
     part = changed["spec"]["template"]["spec"]
-    *parents, last = (int(each) if each.isdigit() else each for each in path.split("."))
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
     for parent in parents:
         part = part[parent]
     if last == 1:
         part.append(value)
     else:
         part[last] = value
-    done = made_by_kfps_runner(deployment, changed)
+    done = create_as_kfps_runner(deployment, changed)
     assert done.returncode != 0
     assert f"ValidatingAdmissionPolicy '{deployment.release}-client-jobs'" in done.stderr
     assert word in done.stderr

@@ -1,4 +1,4 @@
-"""`make deploy` again, and the chart's own test."""
+"""A second `make deploy`, and the chart's own test."""
 
 import pytest
 
@@ -9,17 +9,17 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 def versions(deployment):
-    """The version of every object of the deployment that only a change would raise."""
+    """Returns identity, generation and data of every object of the deployment: only a change alters them."""
     namespaces = [deployment.release, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
     kinds = "deployments,statefulsets,services,secrets,configmaps,networkpolicies,resourcequotas,roles,pods"
     return {
-        (namespace, each["kind"], each["metadata"]["name"]): (
-            each["metadata"]["uid"],
-            each["metadata"].get("generation"),
-            each.get("data"),
+        (namespace, item["kind"], item["metadata"]["name"]): (
+            item["metadata"]["uid"],
+            item["metadata"].get("generation"),
+            item.get("data"),
         )
         for namespace in namespaces
-        for each in kubectl_json("get", kinds, "-n", namespace)["items"]
+        for item in kubectl_json("get", kinds, "-n", namespace)["items"]
     }
 
 
@@ -31,11 +31,11 @@ def test_deploying_again_changes_nothing(deployment):
     assert command("helm", "history", "fedvsr", "-n", deployment.release).stdout == revision
 
 
-def test_the_charts_test_puts_gets_and_asks_the_registry(deployment):
+def test_the_charts_own_test_passes(deployment):
     assert "Phase:          Succeeded" in command("helm", "test", "fedvsr", "-n", deployment.release).stdout
 
 
-def test_clients_that_are_ready_are_told_so_and_what_is_missing_is_named(deployment):
+def test_ready_clients_pass_the_check_and_a_missing_gpu_is_named(deployment):
     ready = deployment.fedvsr("clients", "check", "ann", "bob")
     assert ready.stdout.count("cannot be reached: ok") == 4
     missing = deployment.fedvsr("clients", "check", "dee", "--gpus", "1", "--no-job", check=False)

@@ -1,4 +1,4 @@
-"""What becomes of a run whose clients fail, each for another reason, and of one that is killed."""
+"""A run whose clients fail for different reasons, and a run that is killed."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,13 +13,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 def watch_for(*arguments, timeout="300s"):
-    """Waits, by kubectl, for what a condition says."""
+    """Waits with `kubectl wait`."""
     return kubectl("wait", *arguments, f"--timeout={timeout}")
 
 
-def test_a_killed_pod_too_little_memory_and_gpus_that_there_are_none_of_cost_a_round_nothing_but_clients(
-    deployment, two_gpus
-):
+def test_a_round_survives_a_killed_pod_too_little_memory_and_missing_gpus(deployment, two_gpus):
     """With a quorum of 1 the run ends well, and its record names the three reasons."""
     run, ann = "three-reasons", deployment.client_namespace("ann")
 
@@ -42,48 +40,46 @@ def test_a_killed_pod_too_little_memory_and_gpus_that_there_are_none_of_cost_a_r
         run_of(deployment, run, fields)
         assert "deleted" in killer.result()
     record = RoundRecord.from_bytes(deployment.read(layout.round_record(run, 1)), "round")
-    outcomes = {each.client: (str(each.outcome), each.reason) for each in record.outcomes}
+    outcomes = {outcome.client: (str(outcome.outcome), outcome.reason) for outcome in record.outcomes}
     assert outcomes["ann"][0] == "ok"
     assert "deleted" in outcomes["ann"][1]
     assert outcomes["cas"][0] == "failed"
     assert "OOMKilled" in outcomes["cas"][1]
     assert outcomes["dee"][0] == "unschedulable"
     assert "Insufficient fedvsr.test/none" in outcomes["dee"][1]
-    assert [each.client for each in record.participants] == ["ann"]
+    assert [participant.client for participant in record.participants] == ["ann"]
 
 
-def test_with_two_gpus_two_clients_get_one_each_and_three_end_by_the_deadline(deployment, two_gpus):
+def test_with_two_gpus_two_clients_get_one_each_and_none_gets_three(deployment, two_gpus):
     run_of(deployment, "one-each", fields_of(["ann", "bob"], 1, jobs__gpus=1))
     record = RoundRecord.from_bytes(deployment.read(layout.round_record("one-each", 1)), "round")
-    assert [str(each.outcome) for each in record.outcomes] == ["ok", "ok"]
+    assert [str(outcome.outcome) for outcome in record.outcomes] == ["ok", "ok"]
 
     fields = fields_of(["ann", "bob"], 1, jobs__gpus=3, federation__deadline_seconds=20)
     done = run_of(deployment, "three-each", fields, check=False)
     assert done.returncode == 1
     key = layout.outcomes("three-each", 1)
     outcomes = OutcomesRecord.from_bytes(deployment.read(key), key).outcomes
-    assert {str(each.outcome) for each in outcomes} == {"unschedulable"}
-    assert all("Insufficient nvidia.com/gpu" in each.reason for each in outcomes)
+    assert {str(outcome.outcome) for outcome in outcomes} == {"unschedulable"}
+    assert all("Insufficient nvidia.com/gpu" in outcome.reason for outcome in outcomes)
 
 
-def test_a_run_that_is_killed_and_submitted_again_ends_with_the_weights_of_an_undisturbed_one(
-    deployment, in_one_process
-):
+def test_a_killed_run_that_is_submitted_again_gives_the_same_weights(deployment, in_one_process):
     if not deployment.kfp:
         pytest.skip("Kubeflow Pipelines is not installed in this cluster")
     run, rounds = "killed", 2
     fields = fields_of(["ann", "bob"], rounds)
     submit(deployment, run, fields, follow=False)
-    # In the middle of the second round: its clients are at work.
+    # In the middle of the second round, while its clients train.
     selector = f"fedvsr/run={run},fedvsr/round=2"
     watch_for("--for=create", "job", "-l", selector, "-n", deployment.client_namespace("ann"))
     (workflow,) = [
-        each["metadata"]["name"]
-        for each in kubectl_json("get", "workflows", "-n", deployment.kfp_namespace)["items"]
-        if each["metadata"]["labels"].get("workflows.argoproj.io/completed") != "true"
+        item["metadata"]["name"]
+        for item in kubectl_json("get", "workflows", "-n", deployment.kfp_namespace)["items"]
+        if item["metadata"]["labels"].get("workflows.argoproj.io/completed") != "true"
     ]
     kubectl("delete", "workflow", workflow, "-n", deployment.kfp_namespace, "--wait")
-    # KFP, which nobody told of the deletion, takes the run for one that is going on: `--replace` is needed.
+    # KFP does not know of the deletion and still shows the run as running: `submit` uses `--replace`.
     submit(deployment, run, fields)
     undisturbed = in_one_process(run)
     for round_number in range(1, rounds + 1):

@@ -1,4 +1,4 @@
-"""A run of three rounds and two clients, from the videos in the buckets to the champion that upscales one."""
+"""A run of three rounds and two clients, from videos in buckets to a champion that upscales one of them."""
 
 import json
 
@@ -18,7 +18,7 @@ ROUNDS, CLIENTS = 3, ("ann", "bob")
 
 @pytest.fixture(scope="module")
 def finished(deployment):
-    """The run, through Kubeflow Pipelines where that is installed, else by `fedvsr run --clients cluster`."""
+    """Runs it on Kubeflow Pipelines if that is installed, else with `fedvsr run --clients cluster`."""
     return run_of(deployment, RUN, fields_of(CLIENTS, ROUNDS), registered_model=MODEL)
 
 
@@ -27,33 +27,36 @@ def mlflow(deployment):
     return MlflowClient(deployment.mlflow)
 
 
-def test_its_weights_are_those_of_the_same_run_in_one_process(finished, deployment, in_one_process):
-    alone = in_one_process(RUN)
+def test_its_weights_equal_those_of_the_same_run_in_one_process(finished, deployment, in_one_process):
+    reference = in_one_process(RUN)
     for round_number in range(ROUNDS + 1):
         key = layout.global_weights(RUN, round_number)
-        assert deployment.read(key) == alone.read(key), f"round {round_number}"
+        assert deployment.read(key) == reference.read(key), f"round {round_number}"
 
 
 def test_every_round_has_a_record_with_both_clients(finished, deployment):
     for round_number in range(1, ROUNDS + 1):
         key = layout.round_record(RUN, round_number)
         record = RoundRecord.from_bytes(deployment.read(key), key)
-        assert {each.client: str(each.outcome) for each in record.outcomes} == {"ann": "ok", "bob": "ok"}
-        assert all(each.seconds > 0 for each in record.outcomes)
+        assert {outcome.client: str(outcome.outcome) for outcome in record.outcomes} == {
+            "ann": "ok",
+            "bob": "ok",
+        }
+        assert all(outcome.seconds > 0 for outcome in record.outcomes)
 
 
 def test_nothing_but_updates_and_reports_came_from_the_clients(finished, deployment):
-    listed = deployment.bucket().list_objects(
+    objects = deployment.bucket().list_objects(
         bucket_name=deployment.release, prefix=f"runs/{RUN}/rounds/", recursive=True
     )
-    updates = {each.object_name.rpartition("/")[2] for each in listed if "/updates/" in each.object_name}
+    updates = {item.object_name.rpartition("/")[2] for item in objects if "/updates/" in item.object_name}
     assert updates == {"update.safetensors", "report.json"}
     for client in CLIENTS:
-        kept = deployment.bucket(client).list_objects(
+        objects = deployment.bucket(client).list_objects(
             bucket_name=deployment.client_bucket(client), recursive=True
         )
-        # What `fedvsr clients check` tries to write lies there too: a client cannot delete it.
-        assert {each.object_name.partition("/")[0] for each in kept} - {"checks"} == {"raw", "shards"}
+        # `fedvsr clients check` wrote an object too, which a client cannot delete.
+        assert {item.object_name.partition("/")[0] for item in objects} - {"checks"} == {"raw", "shards"}
 
 
 def test_its_jobs_are_gone(finished, deployment):
@@ -61,15 +64,19 @@ def test_its_jobs_are_gone(finished, deployment):
         assert not kubectl("get", "jobs", "-n", deployment.client_namespace(client), "-o", "name")
 
 
-def test_mlflow_has_a_step_a_round_and_a_challenger(finished, mlflow):
+def test_mlflow_has_one_step_per_round_and_a_challenger(finished, mlflow):
     (run,) = mlflow.search_runs(
-        [each.experiment_id for each in mlflow.search_experiments()], f"tags.`fedvsr.run` = '{RUN}'"
+        [experiment.experiment_id for experiment in mlflow.search_experiments()],
+        f"tags.`fedvsr.run` = '{RUN}'",
     )
     history = mlflow.get_metric_history(run.info.run_id, "client_loss_mean")
-    assert sorted(each.step for each in history) == [1, 2, 3]
+    assert sorted(metric.step for metric in history) == [1, 2, 3]
     assert run.info.status == "FINISHED"
     assert mlflow.get_model_version_by_alias(MODEL, "challenger").version == "1"
-    assert {each.path for each in mlflow.list_artifacts(run.info.run_id)} >= {"report.html", "crops.png"}
+    assert {artifact.path for artifact in mlflow.list_artifacts(run.info.run_id)} >= {
+        "report.html",
+        "crops.png",
+    }
 
 
 def test_the_challenger_is_promoted_and_the_champion_upscales_on_the_cluster(
@@ -79,7 +86,7 @@ def test_the_challenger_is_promoted_and_the_champion_upscales_on_the_cluster(
     assert mlflow.get_model_version_by_alias(MODEL, "champion").version == "1"
     settings = deployment.settings()
     image = next(iter(json.loads(settings["FEDVSR_CLIENTS"]).values()))["image"]
-    # What the pod upscales is a held-out clip, fetched and looked at by fedvsr itself.
+    # The pod downloads a held-out video with fedvsr, then upscales it.
     script = (
         "from pathlib import Path\n"
         "from fedvsr.store.workspace import Workspace\n"
@@ -103,7 +110,7 @@ def test_the_challenger_is_promoted_and_the_champion_upscales_on_the_cluster(
 
 
 def _pod(image, command):
-    """A pod as an operator would start one beside the deployment."""
+    """Returns a pod as an operator would start it in the deployment's namespace."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,4 +1,4 @@
-"""A run that is small enough for the tests' cluster."""
+"""A run that is small enough for the cluster tests."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ FIELDS: dict[str, Any] = {
 
 
 def fields_of(clients: Sequence[str], rounds: int, **others: Any) -> dict[str, Any]:
-    """The run's configuration by dotted name; others' names have two underscores for a dot."""
+    """Returns the run's configuration by dotted name; keywords have two underscores in place of a dot."""
     named = {name.replace("__", "."): value for name, value in others.items()}
     return {**FIELDS, "federation.clients": list(clients), "federation.rounds": rounds, **named}
 
@@ -37,7 +37,7 @@ def fields_of(clients: Sequence[str], rounds: int, **others: Any) -> dict[str, A
 def run_of(
     deployment: Deployment, name: str, fields: Mapping[str, Any], **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it to its end: on Kubeflow Pipelines where that is installed, else with Jobs driven from here."""
+    """Runs it to its end: on Kubeflow Pipelines if that is installed, else with `fedvsr run`."""
     return (submit if deployment.kfp else drive)(deployment, name, fields, **options)
 
 
@@ -52,7 +52,7 @@ def submit(
 ) -> subprocess.CompletedProcess[str]:
     """Submits it to Kubeflow Pipelines."""
     words = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
-    # An earlier test session that was broken off may have left a run of this name in KFP.
+    # An interrupted test session may have left a run of this name in KFP.
     words += ["--registered-model", registered_model, "--replace", *(["--follow"] if follow else [])]
     return deployment.fedvsr("submit", name, *words, check=check)
 
@@ -65,7 +65,7 @@ def drive(
     registered_model: str = "fedvsr-test",
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Drives its clients' Jobs from here."""
+    """Runs it with `fedvsr run --clients cluster`."""
     values: dict[str, Any] = {"name": name, "tracking": {"registered_model": registered_model}}
     for field, value in fields.items():
         *sections, leaf = field.split(".")

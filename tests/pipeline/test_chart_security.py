@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedvsr.cluster.job import JobSpec, job_manifest
+from fedvsr.cluster.job_spec import JobSpec, job_manifest
 from fedvsr.cluster.settings import ClientSettings
 from tests.pipeline.chart import EXTERNAL, GPU_CLIENT, TWO_CLIENTS, merged, named
 

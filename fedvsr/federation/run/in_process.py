@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fedvsr.errors import FedVSRError
 from fedvsr.federation.client.train import train_client
-from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord
+from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
 from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
@@ -21,7 +21,9 @@ class InProcessRunner(ClientRunner):
     A client that fails is an outcome; those whose turn would come after the deadline are timed out.
     """
 
-    def run(self, workspace: Workspace, plan: PlanRecord, progress: Progress) -> Iterable[ClientOutcome]:
+    def run(
+        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
+    ) -> Iterable[ClientOutcome]:
         start = time.monotonic()
         with progress.stage("clients", len(plan.clients)) as advance:
             for done, client in enumerate(plan.clients, start=1):

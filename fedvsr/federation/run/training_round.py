@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from fedvsr.federation import layout
-from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, write_record
+from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, RunRecord, write_record
 from fedvsr.federation.run.prepare import plan_round
 from fedvsr.federation.runs import load_run
 from fedvsr.progress import Progress
@@ -16,7 +16,9 @@ class ClientRunner(ABC):
     """Runs the clients of a round; where and how is up to the subclass."""
 
     @abstractmethod
-    def run(self, workspace: Workspace, plan: PlanRecord, progress: Progress) -> Iterable[ClientOutcome]:
+    def run(
+        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
+    ) -> Iterable[ClientOutcome]:
         """Trains the plan's clients and returns what became of each; a client's failure is no error."""
 
 
@@ -39,9 +41,11 @@ def train_round(
         progress: Shows the clients and their steps.
     """
     store = workspace.federation()
-    plan = plan_round(store, load_run(store, run), round_number)
+    record = load_run(store, run)
+    plan = plan_round(store, record, round_number)
     start = time.monotonic()
-    outcomes = tuple(runner.run(workspace, plan, progress or Progress()))
-    record = OutcomesRecord(run=run, round=round_number, outcomes=outcomes, seconds=time.monotonic() - start)
-    write_record(store, layout.outcomes(run, round_number), record)
-    return record
+    outcomes = tuple(runner.run(workspace, record, plan, progress or Progress()))
+    seconds = time.monotonic() - start
+    outcomes_record = OutcomesRecord(run=run, round=round_number, outcomes=outcomes, seconds=seconds)
+    write_record(store, layout.outcomes(run, round_number), outcomes_record)
+    return outcomes_record

@@ -1,4 +1,4 @@
-"""fedvsr submit, runs and logs, as a user calls them, against a small KFP on the loopback."""
+"""fedvsr submit, runs and logs, as a user calls them, with a fake KFP on the loopback interface."""
 
 import json
 
@@ -11,18 +11,18 @@ from tests.unit.kubeflow.fake_kfp import FakeKfp, serve
 def kfp(monkeypatch):
     for name in ("FEDVSR_KFP_TOKEN", "FEDVSR_KFP_UI", "FEDVSR_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
-    with serve(FakeKfp()) as found:
-        monkeypatch.setenv("FEDVSR_KFP_ENDPOINT", found.url)
+    with serve(FakeKfp()) as server:
+        monkeypatch.setenv("FEDVSR_KFP_ENDPOINT", server.url)
         for number, name in enumerate(("federated-training", "federated-training-other")):
-            found.pipelines.append({"name": name, "pipeline_id": f"pipeline-{number}"})
-            found.versions.append(
+            server.pipelines.append({"name": name, "pipeline_id": f"pipeline-{number}"})
+            server.versions.append(
                 {
                     "display_name": f"0.1.0-{number}",
                     "pipeline_id": f"pipeline-{number}",
                     "pipeline_version_id": f"version-{number}",
                 }
             )
-        yield found
+        yield server
 
 
 def submitted(kfp):
@@ -30,7 +30,7 @@ def submitted(kfp):
     return run["runtime_config"]["parameters"]
 
 
-def test_what_was_given_is_sent_and_no_default(kfp, fedvsr):
+def test_only_the_options_of_the_command_line_are_sent(kfp, fedvsr):
     output = fedvsr("submit", "demo", "--rounds", 3, "--batch-size", 4, "--model.options", "blocks=2")
     assert (output.code, output.err) == (0, "")
     assert submitted(kfp) == {
@@ -43,7 +43,7 @@ def test_what_was_given_is_sent_and_no_default(kfp, fedvsr):
     assert "http://localhost:8080/#/runs/details/run-0" in output.out
 
 
-def test_fields_by_name_and_what_is_the_pipelines_own(kfp, fedvsr):
+def test_set_options_and_the_pipelines_own_parameters(kfp, fedvsr):
     fedvsr(
         "submit", "demo", "--set", "federation.clients=[ann, bob]", "--set", "data.scale=2", "--jobs.gpus", 1,
         "--evaluation-gpus", 2, "--evaluation-memory", "16Gi", "--registered-model", "mine",
@@ -53,14 +53,14 @@ def test_fields_by_name_and_what_is_the_pipelines_own(kfp, fedvsr):
         "clients": ["ann", "bob"],
         "scale": 2,
         "gpus_per_client": 1,
-        # A number is no GPU to KFP's driver.
+        # KFP's driver accepts only a string.
         "evaluation_gpus": "2",
         "evaluation_memory": "16Gi",
         "registered_model": "mine",
     }
 
 
-def test_a_file_of_fedvsr_run_does_for_a_cluster(kfp, fedvsr, tmp_path):
+def test_a_file_of_fedvsr_run_can_be_submitted(kfp, fedvsr, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(
         "name: filed\nclients: {videos: {ann: here}}\nevaluation_videos: there\n"
@@ -75,7 +75,7 @@ def test_a_file_of_fedvsr_run_does_for_a_cluster(kfp, fedvsr, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ("demo", "--frames", 9),
@@ -91,24 +91,24 @@ def test_a_file_of_fedvsr_run_does_for_a_cluster(kfp, fedvsr, tmp_path):
         (("demo", "--namespace", "nowhere"), "has no pipeline 'federated-training-nowhere'"),
     ],
 )
-def test_a_wrong_value_starts_nothing(kfp, fedvsr, arguments, said):
+def test_an_invalid_value_starts_nothing(kfp, fedvsr, arguments, message):
     output = fedvsr("submit", *arguments)
     assert output.code == 2
-    assert said in " ".join(output.err.split())
+    assert message in " ".join(output.err.split())
     assert kfp.runs == []
 
 
-def test_a_model_of_someones_own_is_left_to_the_image(kfp, fedvsr):
+def test_a_model_outside_fedvsr_is_not_checked(kfp, fedvsr):
     assert fedvsr("submit", "demo", "--model", "their.package:network").code == 0
 
 
-def test_a_run_that_is_going_on_is_refused_or_replaced(kfp, fedvsr):
+def test_a_second_run_of_a_name_is_refused_or_replaces_the_first(kfp, fedvsr):
     kfp.add_run("demo", "RUNNING")
     refused = fedvsr("submit", "demo")
     assert refused.code == 2
     assert "run 'demo' is going on" in refused.err
     assert fedvsr("submit", "demo", "--replace").code == 0
-    assert [each["state"] for each in kfp.runs] == ["CANCELED", "PENDING"]
+    assert [run["state"] for run in kfp.runs] == ["CANCELED", "PENDING"]
 
 
 def test_following_a_run_that_fails(kfp, fedvsr, monkeypatch):
@@ -168,15 +168,15 @@ def logged(kfp):
         (("--client", "ann", "--round", 1), 1),
     ],
 )
-def test_logs_of_what_is_asked_for(logged, fedvsr, arguments, lines):
+def test_logs_of_selected_steps(logged, fedvsr, arguments, lines):
     output = fedvsr("logs", "demo", *arguments)
     assert (output.code, output.err) == (0, "")
-    told = [line for line in output.out.splitlines() if "─" not in line]
-    assert len(told) == lines
+    lines_shown = [line for line in output.out.splitlines() if "─" not in line]
+    assert len(lines_shown) == lines
     assert len(fedvsr("logs", "run-0", *arguments, "--raw").out) >= len(output.out)
 
 
-def test_logs_that_are_not_there(logged, fedvsr):
+def test_logs_that_do_not_exist(logged, fedvsr):
     assert "unknown run 'other'; known: demo" in fedvsr("logs", "other").err
     output = fedvsr("logs", "demo", "--round", 9)
     assert output.code == 2

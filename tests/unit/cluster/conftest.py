@@ -1,4 +1,4 @@
-"""What the cluster's tests share: an API, and a federation whose round is planned."""
+"""Fixtures of the cluster tests: a Kubernetes API, and a federation with a planned round."""
 
 import threading
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from fedvsr.store.base import bytes_digest
 from tests.unit.cluster.fake_kubernetes import FakeKubernetes
 
 SETTINGS = """{
-  "ann": {"namespace": "site-ann", "image": "registry/trainer:1"},
-  "bob": {"namespace": "site-bob", "image": "registry/trainer:1"},
-  "cleo": {"namespace": "site-bob", "image": "registry/trainer:1"}
+  "ann": {"namespace": "client-ann", "image": "registry/trainer:1"},
+  "bob": {"namespace": "client-bob", "image": "registry/trainer:1"},
+  "cleo": {"namespace": "client-bob", "image": "registry/trainer:1"}
 }"""
 
 
-class Told(Progress):
-    """Keeps what is said, and wakes whoever waits for it."""
+class RecordingProgress(Progress):
+    """Keeps messages and steps, and wakes threads that wait for them."""
 
     def __init__(self, changed):
         self.changed = changed
@@ -44,17 +44,17 @@ def kubernetes() -> Iterator[FakeKubernetes]:
     before = set(threading.enumerate())
     with FakeKubernetes() as fake:
         yield fake
-    left = [
-        each
-        for each in threading.enumerate()
-        if each not in before and each.name.startswith(("watch", "log"))
+    remaining = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and thread.name.startswith(("watch", "log"))
     ]
-    assert not left, "threads were left behind"
+    assert not remaining, "threads were left behind"
 
 
 @pytest.fixture
 def context(kubernetes, tmp_path, monkeypatch):
-    """Makes the API the cluster of the kube context; returns the file."""
+    """Makes the API the cluster of the kube context; returns the kubeconfig file."""
     path = tmp_path / "kubeconfig"
     path.write_text(kubernetes.kubeconfig())
     for name in ("KUBERNETES_SERVICE_HOST", "KUBE_CONTEXT"):
@@ -69,13 +69,13 @@ def clients():
 
 
 @pytest.fixture
-def told(kubernetes):
-    return Told(kubernetes.changed)
+def progress(kubernetes):
+    return RecordingProgress(kubernetes.changed)
 
 
 @pytest.fixture
-def planned(workspace, make_config):
-    """Plans round 1 of a run of ann, bob and cleo; keywords are settings as those of make_config."""
+def make_plan(workspace, make_config):
+    """Plans round 1 of a run of ann, bob and cleo; takes the keywords of make_config."""
 
     def plan(**overrides):
         store = workspace.federation()

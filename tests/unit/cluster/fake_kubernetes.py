@@ -1,7 +1,7 @@
-"""A Kubernetes API in this process: HTTP and JSON as the real one speaks them, and a script for its Jobs.
+"""A Kubernetes API in this process: HTTP and JSON like the real one, and a script that plays its Jobs.
 
-It knows Jobs, pods, their logs, events and whatever else is put there, lists them by label and field,
-watches them with resource versions, and can fail, forget or drop what it is told to.
+It has Jobs, pods, their logs, events and every other object that a test puts there. It lists them by label
+and field and watches them with resource versions. Tests make it fail, forget its history or drop streams.
 """
 
 import copy
@@ -28,10 +28,11 @@ class FakeKubernetes:
     """The API's state; a context manager that serves it.
 
     Attributes:
-        on_job: Called in a thread of its own with every Job that is made: plays its life.
-        faults: Each is asked about a request and returns None, an HTTP status, one and a message, or RESET.
+        on_job: Called in its own thread for each Job that is created; plays what becomes of it.
+        faults: Functions of method, path and query that return None, an HTTP status, a status with a
+            message, or RESET.
         requests: Method and path of every request so far.
-        dry_runs: What was sent to be checked only.
+        dry_runs: Objects that were only sent to be checked.
     """
 
     def __init__(self) -> None:
@@ -93,14 +94,14 @@ class FakeKubernetes:
             }
         )
 
-    # What a test does to it.
+    # Called by tests.
 
     def moment(self, seconds: int) -> str:
-        """A time as Kubernetes writes it, so many seconds after this API began."""
+        """Returns the time so many seconds after the start of this API, as Kubernetes writes it."""
         return (self._born + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
     def put(self, kind: str, namespace: str, item: Json) -> Json:
-        """Writes an object and tells the watches."""
+        """Writes an object and notifies the watches."""
         with self.changed:
             key = (kind, namespace, item["metadata"]["name"])
             type_ = "MODIFIED" if key in self.objects else "ADDED"
@@ -115,15 +116,15 @@ class FakeKubernetes:
         return item
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Takes an object away, its pods with it where it is a Job."""
+        """Deletes an object; with a Job, also its pods."""
         with self.changed:
             item = self.objects.pop((kind, namespace, name), None)
             if item is None:
                 return
             self.version += 1
-            gone = copy.deepcopy(item)
-            gone["metadata"]["resourceVersion"] = str(self.version)
-            self.history.append((self.version, kind, namespace, "DELETED", gone))
+            deleted = copy.deepcopy(item)
+            deleted["metadata"]["resourceVersion"] = str(self.version)
+            self.history.append((self.version, kind, namespace, "DELETED", deleted))
             if kind == "pods":
                 self.ended_logs.add(name)
             else:
@@ -141,7 +142,7 @@ class FakeKubernetes:
         self.put("jobs", job["metadata"]["namespace"], job)
 
     def start_pod(self, job: Json, name: str, lines: tuple[str, ...] = (), **status: Any) -> Json:
-        """Makes a pod of a Job; without a status it is running and has written some lines."""
+        """Creates a pod of a Job; without a status it is running and has written some lines."""
         for line in lines:
             self.write(name, line)
         running = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
@@ -150,7 +151,7 @@ class FakeKubernetes:
             "batch.kubernetes.io/job-name": job["metadata"]["name"],
             "batch.kubernetes.io/controller-uid": job["metadata"]["uid"],
         }
-        number = sum(_owner(each) == job["metadata"]["name"] for each in self.objects.values())
+        number = sum(_owner(item) == job["metadata"]["name"] for item in self.objects.values())
         pod = {
             "metadata": {"name": name, "labels": labels, "creationTimestamp": self.moment(number)},
             "spec": {"containers": job["spec"]["template"]["spec"]["containers"]},
@@ -176,40 +177,41 @@ class FakeKubernetes:
             self.changed.notify_all()
 
     def drop_streams(self) -> None:
-        """Hangs up on whoever watches or follows a log."""
+        """Closes all watches and followed logs."""
         with self.changed:
             self.dropped += 1
             self.changed.notify_all()
 
     def forget_history(self) -> None:
-        """Makes every watch that goes on from before now begin anew: 410 Gone."""
+        """Answers 410 Gone to every watch that continues from before now."""
         with self.changed:
             self.forgotten = self.version
             self.dropped += 1
             self.changed.notify_all()
 
-    def wait_for(self, seen: Callable[[], bool]) -> None:
-        """Waits until something has happened."""
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Waits until a condition holds."""
         with self.changed:
-            assert self.changed.wait_for(seen, timeout=20), "it did not happen"
+            assert self.changed.wait_for(condition, timeout=20), "it did not happen"
 
-    def asked(self, method: str, part: str) -> int:
-        """How often something was asked for."""
-        return sum(found == method and part in path for found, path in self.requests)
+    def request_count(self, method: str, path_part: str) -> int:
+        """Returns the number of requests of a method whose path has this part."""
+        return sum(request[0] == method and path_part in request[1] for request in self.requests)
 
     def names(self, kind: str) -> list[str]:
-        return [name for found, _, name in self.objects if found == kind]
+        """Returns the names of all objects of a kind."""
+        return [name for object_kind, _, name in self.objects if object_kind == kind]
 
-    # What the API does.
+    # Called by the API.
 
     def play(self, job: Json) -> None:
-        def life() -> None:
+        def run_script() -> None:
             try:
                 self.on_job(job)
             except BaseException as error:
                 self.failure = error
 
-        player = threading.Thread(target=life, daemon=True)
+        player = threading.Thread(target=run_script, daemon=True)
         self._players.append(player)
         player.start()
 
@@ -218,7 +220,7 @@ def _owner(item: Json) -> str:
     return str(item["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name", ""))
 
 
-def _chosen(item: Json, query: dict[str, str]) -> bool:
+def _is_selected(item: Json, query: dict[str, str]) -> bool:
     labels = item["metadata"].get("labels", {})
     for pair in filter(None, query.get("labelSelector", "").split(",")):
         name, _, value = pair.partition("=")
@@ -226,10 +228,10 @@ def _chosen(item: Json, query: dict[str, str]) -> bool:
             return False
     for pair in filter(None, query.get("fieldSelector", "").split(",")):
         path, _, value = pair.partition("=")
-        found: Any = item
+        field: Any = item
         for part in path.split("."):
-            found = found.get(part, {})
-        if found != value:
+            field = field.get(part, {})
+        if field != value:
             return False
     return True
 
@@ -258,12 +260,12 @@ class _Handler(BaseHTTPRequestHandler):
         with self.fake.changed:
             self.fake.requests.append((method, self.path))
             self.fake.changed.notify_all()
-            fault = next(filter(None, (each(method, url.path, query) for each in self.fake.faults)), None)
+            fault = next(filter(None, (find(method, url.path, query) for find in self.fake.faults)), None)
         if fault == RESET:
             self.close_connection = True
             return
         if fault:
-            status, message = fault if isinstance(fault, tuple) else (fault, f"told to answer {fault}")
+            status, message = fault if isinstance(fault, tuple) else (fault, f"the test wants {fault}")
             self._send(status, {"kind": "Status", "message": message})
             return
         parts = url.path.strip("/").split("/")
@@ -286,16 +288,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, kind: str, namespace: str, name: str, query: dict[str, str]) -> None:
         with self.fake.changed:
             if name:
-                found = copy.deepcopy(self.fake.objects.get((kind, namespace, name)))
-                if found is None:
+                item = copy.deepcopy(self.fake.objects.get((kind, namespace, name)))
+                if item is None:
                     self._send(404, {"kind": "Status", "message": f'{kind} "{name}" not found'})
                 else:
-                    self._send(200, found)
+                    self._send(200, item)
                 return
             items = [
                 copy.deepcopy(item)
-                for (each, where, _), item in self.fake.objects.items()
-                if (each, where) == (kind, namespace) and _chosen(item, query)
+                for key, item in self.fake.objects.items()
+                if key[:2] == (kind, namespace) and _is_selected(item, query)
             ]
             listing = {"items": items, "metadata": {"resourceVersion": str(self.fake.version)}}
         self._send(200, listing)
@@ -310,18 +312,18 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(409, {"kind": "Status", "message": "it already exists"})
                 return
             body["status"] = {"startTime": self.fake.moment(0)}
-            made = copy.deepcopy(self.fake.put(kind, namespace, body))
-        self.fake.play(made)
-        self._send(201, made)
+            job = copy.deepcopy(self.fake.put(kind, namespace, body))
+        self.fake.play(job)
+        self._send(201, job)
 
     def _delete(self, kind: str, namespace: str, name: str, body: Json) -> None:
         with self.fake.changed:
-            found = self.fake.objects.get((kind, namespace, name))
-            if found is None:
+            item = self.fake.objects.get((kind, namespace, name))
+            if item is None:
                 self._send(404, {"kind": "Status", "message": "not found"})
                 return
-            wanted = (body.get("preconditions") or {}).get("uid")
-            if wanted and wanted != found["metadata"]["uid"]:
+            required_uid = (body.get("preconditions") or {}).get("uid")
+            if required_uid and required_uid != item["metadata"]["uid"]:
                 self._send(409, {"kind": "Status", "message": "another uid"})
                 return
             self.fake.remove(kind, namespace, name)
@@ -331,41 +333,41 @@ class _Handler(BaseHTTPRequestHandler):
         fake = self.fake
         with fake.changed:
             since, dropped = int(query["resourceVersion"]), fake.dropped
-            gone = since < fake.forgotten
+            is_forgotten = since < fake.forgotten
         self._begin()
-        if gone:
+        if is_forgotten:
             error = {"kind": "Status", "code": 410, "message": "too old resource version"}
             self._chunk(json.dumps({"type": "ERROR", "object": error}))
             self._end()
             return
         while True:
             with fake.changed:
-                new = [each for each in fake.history if each[0] > since]
+                new = [event for event in fake.history if event[0] > since]
                 if fake.dropped != dropped:
                     self.close_connection = True
                     return
                 if not new:
                     fake.changed.wait()
                     continue
-            for version, found, where, type_, item in new:
+            for version, item_kind, item_namespace, type_, item in new:
                 since = version
-                if (found, where) == (kind, namespace) and _chosen(item, query):
+                if (item_kind, item_namespace) == (kind, namespace) and _is_selected(item, query):
                     self._chunk(json.dumps({"type": type_, "object": item}))
 
     def _log(self, pod: str, query: dict[str, str]) -> None:
         fake = self.fake
         with fake.changed:
             exists = pod in fake.names("pods")
-            dropped, told = fake.dropped, 0
+            dropped, sent = fake.dropped, 0
         if not exists:
             self._send(404, {"kind": "Status", "message": "no such pod"})
             return
-        # The real one looks at whole seconds.
+        # The real one compares whole seconds.
         since = query.get("sinceTime", "")[:19]
         self._begin()
         while True:
             with fake.changed:
-                lines = fake.logs.get(pod, [])[told:]
+                lines = fake.logs.get(pod, [])[sent:]
                 if fake.dropped != dropped:
                     self.close_connection = True
                     return
@@ -374,7 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if not lines:
                     fake.changed.wait()
                     continue
-                told += len(lines)
+                sent += len(lines)
             for stamp, line in lines:
                 if stamp[:19] >= since:
                     self._chunk(f"{stamp} {line}")
@@ -402,6 +404,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def lines_of(messages: list[str], client: str) -> Iterator[str]:
-    """The lines of a client's log among the messages of a progress."""
+    """Returns the lines of a client's log among progress messages."""
     prefix = f"{client} | "
     return (message.removeprefix(prefix) for message in messages if message.startswith(prefix))

@@ -23,16 +23,16 @@ from fedvsr.store.workspace import Workspace
 from tests.unit.cluster.conftest import SETTINGS
 from tests.unit.tiny_run import RUN, run_command
 
-TWO = json.dumps({name: each for name, each in json.loads(SETTINGS).items() if name != "cleo"})
+TWO_CLIENTS = json.dumps({name: client for name, client in json.loads(SETTINGS).items() if name != "cleo"})
 
 
-class Sites:
-    """Does what a client's container does when the API is given a Job for it."""
+class ClientContainers:
+    """Does what a client's container does when a Job is created."""
 
     def __init__(self, kubernetes, workspace):
         self.kubernetes = kubernetes
         self.workspace = workspace
-        # PyTorch's random state is the process's: in their own containers they would not share it.
+        # Clients in one process share PyTorch's random state; in containers they do not.
         self.one_at_a_time = threading.Lock()
 
     def __call__(self, job):
@@ -42,19 +42,19 @@ class Sites:
         client, run = options["--client"], options["--run"]
         pod = self.kubernetes.start_pod(job, f"{job['metadata']['name']}-0", (f"{command[2]} begins",))
         with self.one_at_a_time:
-            said = ""
+            message = ""
             if command[2] == "train":
                 train_client(self.workspace, run, int(options["--round"]), client)
             else:
                 data = load_run(self.workspace.federation(), run).config.data
-                said = ShardSummary.of(shard_client(self.workspace, client, data)).model_dump_json()
-        self.kubernetes.end_pod(pod, 0, "Completed", said)
+                message = ShardSummary.of(shard_client(self.workspace, client, data)).model_dump_json()
+        self.kubernetes.end_pod(pod, 0, "Completed", message)
         self.kubernetes.end_job(job, "Complete")
 
 
 @pytest.fixture
 def deployment(tmp_path, videos, empty_database, monkeypatch, kubernetes, context):
-    """Two clients' sites and a federation, as a deployment's environment names them."""
+    """The stores of two clients and a federation, in the environment of a deployment."""
     workspace = Workspace.below(str(tmp_path / "buckets"))
     for client in ("ann", "bob"):
         shutil.copytree(videos / client, tmp_path / "buckets/clients" / client / layout.RAW_VIDEOS)
@@ -63,17 +63,17 @@ def deployment(tmp_path, videos, empty_database, monkeypatch, kubernetes, contex
     monkeypatch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
     monkeypatch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setenv(CLIENTS_VARIABLE, TWO)
+    monkeypatch.setenv(CLIENTS_VARIABLE, TWO_CLIENTS)
     monkeypatch.chdir(tmp_path)
-    settings = {"metadata": {"name": "fedvsr"}, "data": {CLIENTS_VARIABLE: TWO}}
+    settings = {"metadata": {"name": "fedvsr"}, "data": {CLIENTS_VARIABLE: TWO_CLIENTS}}
     kubernetes.put("configmaps", "fedvsr", settings)
-    kubernetes.on_job = Sites(kubernetes, workspace)
+    kubernetes.on_job = ClientContainers(kubernetes, workspace)
     return workspace
 
 
 @pytest.fixture
 def config(settings, tmp_path):
-    """The tiny run's file, without any video of this machine."""
+    """The tiny run's file, without videos on this machine."""
     path = tmp_path / "run.yaml"
     values = {key: value for key, value in settings.items() if key not in ("clients", "evaluation_videos")}
     path.write_text(yaml.safe_dump(values))
@@ -81,7 +81,7 @@ def config(settings, tmp_path):
 
 
 def flat(settings):
-    """A run's settings as the pipeline's first step gets them."""
+    """Returns a run's settings as the pipeline's first step gets them."""
     result = {}
     for section, values in settings.items():
         if section in ("clients", "evaluation_videos", "store", "tracking"):
@@ -93,7 +93,7 @@ def flat(settings):
     return result
 
 
-def test_a_run_on_the_cluster_has_the_weights_of_one_on_this_machine(
+def test_a_run_on_the_cluster_gives_the_weights_of_a_run_in_one_process(
     deployment, config, finished, kubernetes
 ):
     output = run_command("run", config, "--clients", "cluster")
@@ -105,28 +105,30 @@ def test_a_run_on_the_cluster_has_the_weights_of_one_on_this_machine(
     assert "bob | shard begins" in output.out
     assert "alias challenger" in output.out
     assert kubernetes.names("jobs") == []
-    # Its name is enough to find it again, with nothing left to do but the results.
-    jobs = kubernetes.asked("POST", "/jobs")
+    # Resumed by its name, the run has nothing left to do but the results.
+    jobs = kubernetes.request_count("POST", "/jobs")
     assert run_command("resume", RUN).code == 0
-    assert kubernetes.asked("POST", "/jobs") == jobs + 2, "the shards are looked at again, nobody trains"
+    assert kubernetes.request_count("POST", "/jobs") == jobs + 2, (
+        "the shards are checked again, nobody trains"
+    )
 
 
-def test_a_plan_says_who_of_the_deployment_trains_and_changes_nothing(deployment, config, kubernetes):
+def test_a_dry_run_lists_the_deployments_clients_and_changes_nothing(deployment, config, kubernetes):
     output = run_command("run", config, "--clients", "cluster", "--dry-run")
     assert output.code == 0, output.err
     assert "ann, bob" in output.out
-    assert kubernetes.asked("POST", "") == 0
+    assert kubernetes.request_count("POST", "") == 0
     assert not list(deployment.federation().keys("runs/"))
 
 
-def test_a_namespace_without_a_deployment_is_told(deployment, config):
+def test_a_namespace_without_a_deployment_is_an_error(deployment, config):
     output = run_command("run", config, "--clients", "cluster", "--namespace", "elsewhere")
     assert output.code == 1
     assert "namespace elsewhere has no ConfigMap 'fedvsr'" in output.err
     assert "make deploy" in output.err
 
 
-def test_no_cluster_is_told(deployment, config, monkeypatch, tmp_path):
+def test_no_cluster_is_an_error(deployment, config, monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     output = run_command("run", config, "--clients", "cluster")
     assert output.code == 1
@@ -138,29 +140,29 @@ def test_all_clients_of_the_deployment_take_part_unless_some_are_named(deploymen
     assert first["clients"] == ["ann", "bob"]
     with pytest.raises(UnknownNameError, match="unknown client 'eve'; known: ann, bob"):
         prepare_step({**flat(settings), "name": "other", "federation.clients": ["ann", "eve"]})
-    # A client that is added is none of a run's that was begun without it.
+    # A client that is added later does not join a run that has begun.
     monkeypatch.setenv(CLIENTS_VARIABLE, SETTINGS)
     (first, *_) = prepare_step(flat(settings))
     assert first["clients"] == ["ann", "bob"]
 
 
-def test_shards_are_made_in_jobs_and_a_failure_is_told(deployment, settings, tmp_path, kubernetes):
+def test_shards_are_made_in_jobs_and_a_failure_is_reported(deployment, settings, tmp_path, kubernetes):
     prepare_step(flat(settings))
-    sites = kubernetes.on_job
+    container = kubernetes.on_job
 
-    def live(job):
-        if job["metadata"]["namespace"] == "site-ann":
-            sites(job)
+    def play(job):
+        if job["metadata"]["namespace"] == "client-ann":
+            container(job)
             return
-        # It says that all is well, and nothing that can be read.
+        # It ends well with a message that cannot be read.
         kubernetes.end_pod(kubernetes.start_pod(job, "bob-0"), 0, message='{"clips": "<script>"}')
         kubernetes.end_job(job, "Complete")
 
-    kubernetes.on_job = live
+    kubernetes.on_job = play
     shard_step(RUN, tmp_path / "shards.md")
     rows = (tmp_path / "shards.md").read_text().splitlines()
     ann, bob, held_out = (
-        next(row for row in rows if row.startswith(f"| {whose}")) for whose in ("ann", "bob", "held-out")
+        next(row for row in rows if row.startswith(f"| {owner}")) for owner in ("ann", "bob", "held-out")
     )
     assert "–" not in ann + held_out
     assert "is no summary of shards" in bob
@@ -172,7 +174,7 @@ import sys
 from pathlib import Path
 from fedvsr.steps.{name} import {name}
 {name}({arguments})
-loaded = [each for each in ("torch", "kfp") if each in sys.modules]
+loaded = [name for name in ("torch", "kfp") if name in sys.modules]
 print("loaded:", loaded)
 """
 
@@ -189,10 +191,10 @@ def test_the_steps_that_start_jobs_need_no_pytorch(deployment, settings, tmp_pat
         assert "loaded: []" in done.stdout
         assert f"ann | {name.partition('_')[0]} begins" in done.stdout
     outcomes = read_record(deployment.federation(), layout.outcomes(RUN, 1), OutcomesRecord).outcomes
-    assert [each.outcome for each in outcomes] == ["ok", "ok"]
+    assert [outcome.outcome for outcome in outcomes] == ["ok", "ok"]
 
 
-def test_a_step_without_its_cluster_says_so(deployment, settings, tmp_path, monkeypatch):
+def test_a_step_without_a_cluster_is_an_error(deployment, settings, tmp_path, monkeypatch):
     prepare_step(flat(settings))
     monkeypatch.setenv("KUBE_CONTEXT", "another")
     with pytest.raises(ClusterError, match="another"):

@@ -1,10 +1,10 @@
-"""FEDVSR_CLIENTS, and the Job that becomes of it."""
+"""FEDVSR_CLIENTS, and the Jobs that follow from it."""
 
 import json
 
 import pytest
 
-from fedvsr.cluster.job import JobSpec, job_manifest
+from fedvsr.cluster.job_spec import JobSpec, job_manifest
 from fedvsr.cluster.settings import (
     CLIENTS_VARIABLE,
     ClientSettings,
@@ -15,7 +15,7 @@ from fedvsr.cluster.settings import (
 from fedvsr.errors import ConfigError, UnknownNameError
 
 FULL = {
-    "namespace": "site-ann",
+    "namespace": "client-ann",
     "image": "registry/trainer:1",
     "imagePullPolicy": "Always",
     "gpuResource": "nvidia.com/mig-3g.40gb",
@@ -63,21 +63,21 @@ def spec(**values):
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_client_and_field(text, field, allowed):
+def test_an_invalid_setting_is_reported_with_client_and_field(text, field, allowed):
     with pytest.raises(ConfigError) as caught:
         parse_clients(text)
     assert caught.value.field.startswith(field)
     assert allowed in caught.value.allowed
 
 
-def test_the_environment_says_whether_there_is_a_deployment(monkeypatch):
+def test_clients_from_environment(monkeypatch):
     monkeypatch.delenv(CLIENTS_VARIABLE, raising=False)
     assert clients_from_environment() is None
     monkeypatch.setenv(CLIENTS_VARIABLE, json.dumps({"bob": FULL, "ann": FULL}))
     assert list(clients_from_environment()) == ["ann", "bob"]
 
 
-def test_all_take_part_unless_some_are_named():
+def test_all_clients_are_chosen_unless_some_are_named():
     assert choose_clients(["bob", "ann"], ()) == ("ann", "bob")
     assert choose_clients(["bob", "ann"], ["bob"]) == ("bob",)
     with pytest.raises(UnknownNameError, match="unknown client 'eve'; known: ann, bob"):
@@ -102,9 +102,9 @@ def test_a_jobs_name_is_a_function_of_its_work_and_fits_a_label():
     assert spec().name.startswith("fedvsr-train-demo-r0007-")
 
 
-def test_a_pod_is_restricted_and_has_what_its_client_may_have():
+def test_a_pod_is_restricted_and_has_the_clients_settings():
     job = job_manifest(spec(gpus=2), ClientSettings.model_validate(FULL))
-    assert job["metadata"]["namespace"] == "site-ann"
+    assert job["metadata"]["namespace"] == "client-ann"
     assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (2, 90)
     rules = job["spec"]["podFailurePolicy"]["rules"]
     assert rules[0]["onExitCodes"]["values"] == [65]
@@ -133,7 +133,7 @@ def test_a_pod_is_restricted_and_has_what_its_client_may_have():
     ]
 
 
-def test_without_gpus_none_is_asked_for():
+def test_without_gpus_none_is_requested():
     job = job_manifest(spec(), ClientSettings.model_validate(FULL))
     resources = job["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert "nvidia.com/mig-3g.40gb" not in {**resources["requests"], **resources["limits"]}

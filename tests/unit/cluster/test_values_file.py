@@ -1,4 +1,4 @@
-"""A client is added to the Helm values; the rest of the file stays as it is."""
+"""Adding a client to the Helm values keeps the rest of the file."""
 
 import pytest
 import yaml
@@ -31,7 +31,7 @@ def test_a_client_is_appended_and_nothing_else_changes(tmp_path, text):
     assert all(line in path.read_text().splitlines() for line in kept)
 
 
-def test_a_file_is_made_where_there_is_none(tmp_path):
+def test_a_missing_file_is_created(tmp_path):
     add_client(tmp_path / "new.yaml", "ann", {})
     add_client(tmp_path / "new.yaml", "bob", {})
     assert (tmp_path / "new.yaml").read_text() == "clients:\n  - name: ann\n  - name: bob\n"
@@ -48,7 +48,7 @@ def test_a_file_is_made_where_there_is_none(tmp_path):
         ("", "Bob!", "lower-case letters"),
     ],
 )
-def test_what_cannot_be_done_is_told_and_not_done(tmp_path, text, name, message):
+def test_an_invalid_addition_is_an_error_and_changes_nothing(tmp_path, text, name, message):
     path = tmp_path / "clients.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):

@@ -369,7 +369,7 @@ def test_failures_are_said_while_the_round_goes_on(clips_of_two, make_config):
     spoil_shard(clips_of_two, "ann")
     store, progress = clips_of_two.federation(), Lines()
     record = prepare_run(store, make_config())
-    outcomes = list(InProcessRunner().run(clips_of_two, plan_round(store, record, 1), progress))
+    outcomes = list(InProcessRunner().run(clips_of_two, record, plan_round(store, record, 1), progress))
     assert [each.outcome for each in outcomes] == [Outcome.FAILED, Outcome.OK]
     assert len(progress.lines) == 1
     assert progress.lines[0].startswith("client ann: ")

@@ -1,8 +1,8 @@
-"""What a client's check says of the federation's bucket: refused is well, not answering is not."""
+"""A client's check of the federation's bucket: only a refusal is right, a failure to answer is not."""
 
 import pytest
 
-from fedvsr.access.client_check import check_site
+from fedvsr.access.client_check import check_client
 from fedvsr.errors import AccessDeniedError, StoreError
 from fedvsr.store.local import LocalStore
 
@@ -10,7 +10,7 @@ WHAT = "nothing else of the federation's can be written"
 
 
 class Bucket(LocalStore):
-    """A bucket that takes a client's own updates and answers everything else with an error."""
+    """A bucket that accepts a client's own updates and answers every other write with an error."""
 
     uri = "s3://federation"
     error: StoreError | None = None
@@ -42,5 +42,5 @@ class Workspace:
     ],
 )
 def test_only_a_refusal_shows_that_a_client_cannot_write_elsewhere(tmp_path, error, problem):
-    findings = check_site(Workspace(tmp_path, error), "ann", []).findings
-    assert {each.what: each.problem for each in findings}[WHAT] == problem
+    findings = check_client(Workspace(tmp_path, error), "ann", []).findings
+    assert {finding.what: finding.problem for finding in findings}[WHAT] == problem

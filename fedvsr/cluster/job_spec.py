@@ -1,4 +1,4 @@
-"""A client's Job: what Kubernetes is told."""
+"""A client's Job as it is created: its work, and its manifest for Kubernetes."""
 
 import hashlib
 import re
@@ -12,8 +12,8 @@ SERVICE_ACCOUNT = "fedvsr-client"
 CONFIG_MAP = "fedvsr-client"
 SECRET = "fedvsr-client"  # noqa: S105 -- a name
 
-# `fedvsr client` ends with it where another try would end as this one did (BSD's EX_DATAERR).
-CANNOT_BE_MENDED = 65
+# `fedvsr client` exits with it if another attempt would fail for the same reason (BSD's EX_DATAERR).
+PERMANENT_FAILURE = 65
 
 NAME_LABEL = "app.kubernetes.io/name"
 COMPONENT_LABEL = "app.kubernetes.io/component"
@@ -24,12 +24,12 @@ CLIENT_LABEL = "fedvsr/client"
 _APP = "fedvsr"
 _USER = 10001
 _CONTAINER = "client"
-# A Job whose step died and was never run again goes by itself.
+# Kubernetes removes a Job whose step died and was never run again.
 _KEPT_SECONDS = 86_400
-# `fedvsr client` ends at once when it is told to; this is for one that cannot.
+# `fedvsr client` ends at once on SIGTERM; this is for a process that hangs.
 _GRACE_SECONDS = 10
-# Job and pod names are labels too: 63 characters, of which a pod's suffix takes 6.
-_MAX_CHARACTERS = 57
+# Job and pod names are labels too: 63 characters at most, and a pod's suffix takes 6.
+_MAX_NAME_CHARACTERS = 57
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class JobSpec:
     Attributes:
         component: What kind of work: train, shard or check.
         client: The client's name.
-        run: The run's name, empty where it belongs to none.
-        round_number: The round, None where it belongs to none.
-        key: What makes it another piece of work though run, round and client are the same.
+        run: The run's name, empty if it belongs to none.
+        round_number: The round, None if it belongs to none.
+        key: Tells apart work of the same run, round and client.
         command: The arguments of `fedvsr client`.
-        gpus: How many GPUs it gets.
-        retries: How often it is tried again.
-        deadline_seconds: How long it may take, waiting for a node included.
+        gpus: The number of GPUs.
+        retries: How often it is tried again after a failure.
+        deadline_seconds: How long it may take, including the wait for a node.
     """
 
     component: str
@@ -60,18 +60,18 @@ class JobSpec:
 
     @property
     def name(self) -> str:
-        """The Job's name: the same for the same work, so that it is found again."""
+        """The Job's name: a function of the work, so that it is found again."""
         identity = "\n".join([self.component, self.client, self.run, str(self.round_number), self.key])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         suffix = "" if self.round_number is None else f"-r{self.round_number:04d}"
         head = f"fedvsr-{self.component}-"
-        room = _MAX_CHARACTERS - len(head) - len(suffix) - len(digest) - 1
+        room = _MAX_NAME_CHARACTERS - len(head) - len(suffix) - len(digest) - 1
         middle = re.sub(r"-+$", "", (self.run or self.client)[:room])
         return f"{head}{middle}{suffix}-{digest}"
 
     @property
     def labels(self) -> dict[str, str]:
-        """What the Job and its pods are found by."""
+        """The labels of the Job and its pods."""
         labels = {NAME_LABEL: _APP, COMPONENT_LABEL: self.component, CLIENT_LABEL: self.client}
         if self.run:
             labels[RUN_LABEL] = self.run
@@ -86,10 +86,10 @@ def selector(labels: Mapping[str, str], *names: str) -> str:
 
 
 def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
-    """Returns the Job as Kubernetes' API takes it.
+    """Returns the Job for the Kubernetes API.
 
-    Its pod fits Pod Security's level `restricted`, has no token of the Kubernetes API, and gets its
-    stores' addresses and credentials from the client's own namespace.
+    Its pod satisfies Pod Security's level `restricted`, has no token of the Kubernetes API, and gets the
+    addresses and credentials of its stores from the client's own namespace.
     """
     return {
         "apiVersion": "batch/v1",
@@ -107,10 +107,10 @@ def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
                         "onExitCodes": {
                             "containerName": _CONTAINER,
                             "operator": "In",
-                            "values": [CANNOT_BE_MENDED],
+                            "values": [PERMANENT_FAILURE],
                         },
                     },
-                    # A drained node or a preemption is not the client's fault and does not count as a try.
+                    # A drained node or a preemption is not the client's fault: no attempt is counted.
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]
             },
@@ -139,7 +139,7 @@ def _pod(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
     if settings.node_selector:
         pod["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
-        pod["tolerations"] = [dict(each) for each in settings.tolerations]
+        pod["tolerations"] = [dict(toleration) for toleration in settings.tolerations]
     if settings.runtime_class_name:
         pod["runtimeClassName"] = settings.runtime_class_name
     return pod
@@ -148,7 +148,7 @@ def _pod(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
 def _container(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
     requests, limits = dict(settings.resources.requests), dict(settings.resources.limits)
     if spec.gpus:
-        # Of what Kubernetes knows only as a number, request and limit are the same.
+        # Kubernetes requires request and limit of an extended resource to be equal.
         requests[settings.gpu_resource] = limits[settings.gpu_resource] = str(spec.gpus)
     return {
         "name": _CONTAINER,
@@ -156,13 +156,13 @@ def _container(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["fedvsr", "client", *spec.command],
         "env": [
-            {"name": "HOME", "value": "/tmp"},  # noqa: S108 -- the pod's own, and all that it may write
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 -- the pod's own, and the only folder it may write to
             {"name": "FEDVSR_CACHE", "value": "/tmp/fedvsr"},  # noqa: S108
             {"name": "PYTHONUNBUFFERED", "value": "1"},
         ],
         "envFrom": [{"configMapRef": {"name": CONFIG_MAP}}, {"secretRef": {"name": SECRET}}],
         "resources": {"requests": requests, "limits": limits},
-        # Where it left no word of its own, the end of its log says why it ended.
+        # Without a message of its own, the end of its log says why it ended.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

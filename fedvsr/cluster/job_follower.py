@@ -1,0 +1,311 @@
+"""Follows clients' Jobs until each has a verdict."""
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fedvsr.cluster.api import EVENTS, JOBS, PODS, Cluster
+from fedvsr.cluster.client_job import ClientJob, CutOff, Phase
+from fedvsr.cluster.job_spec import COMPONENT_LABEL, NAME_LABEL, ROUND_LABEL, RUN_LABEL, selector
+from fedvsr.cluster.log_follower import LogFollower
+from fedvsr.cluster.states import JobState, PodState, read_job, read_pod
+from fedvsr.cluster.verdict import Verdict, attempt_failure, reach_verdict
+from fedvsr.cluster.watcher import Changed, Listed, Watcher, WatchEvent, WatchFailed
+from fedvsr.errors import ClusterError
+from fedvsr.federation.records import Outcome
+from fedvsr.progress import Progress
+from fedvsr.text import printable
+
+_MAX_QUEUED_EVENTS, _JOIN_SECONDS = 10_000, 5.0
+_MIN_WAIT_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class _LogLine:
+    job: ClientJob
+    text: str
+
+
+@dataclass(frozen=True)
+class _LogEnded:
+    job: ClientJob
+    pod: str
+
+
+_Event = WatchEvent | _LogLine | _LogEnded
+
+
+class JobFollower:
+    """Follows several started Jobs: takes an event, updates its `ClientJob`, then does what is due.
+
+    Args:
+        cluster: The cluster.
+        jobs: The Jobs, at most one per client.
+        progress: Shows each client's log and what it waits for.
+        on_verdict: Called once for each Job, when its verdict is known.
+        find_cut_off: Called after verdicts: returns why the remaining Jobs are to be ended, or None.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        jobs: Sequence[ClientJob],
+        progress: Progress,
+        on_verdict: Callable[[ClientJob, Verdict], None],
+        find_cut_off: Callable[[], CutOff | None] = lambda: None,
+    ) -> None:
+        self._cluster = cluster
+        self._jobs = tuple(jobs)
+        self._progress = progress
+        self._on_verdict = on_verdict
+        self._find_cut_off = find_cut_off
+        self._events: queue.Queue[_Event] = queue.Queue(_MAX_QUEUED_EVENTS)
+        self._logs: dict[tuple[str, str], LogFollower] = {}
+        self._shown: set[str] = set()
+        self._stopping = False
+
+    def follow(self) -> None:
+        """Waits until every Job has its verdict; then none of them is left on the cluster."""
+        for job in self._jobs:
+            job.begin_running(time.monotonic())
+        watchers = self._watchers()
+        try:
+            for watcher in watchers:
+                watcher.start()
+            self._do_what_is_due()
+            while self._unsettled():
+                event = self._next_event()
+                if event is not None:
+                    self._take(event)
+                self._do_what_is_due()
+        finally:
+            self._stop(watchers)
+
+    def _watchers(self) -> list[Watcher]:
+        selectors = {job.namespace: _selector(job) for job in self._jobs if not job.has_ended}
+        return [
+            Watcher(self._cluster, kind, namespace, labels, self._put)
+            for namespace, labels in selectors.items()
+            for kind in (JOBS, PODS)
+        ]
+
+    def _put(self, event: _Event) -> None:
+        """Queues an event; called by the threads that watch and read logs."""
+        while not self._stopping:
+            try:
+                self._events.put(event, timeout=1)
+            except queue.Full:
+                continue
+            return
+
+    def _next_event(self) -> _Event | None:
+        """Returns the next event, or None if something is due before it comes."""
+        wait = min(job.next_due for job in self._unsettled()) - time.monotonic()
+        try:
+            return self._events.get(timeout=max(_MIN_WAIT_SECONDS, wait))
+        except queue.Empty:
+            return None
+
+    def _unsettled(self) -> list[ClientJob]:
+        return [job for job in self._jobs if job.phase is not Phase.SETTLED]
+
+    def _stop(self, watchers: Sequence[Watcher]) -> None:
+        self._stopping = True
+        threads: list[Watcher | LogFollower] = [*watchers, *self._logs.values()]
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(_JOIN_SECONDS)
+
+    # Events.
+
+    def _take(self, event: _Event) -> None:
+        match event:
+            case _LogLine():
+                self._progress.message(f"{event.job.client} | {event.text}")
+            case _LogEnded():
+                self._logs.pop((event.job.client, event.pod), None)
+            case WatchFailed():
+                self._take_watch_failure(event)
+            case Listed() if event.kind == JOBS:
+                self._take_listed_jobs(event)
+            case Listed():
+                self._take_listed_pods(event)
+            case Changed() if event.kind == JOBS:
+                self._take_changed_job(event)
+            case Changed():
+                self._take_changed_pod(event)
+
+    def _take_watch_failure(self, event: WatchFailed) -> None:
+        for job in self._jobs:
+            if job.is_open and job.namespace == event.namespace:
+                self._end(job, CutOff(Outcome.FAILED, str(event.error)))
+
+    def _take_listed_jobs(self, event: Listed) -> None:
+        states = {state.uid: state for state in map(read_job, event.items)}
+        for job, known in self._created_jobs(event.namespace):
+            if known.uid in states:
+                job.observe(states[known.uid])
+            else:
+                job.observe_missing()
+
+    def _take_changed_job(self, event: Changed) -> None:
+        state = read_job(event.item)
+        for job, known in self._created_jobs(event.namespace):
+            if known.uid == state.uid:
+                job.observe(state, deleted=event.deleted)
+
+    def _take_listed_pods(self, event: Listed) -> None:
+        pods = [read_pod(item) for item in event.items]
+        for job, state in self._created_jobs(event.namespace):
+            for pod in pods:
+                if pod.job_uid == state.uid:
+                    self._observe_attempt(job, pod)
+            job.observe_listed_attempts([pod.uid for pod in pods])
+        self._show_all_waiting()
+
+    def _take_changed_pod(self, event: Changed) -> None:
+        pod = read_pod(event.item)
+        for job, state in self._created_jobs(event.namespace):
+            if pod.job_uid == state.uid:
+                self._observe_attempt(job, pod, deleted=event.deleted)
+        self._show_all_waiting()
+
+    def _created_jobs(self, namespace: str) -> list[tuple[ClientJob, JobState]]:
+        return [(job, job.state) for job in self._jobs if job.state and job.namespace == namespace]
+
+    def _observe_attempt(self, job: ClientJob, pod: PodState, *, deleted: bool = False) -> None:
+        """Updates the Job; opens the log of a pod that has started, and has it read out when the pod ends."""
+        had_run = any(attempt.uid == pod.uid and attempt.has_run for attempt in job.attempts)
+        job.observe_attempt(pod, deleted=deleted)
+        key = (job.client, pod.name)
+        if pod.has_run and not had_run and key not in self._logs:
+            self._logs[key] = self._follow_log(job, pod.name)
+        if key in self._logs and (deleted or pod.has_ended):
+            self._logs[key].mark_pod_ended()
+
+    def _follow_log(self, job: ClientJob, pod: str) -> LogFollower:
+        follower = LogFollower(
+            self._cluster,
+            job.namespace,
+            pod,
+            on_line=lambda text: self._put(_LogLine(job, text)),
+            on_end=lambda: self._put(_LogEnded(job, pod)),
+        )
+        follower.start()
+        return follower
+
+    def _open_logs(self, job: ClientJob) -> list[LogFollower]:
+        return [log for (client, _), log in self._logs.items() if client == job.client]
+
+    def _show_all_waiting(self) -> None:
+        for job in self._jobs:
+            self._show_waiting(job)
+
+    def _show_waiting(self, job: ClientJob) -> None:
+        """Shows once why a client's work does not begin, and why it begins again."""
+        if job.phase is Phase.SETTLED:
+            return
+        if not job.has_ended and job.cut_off is None and job.waiting_reason:
+            self._show_once(f"{job.client}: {job.waiting_reason}")
+        for pod in job.attempts[:-1]:
+            failure = attempt_failure(job, pod)
+            self._show_once(f"{job.client}: {pod.name} failed, Kubernetes tries again: {failure}")
+
+    def _show_once(self, line: str) -> None:
+        if line not in self._shown:
+            self._shown.add(line)
+            self._progress.message(line)
+
+    # Actions.
+
+    def _do_what_is_due(self) -> None:
+        for job in self._unsettled():
+            now = time.monotonic()
+            if job.is_overdue(now):
+                self._give_up(job)
+            if job.is_refusal_look_due(now):
+                job.postpone_refusal_look(now)
+                self._look_for_refusal(job)
+            if job.is_draining_due(now):
+                self._start_draining(job, now)
+            if self._is_settling_due(job, now):
+                self._settle(job)
+        self._cut_off_rest()
+
+    def _is_settling_due(self, job: ClientJob, now: float) -> bool:
+        return job.phase is Phase.DRAINING and (now >= job.phase_ends_at or not self._open_logs(job))
+
+    def _give_up(self, job: ClientJob) -> None:
+        late = f"its Job did not end although its {job.spec.deadline_seconds} s were over"
+        self._end(job, CutOff(Outcome.TIMED_OUT, late))
+
+    def _end(self, job: ClientJob, cut_off: CutOff) -> None:
+        """Deletes a running Job; it stays on the cluster until its pods have ended."""
+        job.begin_ending(cut_off, time.monotonic())
+        if job.state:
+            self._delete(job.state, wait_for_pods=True)
+
+    def _look_for_refusal(self, job: ClientJob) -> None:
+        """Looks in the namespace's events why the Job has no pod."""
+        if job.state is None:
+            return
+        fields = f"involvedObject.uid={job.state.uid},reason=FailedCreate"
+        try:
+            events = self._cluster.list_once(EVENTS, job.namespace, fields=fields).items
+        except ClusterError:
+            return
+        if events:
+            message = printable(events[-1].get("message") or "")
+            job.observe_refusal(f"Kubernetes makes no pod for it: {message}")
+            self._show_waiting(job)
+
+    def _start_draining(self, job: ClientJob, now: float) -> None:
+        """Observes the Job's pods once more and lets its logs be read to their ends."""
+        job.begin_draining(now)
+        self._observe_last_attempts(job)
+        for log in self._open_logs(job):
+            log.mark_pod_ended()
+
+    def _observe_last_attempts(self, job: ClientJob) -> None:
+        """Lists the pods: the watch may report a Job's end before the start or the end of its last pod."""
+        if job.state is None or job.is_gone:
+            return
+        labels = f"batch.kubernetes.io/controller-uid={job.state.uid}"
+        try:
+            for item in self._cluster.list(PODS, job.namespace, labels).items:
+                self._observe_attempt(job, read_pod(item))
+        except ClusterError as error:
+            self._progress.message(f"{job.client}: {error}")
+        if not job.attempts:
+            self._look_for_refusal(job)
+
+    def _settle(self, job: ClientJob) -> None:
+        """Reports the verdict and removes the Job."""
+        job.mark_settled()
+        self._on_verdict(job, reach_verdict(job))
+        if job.state and not job.is_gone:
+            self._delete(job.state, wait_for_pods=False)
+
+    def _cut_off_rest(self) -> None:
+        """Ends the remaining Jobs if they are no longer needed."""
+        unsettled = self._unsettled()
+        cut_off = self._find_cut_off() if unsettled else None
+        if cut_off is None:
+            return
+        for job in unsettled:
+            if job.phase is Phase.RUNNING and not job.has_ended:
+                self._end(job, cut_off)
+
+    def _delete(self, state: JobState, *, wait_for_pods: bool) -> None:
+        try:
+            self._cluster.delete_job(state.namespace, state.name, state.uid, wait_for_pods=wait_for_pods)
+        except ClusterError as error:
+            # Kubernetes removes it after a day; the client's outcome is known all the same.
+            self._progress.message(str(error))
+
+
+def _selector(job: ClientJob) -> str:
+    return selector(job.spec.labels, NAME_LABEL, COMPONENT_LABEL, RUN_LABEL, ROUND_LABEL)

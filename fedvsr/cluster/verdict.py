@@ -1,0 +1,127 @@
+"""The verdict on a client's Job: its outcome, and the reason in Kubernetes' own words."""
+
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fedvsr.cluster.client_job import ClientJob
+from fedvsr.cluster.states import PodState, last_line
+from fedvsr.errors import RecordError
+from fedvsr.federation.records import Outcome
+from fedvsr.text import printable
+
+# A process that is ended by a signal exits with 128 plus the signal's number.
+_SIGNALS = 128
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a Job.
+
+    Attributes:
+        outcome: The client's outcome.
+        reason: Why it is not ok, or what failed before it was.
+        seconds: From the Job's start to its end, or to now.
+    """
+
+    outcome: Outcome
+    reason: str
+    seconds: float
+
+
+def reach_verdict(job: ClientJob) -> Verdict:
+    """Returns the verdict on a Job that has ended or was ended."""
+    outcome, reason = _outcome(job)
+    seconds = 0.0
+    if job.state and job.state.started:
+        seconds = job.state.seconds or max(0.0, (datetime.now(UTC) - job.state.started).total_seconds())
+    return Verdict(outcome, reason, seconds)
+
+
+def attempt_failure(job: ClientJob, pod: PodState) -> str:
+    """Returns why an attempt failed; empty if it did not."""
+    was_deleted = pod.deleting or job.has_vanished(pod)
+    if pod.reason == "Evicted":
+        return f"Evicted: {pod.message.rstrip('.')}"
+    if pod.exit_reason == "OOMKilled":
+        limit = f" of {pod.memory_limit}" if pod.memory_limit else ""
+        return f"OOMKilled: it needed more memory than its limit{limit} (exit code {pod.exit_code})"
+    if pod.disruption:
+        return pod.disruption
+    if was_deleted and (pod.exit_code is None or pod.exit_code > _SIGNALS):
+        return "the pod was deleted" + (f" ({_exit_code(pod.exit_code)})" if pod.exit_code else "")
+    if pod.exit_code:
+        message = last_line(pod.exit_message)
+        return f"{_exit_code(pod.exit_code)}: {message}" if message else _exit_code(pod.exit_code)
+    if pod.phase == "Failed":
+        return printable(f"{pod.reason}: {pod.message}".strip(": ")) or "the pod failed without a reason"
+    return ""
+
+
+def read_result(job: ClientJob, verdict: Verdict) -> bytes:
+    """Returns the termination message of a Job that ended well.
+
+    Raises:
+        fedvsr.errors.RecordError: The Job did not end well; the message names outcome and reason.
+    """
+    if verdict.outcome is not Outcome.OK:
+        raise RecordError(f"{verdict.outcome}: {verdict.reason}")
+    return next((pod.exit_message for pod in reversed(job.attempts) if pod.exit_code == 0), "").encode()
+
+
+def _outcome(job: ClientJob) -> tuple[Outcome, str]:
+    state, waiting = job.state, job.waiting_reason
+    if job.is_refused or state is None:
+        return Outcome.FAILED, job.refusal
+    failures = _failures(job)
+    if job.succeeded:
+        if not failures:
+            return Outcome.OK, ""
+        return Outcome.OK, f"ok after {_count(len(failures), 'retry', 'retries')}: {_join(failures)}"
+    if job.cut_off and job.cut_off.outcome is not Outcome.TIMED_OUT:
+        return job.cut_off.outcome, _with(job.cut_off.reason, waiting)
+    if job.cut_off or state.reason == "DeadlineExceeded":
+        return _timed_out(job, waiting)
+    if job.is_gone and not state.ended:
+        return Outcome.FAILED, _with("its Job was deleted by somebody else", waiting)
+    if not failures:
+        return Outcome.FAILED, printable(f"{state.reason}: {state.message}")
+    if len(failures) > 1:
+        return Outcome.FAILED, f"{_join(failures)}, {_count(len(failures), 'try', 'tries')}"
+    return Outcome.FAILED, failures[0]
+
+
+def _timed_out(job: ClientJob, waiting: str) -> tuple[Outcome, str]:
+    limit = f"{job.spec.deadline_seconds} s"
+    if waiting:
+        outcome = Outcome.UNSCHEDULABLE if job.is_unschedulable else Outcome.FAILED
+        return outcome, f"{waiting} (for all of its {limit})"
+    if job.cut_off:
+        return job.cut_off.outcome, job.cut_off.reason
+    # The last attempt did not fail: it was ended because the time was over.
+    failures = [failure for failure in (attempt_failure(job, pod) for pod in job.attempts[:-1]) if failure]
+    return Outcome.TIMED_OUT, _with(f"its {limit} were over", _join(failures))
+
+
+def _failures(job: ClientJob) -> list[str]:
+    """Returns why each failed attempt failed, also of those that Kubernetes only counts."""
+    observed = [failure for failure in (attempt_failure(job, pod) for pod in job.attempts) if failure]
+    unseen = (job.state.failed if job.state else 0) - len(observed)
+    return observed + ["a pod was deleted before it was seen"] * unseen
+
+
+def _join(reasons: list[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _with(reason: str, more: str) -> str:
+    return f"{reason}; {more}" if more else reason
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _exit_code(code: int) -> str:
+    names = {_SIGNALS + number: f", {number.name}" for number in signal.Signals}
+    return f"exit code {code}{names.get(code, '')}"
