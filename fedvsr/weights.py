@@ -2,7 +2,7 @@
 
 A file holds a model's whole state dict, parameters and buffers, sorted by name. It carries no
 metadata: safetensors writes metadata in random order, and the same weights must give the same
-bytes. What is known of the weights stands in the record that names the file and its SHA-256.
+bytes. The record that names the file and its SHA-256 says what the weights are.
 """
 
 import math
@@ -239,18 +239,15 @@ def _unknown_dtype(name: str, dtype: str, tensor: str = "") -> str:
     return f"{name}: {which} has dtype {dtype}; weights travel as one of {', '.join(_DTYPES)}"
 
 
-def check_fit(found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:
-    """Says the first way in which tensors differ from what is expected, or None if they fit.
-
-    Names, shapes and dtypes count, values do not.
-    """
-    for name in sorted(expected.keys() - found.keys()):
+def check_fit(actual: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:
+    """Returns the first difference in names, shapes and dtypes, or None if the tensors fit."""
+    for name in sorted(expected.keys() - actual.keys()):
         return f"tensor {name!r} is missing"
-    for name in sorted(found.keys() - expected.keys()):
+    for name in sorted(actual.keys() - expected.keys()):
         return f"tensor {name!r} is not in the model"
     for name in sorted(expected):
-        if found[name] != expected[name]:
-            return f"tensor {name!r}: expected {expected[name]}, found {found[name]}"
+        if actual[name] != expected[name]:
+            return f"tensor {name!r}: expected {expected[name]}, found {actual[name]}"
     return None
 
 

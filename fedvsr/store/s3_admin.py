@@ -17,14 +17,14 @@ from fedvsr.store.s3 import ENDPOINT_VARIABLE, s3_address, s3_connections
 
 _LOOK_EVERY_SECONDS = 2.0
 _ERRORS = (HTTPError, MinioException, MinioAdminException)
-# What a server says that is up and does not know the administrator; waiting does not mend it.
+# The server is up and refuses the administrator's keys: waiting does not help.
 _REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
 class S3Admin:
     """An administrator of the server at FEDVSR_S3_ENDPOINT, whose keys are AWS_ACCESS_KEY_ID and so on.
 
-    Everything is set to what is asked for, whatever it was before: doing it twice is doing it once.
+    Every call is idempotent: it sets what is asked for, whatever was there before.
 
     Raises:
         fedvsr.errors.ConfigError: The address or the keys are missing or wrong.
@@ -32,7 +32,7 @@ class S3Admin:
 
     def __init__(self) -> None:
         address, secure = s3_address()
-        # One try each: `wait` tries for as long as is asked, and says so meanwhile.
+        # No retries: `wait` retries by itself and reports each failure.
         connections = s3_connections(retries=0)
         credentials = EnvAWSProvider()
         try:
@@ -52,12 +52,12 @@ class S3Admin:
             endpoint=address, secure=secure, credentials=credentials, http_client=connections
         )
 
-    def wait(self, seconds: float, tell: Callable[[str], None]) -> None:
+    def wait(self, seconds: float, report: Callable[[str], None]) -> None:
         """Waits until the server answers an administrator.
 
         Args:
-            seconds: For how long at most.
-            tell: Takes a line each time that it does not answer.
+            seconds: The longest time to wait.
+            report: Takes a line whenever the server does not answer.
 
         Raises:
             fedvsr.errors.StoreError: It did not answer in time, or refuses the administrator's keys.
@@ -79,13 +79,13 @@ class S3Admin:
                         f"{self.where} did not answer within {seconds:g} s ({reason}); "
                         f"look at {ENDPOINT_VARIABLE} and at the server's log, and try again"
                     ) from error
-                tell(f"{self.where} does not answer yet ({reason}); trying for {left:.0f} s more")
+                report(f"{self.where} does not answer yet ({reason}); trying for {left:.0f} s more")
                 time.sleep(min(_LOOK_EVERY_SECONDS, max(left, 0)))
             else:
                 return
 
     def make_bucket(self, name: str) -> bool:
-        """Makes a bucket; returns whether it was not there."""
+        """Makes a bucket; returns False if it exists."""
         with self._failures(f"make bucket {name!r}"):
             try:
                 self._client.make_bucket(bucket_name=name)
@@ -96,20 +96,20 @@ class S3Admin:
         return True
 
     def users(self) -> Mapping[str, bool]:
-        """Returns the users' names, and whether each is enabled."""
+        """Returns whether a user is enabled, by the user's name."""
         with self._failures("list the users"):
-            found: dict[str, dict[str, Any]] = json.loads(self._admin.user_list())
-        return {name: each.get("status") == "enabled" for name, each in found.items()}
+            users: dict[str, dict[str, Any]] = json.loads(self._admin.user_list())
+        return {name: user.get("status") == "enabled" for name, user in users.items()}
 
     def set_user(self, name: str, secret: str, policy: Mapping[str, Any]) -> None:
-        """Makes an enabled user with that secret key, and a policy of its name that is all it may do."""
+        """Makes or enables a user with a secret key and, as its only policy, the given one."""
         with self._failures(f"set user {name!r}"):
             self._admin.policy_add(policy_name=name, policy=dict(policy))
             self._admin.user_add(access_key=name, secret_key=secret)
             self._admin.policy_set(policy_name=name, user=name)
 
     def disable_user(self, name: str) -> None:
-        """Takes every right from a user without forgetting it."""
+        """Takes every right from a user and keeps the user."""
         with self._failures(f"disable user {name!r}"):
             self._admin.user_disable(access_key=name)
 
@@ -122,7 +122,7 @@ class S3Admin:
 
 
 def _reason(error: Exception) -> str:
-    """The server's own sentence, without the rest of its answer, or the network's."""
+    """Returns the server's own error message, or that of the network."""
     if isinstance(error, MaxRetryError):
         return str(error.reason).rpartition("): ")[2]
     _, _, body = str(error).partition("Body: ")

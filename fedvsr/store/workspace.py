@@ -1,11 +1,13 @@
-"""Which store belongs to whom: the federation's and each client's own."""
+"""The stores of a federation: the federation's own and one per client."""
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from fedvsr.errors import ConfigError
 from fedvsr.store.base import Store
-from fedvsr.store.location import open_store
+from fedvsr.store.local import LocalStore
 
 FEDERATION_VARIABLE = "FEDVSR_FEDERATION_STORE"
 CLIENT_VARIABLE = "FEDVSR_CLIENT_STORE"
@@ -13,12 +15,12 @@ CLIENT_VARIABLE = "FEDVSR_CLIENT_STORE"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The addresses of the stores of one deployment.
+    """The addresses of a federation's stores.
 
     Attributes:
-        federation_uri: The store that holds runs, weights and evaluation clips.
-        client_uri: A client's own store, with ``{client}`` where its name goes; it holds the
-            client's videos and shards, and no other client may read it.
+        federation_uri: The store of runs, weights and held-out clips.
+        client_uri: The store of a client's videos and shards, with ``{client}`` in place of the client's
+            name. No other client may read it.
     """
 
     federation_uri: str
@@ -52,3 +54,23 @@ class Workspace:
     def client(self, name: str) -> Store:
         """Opens a client's own store."""
         return open_store(self.client_uri.replace("{client}", name))
+
+
+def open_store(uri: str) -> Store:
+    """Opens the store at an address.
+
+    Args:
+        uri: A folder, or ``s3://bucket`` or ``s3://bucket/prefix``.
+
+    Raises:
+        fedvsr.errors.ConfigError: The address is neither.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "s3" and parts.netloc:
+        # Imported here so that a run in local folders needs no S3 library.
+        from fedvsr.store.s3 import S3Store
+
+        return S3Store(parts.netloc, parts.path)
+    if not uri or (parts.scheme and "://" in uri):
+        raise ConfigError("store", uri, "it must be a folder or s3://BUCKET/PREFIX")
+    return LocalStore(Path(uri))

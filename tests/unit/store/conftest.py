@@ -18,5 +18,5 @@ def s3_store(bucket: str, s3_environment: Path) -> S3Store:
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest) -> Store:
     name = "s3_store" if request.param == "s3" else "local_store"
-    found: LocalStore | S3Store = request.getfixturevalue(name)
-    return found
+    store: LocalStore | S3Store = request.getfixturevalue(name)
+    return store

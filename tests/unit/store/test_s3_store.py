@@ -9,8 +9,8 @@ from urllib3.exceptions import HTTPError
 
 from fedvsr.errors import ConfigError, DataError, StoreError
 from fedvsr.store import s3
-from fedvsr.store.location import open_store
 from fedvsr.store.s3 import ENDPOINT_VARIABLE, S3Store
+from fedvsr.store.workspace import open_store
 
 
 @pytest.fixture

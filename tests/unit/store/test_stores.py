@@ -7,7 +7,7 @@ import pytest
 
 from fedvsr.errors import DataError, NotFoundError, StoreError
 from fedvsr.store.base import Store
-from fedvsr.store.location import open_store
+from fedvsr.store.workspace import open_store
 
 NO_KEYS = ["", "/", "/etc/passwd", "..", "../outside", "a/../b", "a/..", "./a", "a//b", "a/", "a\0b"]
 

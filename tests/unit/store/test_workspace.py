@@ -16,9 +16,9 @@ def test_below_one_folder_every_client_has_a_store_of_its_own(workspace: Workspa
 def test_the_environment_gives_addresses_as_a_pod_has_them(monkeypatch, tmp_path):
     monkeypatch.setenv(FEDERATION_VARIABLE, str(tmp_path / "all"))
     monkeypatch.setenv(CLIENT_VARIABLE, str(tmp_path / "of-{client}"))
-    found = Workspace.from_environment()
-    assert found.federation().uri == str(tmp_path / "all")
-    assert found.client("ann").uri == str(tmp_path / "of-ann")
+    workspace = Workspace.from_environment()
+    assert workspace.federation().uri == str(tmp_path / "all")
+    assert workspace.client("ann").uri == str(tmp_path / "of-ann")
 
 
 @pytest.mark.parametrize(
