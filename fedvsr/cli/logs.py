@@ -47,7 +47,7 @@ class LogPrinter:
 @click.command()
 @click.argument("name", metavar="RUN")
 @click.option("--step", type=click.Choice(STEPS), help="Only this step.")
-@click.option("--round", type=click.IntRange(0), help="Only the steps of this round.")
+@click.option("--round", "round_number", type=click.IntRange(0), help="Only the steps of this round.")
 @click.option("--client", default="", metavar="NAME", help="Only this client's lines.")
 @click.option("--follow", is_flag=True, help="Go on until the run has ended.")
 @click.option("--raw", is_flag=True, help="Show what KFP and Argo write as well.")
