@@ -83,7 +83,7 @@ type: $(STAMP)  ## check the types
 	$(BIN)/mypy
 
 compile: $(STAMP)  ## compile the pipeline into pipelines/federated_training.yaml
-	$(BIN)/python -m pipelines.federated_training
+	env -u FEDVSR_NAMESPACE -u FEDVSR_IMAGE -u FEDVSR_TRAINER_IMAGE $(BIN)/python -m pipelines.federated_training
 
 bench: $(STAMP)  ## run the benchmarks, each against a named peer
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

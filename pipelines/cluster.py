@@ -5,13 +5,13 @@ import os
 from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_channel import PipelineChannel
 
-from fedvsr.kubeflow.pipeline import DEFAULT_RELEASE
+from fedvsr.kubeflow.pipeline import DEFAULT_NAMESPACE
 
-# The deployment that the pipeline is compiled for.
-RELEASE = os.environ.get("FEDVSR_RELEASE", DEFAULT_RELEASE)
-# Made by its chart in the namespace where KFP runs its pods.
-CONFIG_MAP = RELEASE
-SECRET = f"{RELEASE}-federation"
+# The namespace of the deployment that the pipeline is compiled for.
+NAMESPACE = os.environ.get("FEDVSR_NAMESPACE", DEFAULT_NAMESPACE)
+# The chart makes both in KFP's namespace and names them after the deployment's namespace.
+CONFIG_MAP = NAMESPACE
+SECRET = f"{NAMESPACE}-federation"
 
 ADDRESSES = (
     "FEDVSR_FEDERATION_STORE",

@@ -1,6 +1,6 @@
 """Compiles the pipeline for a deployment's images and makes it the newest version in KFP.
 
-FEDVSR_IMAGE=… FEDVSR_TRAINER_IMAGE=… [FEDVSR_RELEASE=…] python -m pipelines.upload [--endpoint URL]
+FEDVSR_IMAGE=… FEDVSR_TRAINER_IMAGE=… [FEDVSR_NAMESPACE=…] python -m pipelines.upload [--endpoint URL]
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from components.image import IMAGE, TRAINER_IMAGE
 from fedvsr.cli.main import main
 from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.pipeline import pipeline_name, upload
-from pipelines.cluster import RELEASE
+from pipelines.cluster import NAMESPACE
 from pipelines.federated_training import compile_pipeline, federated_training
 
 
@@ -21,7 +21,7 @@ from pipelines.federated_training import compile_pipeline, federated_training
 def upload_pipeline(endpoint: str) -> None:
     """Make the pipeline, with the images of FEDVSR_IMAGE and FEDVSR_TRAINER_IMAGE, the newest version."""
     connection = Connection(endpoint)
-    pipeline = pipeline_name(RELEASE)
+    pipeline = pipeline_name(NAMESPACE)
     with tempfile.TemporaryDirectory(prefix="fedvsr-pipeline-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(package)

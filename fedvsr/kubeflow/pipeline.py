@@ -10,14 +10,14 @@ from fedvsr import __version__
 from fedvsr.errors import InputError
 from fedvsr.kubeflow.connection import Connection
 
-DEFAULT_RELEASE = "fedvsr"
+DEFAULT_NAMESPACE = "fedvsr"
 _PIPELINE = "federated-training"
 _DIGITS = 12
 
 
-def pipeline_name(release: str) -> str:
-    """Returns what a deployment's pipeline is called; deployments that share a KFP have one each."""
-    return _PIPELINE if release == DEFAULT_RELEASE else f"{_PIPELINE}-{release}"
+def pipeline_name(namespace: str) -> str:
+    """Returns the name of a deployment's pipeline. Deployments that share a KFP have one pipeline each."""
+    return _PIPELINE if namespace == DEFAULT_NAMESPACE else f"{_PIPELINE}-{namespace}"
 
 
 @dataclass(frozen=True)

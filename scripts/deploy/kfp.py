@@ -5,7 +5,7 @@ import sys
 
 from scripts.deploy.forward import forwarded
 from scripts.deploy.images import CONTROL, TRAINER
-from scripts.deploy.settings import RELEASE, Settings
+from scripts.deploy.settings import DEFAULT_NAMESPACE, Settings
 from scripts.deploy.shell import Cluster, CommandError, run, say
 
 VERSION = "2.17.0"
@@ -55,7 +55,7 @@ def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None
     variables = {
         "FEDVSR_IMAGE": images[CONTROL],
         "FEDVSR_TRAINER_IMAGE": images[TRAINER],
-        "FEDVSR_RELEASE": settings.namespace,
+        "FEDVSR_NAMESPACE": settings.namespace,
     }
     # By env, since what EXEC names need not hand on this program's own environment.
     given = (f"{key}={value}" for key, value in variables.items())
@@ -68,9 +68,9 @@ def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None
 
 
 def pipeline_name(settings: Settings) -> str:
-    """Returns what the deployment's pipeline is called, as `fedvsr.kubeflow.pipeline` names it."""
-    named_after = "" if settings.namespace == RELEASE else f"-{settings.namespace}"
-    return f"federated-training{named_after}"
+    """Returns the name of the deployment's pipeline, the same as `fedvsr.kubeflow.pipeline.pipeline_name`."""
+    suffix = "" if settings.namespace == DEFAULT_NAMESPACE else f"-{settings.namespace}"
+    return f"federated-training{suffix}"
 
 
 def remove_pipeline(settings: Settings, cluster: Cluster) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = "charts/fedvsr"
-# One deployment a namespace: the namespace is what tells deployments apart.
+# The name of the Helm release, the same in every namespace: a deployment is named by its namespace.
 RELEASE = "fedvsr"
+DEFAULT_NAMESPACE = "fedvsr"
 # The trainer's base where no GPU is asked for; with one, its Dockerfile names CUDA's.
 PLAIN_PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 
@@ -54,7 +55,7 @@ class Settings:
             torch=torch,
             kube_context=text("KUBE_CONTEXT"),
             exec=tuple(shlex.split(text("EXEC"))),
-            namespace=text("NAMESPACE", "fedvsr"),
+            namespace=text("NAMESPACE", DEFAULT_NAMESPACE),
             values=text("VALUES"),
             kfp=flag("KFP", "1"),
             kfp_install=flag("KFP_INSTALL"),

@@ -148,7 +148,7 @@ def test_a_deployment_has_images_and_names_of_its_own(tmp_path):
         tmp_path / "other.yaml",
         FEDVSR_IMAGE="registry/a:1",
         FEDVSR_TRAINER_IMAGE="registry/b:2",
-        FEDVSR_RELEASE="other",
+        FEDVSR_NAMESPACE="other",
     )
     specification, executors = load(text)
     images = {each["container"]["image"] for each in specification["deploymentSpec"]["executors"].values()}
