@@ -72,8 +72,10 @@ def test_every_template_file_has_one_object():
 @pytest.mark.parametrize("values", [TWO_CLIENTS, EXTERNAL], ids=["all", "external"])
 def test_every_pod_is_restricted(render, values):
     objects = render(values)
-    specs = [item["spec"]["template"]["spec"] for item in objects if "template" in item.get("spec", {})]
-    specs += [item["spec"] for item in objects if item["kind"] == "Pod"]
+    specs = [
+        manifest["spec"]["template"]["spec"] for manifest in objects if "template" in manifest.get("spec", {})
+    ]
+    specs += [manifest["spec"] for manifest in objects if manifest["kind"] == "Pod"]
     assert len(specs) == (5 if values is TWO_CLIENTS else 3)
     for spec in specs:
         assert spec["automountServiceAccountToken"] is False
@@ -90,8 +92,8 @@ def test_every_pod_is_restricted(render, values):
 
 def test_every_server_has_probes_and_a_disruption_budget(render):
     objects = render(TWO_CLIENTS)
-    servers = [item for item in objects if item["kind"] in {"Deployment", "StatefulSet"}]
-    assert {item["metadata"]["name"] for item in servers} == {"s3", "mlflow", "postgres"}
+    servers = [manifest for manifest in objects if manifest["kind"] in {"Deployment", "StatefulSet"}]
+    assert {manifest["metadata"]["name"] for manifest in servers} == {"s3", "mlflow", "postgres"}
     for server in servers:
         (container,) = server["spec"]["template"]["spec"]["containers"]
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
@@ -102,9 +104,9 @@ def test_every_server_has_probes_and_a_disruption_budget(render):
 
 def test_uninstalling_keeps_the_data_and_its_secrets(render):
     kept = {
-        (item["kind"], item["metadata"]["name"])
-        for item in render(TWO_CLIENTS)
-        if item["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        (manifest["kind"], manifest["metadata"]["name"])
+        for manifest in render(TWO_CLIENTS)
+        if manifest["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     }
     assert kept == {
         ("PersistentVolumeClaim", "s3"),
@@ -118,17 +120,17 @@ def test_uninstalling_keeps_the_data_and_its_secrets(render):
 def test_the_pipeline_has_no_clients_credentials(render):
     objects = render(TWO_CLIENTS)
     secrets = {
-        item["metadata"]["name"]
-        for item in objects
-        if item["kind"] == "Secret" and item["metadata"]["namespace"] == "kubeflow"
+        manifest["metadata"]["name"]
+        for manifest in objects
+        if manifest["kind"] == "Secret" and manifest["metadata"]["namespace"] == "kubeflow"
     }
     assert secrets == {"fedvsr-federation"}
     role = get_object(objects, "Role", "fedvsr-jobs", "fedvsr-client-site-a")
     assert not [rule for rule in role["rules"] if "secrets" in rule["resources"] or "*" in rule["verbs"]]
     keys = {
-        (item["metadata"]["namespace"], item["stringData"]["AWS_SECRET_ACCESS_KEY"])
-        for item in objects
-        if item["kind"] == "Secret" and "AWS_SECRET_ACCESS_KEY" in item.get("stringData", {})
+        (manifest["metadata"]["namespace"], manifest["stringData"]["AWS_SECRET_ACCESS_KEY"])
+        for manifest in objects
+        if manifest["kind"] == "Secret" and "AWS_SECRET_ACCESS_KEY" in manifest.get("stringData", {})
     }
     assert len({key for _, key in keys}) == 4  # federation (in two namespaces), MLflow, two clients
 

@@ -25,9 +25,10 @@ def test_kfp_may_create_only_fedvsrs_own_jobs(render):
 
 def annotations(objects):
     """Returns the annotations of the servers' pods, by server."""
-    servers = [item for item in objects if item["kind"] in {"Deployment", "StatefulSet"}]
+    servers = [manifest for manifest in objects if manifest["kind"] in {"Deployment", "StatefulSet"}]
     return {
-        item["metadata"]["name"]: item["spec"]["template"]["metadata"].get("annotations") for item in servers
+        manifest["metadata"]["name"]: manifest["spec"]["template"]["metadata"].get("annotations")
+        for manifest in servers
     }
 
 
@@ -63,16 +64,20 @@ def test_a_client_imports_models_only_from_its_listed_packages(render):
 
 def test_digits_in_secrets_stay_text(render):
     digits = {"s3": {"rootUser": "12345", "rootPassword": "12345678"}, "postgres": {"password": "12345678"}}
-    secrets = [item for item in render(merged(TWO_CLIENTS, digits)) if item["kind"] == "Secret"]
+    secrets = [manifest for manifest in render(merged(TWO_CLIENTS, digits)) if manifest["kind"] == "Secret"]
     values = [
-        value for item in secrets for value in {**item.get("stringData", {}), **item.get("data", {})}.values()
+        value
+        for manifest in secrets
+        for value in {**manifest.get("stringData", {}), **manifest.get("data", {})}.values()
     ]
     assert "12345" in values
     assert all(isinstance(value, str) for value in values)
 
 
 def test_without_kfp_there_is_no_admission_policy(render):
-    assert not [item for item in render(EXTERNAL) if item["kind"].startswith("ValidatingAdmissionPolicy")]
+    assert not [
+        manifest for manifest in render(EXTERNAL) if manifest["kind"].startswith("ValidatingAdmissionPolicy")
+    ]
 
 
 def test_the_admission_policy_allows_the_variables_of_a_job(render):
@@ -80,6 +85,10 @@ def test_the_admission_policy_allows_the_variables_of_a_job(render):
     settings = ClientSettings.model_validate({"namespace": "ann", "image": "trainer"})
     (container,) = job_manifest(spec, settings)["spec"]["template"]["spec"]["containers"]
     policy = get_object(render(TWO_CLIENTS), "ValidatingAdmissionPolicy", "fedvsr-client-jobs", None)["spec"]
-    (rule,) = (item["expression"] for item in policy["validations"] if "valueFrom" in item["expression"])
-    names = [item["name"] for item in container["env"]]
+    (rule,) = (
+        validation["expression"]
+        for validation in policy["validations"]
+        if "valueFrom" in validation["expression"]
+    )
+    names = [variable["name"] for variable in container["env"]]
     assert f"each.name in {names!r}" in rule

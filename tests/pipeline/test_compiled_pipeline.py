@@ -52,7 +52,7 @@ def executors():
 def steps(specification):
     """Returns the tasks of all steps: the pipeline's and those of its loop."""
     dags = [specification["root"]["dag"]]
-    dags += [item["dag"] for item in specification["components"].values() if "dag" in item]
+    dags += [component["dag"] for component in specification["components"].values() if "dag" in component]
     return [
         task
         for dag in dags
@@ -67,8 +67,8 @@ def test_the_file_in_git_is_current(tmp_path):
 
 def test_every_parameter_is_described(specification):
     parameters = specification["root"]["inputDefinitions"]["parameters"]
-    assert all(item.get("description") for item in parameters.values())
-    required = {name for name, item in parameters.items() if not item.get("isOptional")}
+    assert all(parameter.get("description") for parameter in parameters.values())
+    required = {name for name, parameter in parameters.items() if not parameter.get("isOptional")}
     assert required == {"run_name"}
 
 
@@ -147,11 +147,11 @@ def test_every_step_has_the_deployments_addresses_and_credentials(specification,
     for executor in executors.values():
         (addresses,) = executor["configMapAsEnv"]
         assert (addresses["configMapName"], addresses["optional"]) == ("fedvsr", False)
-        names = {item["configMapKey"]: item["envVar"] for item in addresses["keyToEnv"]}
+        names = {entry["configMapKey"]: entry["envVar"] for entry in addresses["keyToEnv"]}
         assert names == {name: name for name in ADDRESSES}
         (credentials,) = executor["secretAsEnv"]
         assert (credentials["secretName"], credentials["optional"]) == ("fedvsr-federation", False)
-        names = {item["secretKey"]: item["envVar"] for item in credentials["keyToEnv"]}
+        names = {entry["secretKey"]: entry["envVar"] for entry in credentials["keyToEnv"]}
         assert names == {name: name for name in CREDENTIALS}
 
 
@@ -198,7 +198,8 @@ def test_a_deployment_has_its_own_images_and_names(tmp_path):
         FEDVSR_NAMESPACE="other",
     )
     specification, executors = load(text)
-    images = {item["container"]["image"] for item in specification["deploymentSpec"]["executors"].values()}
+    containers = specification["deploymentSpec"]["executors"].values()
+    images = {executor["container"]["image"] for executor in containers}
     assert images == {"registry/a:1", "registry/b:2"}
     for executor in executors.values():
         assert executor["configMapAsEnv"][0]["configMapName"] == "other"
