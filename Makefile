@@ -1,4 +1,4 @@
-# Build, test and deploy from here. `make` alone lists the targets and variables.
+# `make` without a target lists the targets and variables.
 
 PYTHON  ?= python3#     the Python that makes .venv (3.11 or later)
 VENV    ?= .venv#       the folder that dependencies are installed into

@@ -31,9 +31,7 @@ def select(lock: str, packages: set[str], part: str) -> str:
     if missing:
         raise SystemExit(f"not in the lock file: {', '.join(sorted(missing))}; run `make lock`")
     return "".join(
-        text
-        for name, text in entries(lock)
-        if name in packages and bool(_TORCH.match(name)) in torch_values
+        text for name, text in entries(lock) if name in packages and bool(_TORCH.match(name)) in torch_values
     )
 
 

@@ -1,6 +1,6 @@
 {{/*
-The namespaces that get the settings, as a JSON list: the deployment's own, for the check and for people, and KFP's, where
-the pipeline's steps run.
+The namespaces that get the settings, as a JSON list: the deployment's, for `fedvsr check` and for people, and KFP's, for the
+pipeline's steps.
 */}}
 {{- define "fedvsr.settingsNamespaces" -}}
 {{- $namespaces := list .Release.Namespace }}
