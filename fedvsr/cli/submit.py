@@ -83,11 +83,9 @@ def submit(
         config, {**read_overrides({**values, "name": name}), **dict(map(parse_field, fields))}
     )
     _check(settings)
-    parameters: dict[str, Any] = {
-        **to_parameters(given_fields(settings)),
-        "registered_model": registered_model,
-    }
+    parameters = {**to_parameters(given_fields(settings)), "registered_model": registered_model}
     if evaluation_gpus is not None:
+        # A text, since KFP's driver ignores a number of GPUs.
         parameters["evaluation_gpus"] = str(evaluation_gpus)
     if evaluation_memory:
         parameters["evaluation_memory"] = evaluation_memory
@@ -97,9 +95,7 @@ def submit(
         stop(connection, version.pipeline_id, settings.name)
     run = submit_run(connection, version, experiment, parameters)
     console = Console()
-    left_out = sorted(settings.model_fields_set.intersection(_LOCAL_SECTIONS))
-    if left_out:
-        print_line(console, f"Not sent, since the deployment has its own: {', '.join(left_out)}")
+    _print_omitted_sections(console, settings)
     print_line(console, f"Run {run.name} is {run.run_id} in KFP, pipeline version {version.name}")
     print_line(console, connection.run_url(run.run_id))
     if follow:
@@ -112,6 +108,12 @@ def _check(settings: Experiment) -> None:
     # package.module:callable only has to exist in the image.
     if ":" not in settings.model.name:
         model_info(settings.model.name)
+
+
+def _print_omitted_sections(console: Console, settings: Experiment) -> None:
+    omitted = sorted(settings.model_fields_set.intersection(_LOCAL_SECTIONS))
+    if omitted:
+        print_line(console, f"Not sent, since the deployment has its own: {', '.join(omitted)}")
 
 
 def _follow(connection: Connection, run: Run, console: Console) -> None:

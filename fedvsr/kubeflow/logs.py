@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from fedvsr.errors import PipelinesError
 from fedvsr.kubeflow.connection import UI_VARIABLE, Connection, UnreachableError
@@ -66,21 +67,12 @@ def follow_logs(
     Raises:
         fedvsr.errors.PipelinesError: KFP refused, or did not answer for too long.
     """
-    yielded: dict[str, int] = {}
-    complete: set[str] = set()
+    progress = _Progress()
     failures = 0
     while True:
         try:
             is_going = until_end and get_run(connection, run_id).is_going
-            for step in run_steps(connection, run_id):
-                if step.node in complete or not is_selected(step):
-                    continue
-                lines = _lines_of(connection, run_id, step)
-                for line in lines[yielded.get(step.node, 0) :]:
-                    yield step, line
-                yielded[step.node] = len(lines)
-                if step.finished:
-                    complete.add(step.node)
+            yield from _new_lines(connection, run_id, is_selected, progress)
             failures = 0
         except UnreachableError:
             # KFP may restart while a run goes on.
@@ -91,6 +83,28 @@ def follow_logs(
         if not is_going:
             return
         sleep(_POLL_SECONDS)
+
+
+@dataclass
+class _Progress:
+    """The lines that were yielded: their number by the step's node, and the nodes that are complete."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    complete: set[str] = field(default_factory=set)
+
+
+def _new_lines(
+    connection: Connection, run_id: str, is_selected: Callable[[Step], bool], progress: _Progress
+) -> Iterator[tuple[Step, str]]:
+    for step in run_steps(connection, run_id):
+        if step.node in progress.complete or not is_selected(step):
+            continue
+        lines = _lines_of(connection, run_id, step)
+        for line in lines[progress.counts.get(step.node, 0) :]:
+            yield step, line
+        progress.counts[step.node] = len(lines)
+        if step.finished:
+            progress.complete.add(step.node)
 
 
 def _lines_of(connection: Connection, run_id: str, step: Step) -> list[str]:
