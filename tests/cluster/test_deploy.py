@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 def versions(deployment):
     """The version of every object of the deployment that only a change would raise."""
-    namespaces = [deployment.namespace, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
+    namespaces = [deployment.release, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
     kinds = "deployments,statefulsets,services,secrets,configmaps,networkpolicies,resourcequotas,roles,pods"
     return {
         (namespace, each["kind"], each["metadata"]["name"]): (
@@ -25,14 +25,14 @@ def versions(deployment):
 
 def test_deploying_again_changes_nothing(deployment):
     before = versions(deployment)
-    revision = command("helm", "history", "fedvsr", "-n", deployment.namespace).stdout
+    revision = command("helm", "history", "fedvsr", "-n", deployment.release).stdout
     make("deploy", deployment.values, *deployment.options)
     assert versions(deployment) == before
-    assert command("helm", "history", "fedvsr", "-n", deployment.namespace).stdout == revision
+    assert command("helm", "history", "fedvsr", "-n", deployment.release).stdout == revision
 
 
 def test_the_charts_test_puts_gets_and_asks_the_registry(deployment):
-    assert "Phase:          Succeeded" in command("helm", "test", "fedvsr", "-n", deployment.namespace).stdout
+    assert "Phase:          Succeeded" in command("helm", "test", "fedvsr", "-n", deployment.release).stdout
 
 
 def test_clients_that_are_ready_are_told_so_and_what_is_missing_is_named(deployment):
