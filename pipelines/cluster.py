@@ -1,18 +1,19 @@
-"""What every step gets of the cluster: the deployment's addresses and credentials, and resources."""
+"""The environment and the resources of every step: the deployment's addresses, credentials, memory, GPUs."""
 
 import os
 
 from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_channel import PipelineChannel
 
-from fedvsr.kubeflow.pipeline import DEFAULT_RELEASE
+from fedvsr.kubeflow.pipeline import DEFAULT_NAMESPACE
 
-# The deployment that the pipeline is compiled for.
-RELEASE = os.environ.get("FEDVSR_RELEASE", DEFAULT_RELEASE)
-# Made by its chart in the namespace where KFP runs its pods.
-CONFIG_MAP = RELEASE
-SECRET = f"{RELEASE}-federation"
+# The namespace of the deployment that the pipeline is compiled for.
+NAMESPACE = os.environ.get("FEDVSR_NAMESPACE", DEFAULT_NAMESPACE)
+# The chart makes both in KFP's namespace and names them after the deployment's namespace.
+CONFIG_MAP = NAMESPACE
+SECRET = f"{NAMESPACE}-federation"
 
+# Keys of the ConfigMap and of the Secret that a step gets as environment variables.
 ADDRESSES = (
     "FEDVSR_FEDERATION_STORE",
     "FEDVSR_CLIENT_STORE",
@@ -24,32 +25,35 @@ ADDRESSES = (
 )
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
-
-# A quantity, or the parameter of a run that it is taken from.
+# A quantity, or the pipeline parameter that holds it.
 Quantity = str | PipelineChannel
 
 
 def step(
     task: dsl.PipelineTask, name: str, *, memory: Quantity, gpus: Quantity | None = None
 ) -> dsl.PipelineTask:
-    """Makes a task one of this deployment.
+    """Gives a task the deployment's environment, its resources and a name.
 
     Args:
         task: The task.
-        name: What the UI calls it.
-        memory: Its limit; a step asks for less, since it works near its limit on large videos only.
-        gpus: How many GPUs it asks for. A parameter must be a string: KFP's driver takes the count of
-            GPUs from no other kind, and asks for none without a word.
+        name: The name in the UI.
+        memory: The memory limit. The request is smaller, since only large videos come near the limit.
+        gpus: The number of GPUs. A pipeline parameter must be a string: KFP's driver silently ignores a
+            number and requests no GPU.
+
+    Returns:
+        The task.
     """
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in ADDRESSES})
     kubernetes.use_secret_as_env(task, SECRET, {name: name for name in CREDENTIALS})
-    # The label that KFP gives its pods; MLflow is told of it.
+    # KFP labels its pods with the run's id, which the tracked MLflow run records.
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     if gpus is not None:
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
-    # The compiler hands a loop what its tasks' inputs need, and overlooks what their resources do.
-    task.register_pipeline_channels([each for each in (memory, gpus) if isinstance(each, PipelineChannel)])
+    # The compiler passes parameters into a loop for its tasks' inputs, but not for their resources.
+    channels = [quantity for quantity in (memory, gpus) if isinstance(quantity, PipelineChannel)]
+    task.register_pipeline_channels(channels)
     task.set_cpu_request("100m").set_memory_request("256Mi").set_memory_limit(memory)
-    # What a step does depends on what lies in the object stores, which KFP's cache knows nothing of.
+    # A step's result depends on the object stores, which KFP's cache does not see.
     return task.set_caching_options(False).set_display_name(name)

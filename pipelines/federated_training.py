@@ -4,8 +4,8 @@
                                                 evaluate (the round before, beside the training)
             → evaluate (the last round) → register
 
-Every step reads and writes the object stores by key, so none is cached, and a run name that is
-submitted again goes on where it ended.
+Steps exchange data through the object stores, so KFP caches none of them. Submitting a run's name
+again continues the run.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from components.prepare.component import prepare
 from components.register.component import register
 from components.shard.component import shard
 from components.train_clients.component import train_clients
+from fedvsr.config.parameters import FIELDS, OTHERS
 from pipelines.cluster import step
 
 COMPILED = Path(__file__).with_suffix(".yaml")
@@ -77,31 +78,9 @@ def federated_training(
         registered_model: The registered model that the best round becomes a version of.
         settings: Other fields of the configuration, such as {"training.batch_size": 4}.
     """
-    prepared = step(
-        prepare(
-            run_name=run_name,
-            model=model,
-            strategy=strategy,
-            rounds=rounds,
-            clients=clients,
-            clients_per_round=clients_per_round,
-            quorum=quorum,
-            wait_for=wait_for,
-            deadline_seconds=deadline_seconds,
-            gpus_per_client=gpus_per_client,
-            local_steps=local_steps,
-            scale=scale,
-            degradation=degradation,
-            learning_rate=learning_rate,
-            seed=seed,
-            evaluate_every=evaluate_every,
-            lambda_hf=lambda_hf,
-            warm_start=warm_start,
-            settings=settings,
-        ),
-        "Prepare the run",
-        memory="4Gi",
-    )
+    parameters = locals()
+    run_parameters = {name: parameters[name] for name in (*FIELDS, OTHERS)}
+    prepared = step(prepare(**run_parameters), "Prepare the run", memory="4Gi")
     sharded = step(shard(run_name=run_name), "Shard the videos", memory="4Gi").after(prepared)
 
     def evaluation(round, name):
@@ -110,7 +89,7 @@ def federated_training(
 
     loop = dsl.ParallelFor(prepared.output, parallelism=1, name="rounds")
     with loop as item:
-        # The UI calls an iteration by this name and its index: in a new run, round 7 is rounds-from-0.6.
+        # The UI names an iteration after this name and its index: in a new run, round 7 is rounds-from-0.6.
         loop.name = "rounds-from-0"
         trained = step(
             train_clients(run_name=run_name, round=item.round), "Train the clients", memory="2Gi"
@@ -128,7 +107,7 @@ def federated_training(
 
 
 def compile_pipeline(path: Path = COMPILED) -> None:
-    """Writes the pipeline's IR, the file that is uploaded to Kubeflow Pipelines."""
+    """Writes the compiled pipeline (KFP's IR), the file that is uploaded to Kubeflow Pipelines."""
     compiler.Compiler().compile(federated_training, str(path))
 
 

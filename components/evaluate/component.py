@@ -1,4 +1,4 @@
-"""The step that judges a round's global weights on the held-out clips."""
+"""The step that evaluates a round's global weights on the held-out clips."""
 
 from kfp import dsl
 

@@ -1,4 +1,4 @@
-"""The step that validates a run and says which rounds are left."""
+"""The step that validates a run and returns the rounds that are left."""
 
 from kfp import dsl
 

@@ -1,4 +1,4 @@
-"""The step that makes a run's best round a registered model version."""
+"""The step that registers a run's best round as a model version."""
 
 from kfp import dsl
 

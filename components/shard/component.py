@@ -1,4 +1,4 @@
-"""The step that turns each client's videos into training clips, in that client's own store."""
+"""The step that cuts each client's videos into training clips, in the client's own store."""
 
 from kfp import dsl
 

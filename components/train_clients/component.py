@@ -1,4 +1,4 @@
-"""The step in which a round's clients train."""
+"""The step that trains a round's clients."""
 
 from kfp import dsl
 

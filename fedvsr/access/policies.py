@@ -1,8 +1,8 @@
-"""Who may do what in the object stores: S3's policies, written with the keys of `layout`.
+"""S3 policies for the object stores, written with the keys of `fedvsr.federation.layout`.
 
-The keys that a policy names hold wildcards, of which ``*`` matches slashes too. So a round is
-``????`` here: with ``*`` in its place, ``rounds/*/strategy.safetensors`` would also be what another
-client sent (``rounds/0001/updates/bob/strategy.safetensors``).
+The keys in a policy contain wildcards, and ``*`` matches slashes too. So a round is ``????``: the key
+``rounds/*/strategy.safetensors`` would also match another client's update
+(``rounds/0001/updates/bob/strategy.safetensors``).
 """
 
 from typing import Any
@@ -16,20 +16,20 @@ _ANY_ROUND = "????"
 
 _LIST = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"]
 _READ = ["s3:GetObject"]
-# A large object is put in parts; whoever may not delete may still drop the parts of its own broken upload.
+# Large objects are uploaded in parts. A client may abort its own upload, but not delete objects.
 _WRITE = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
 _DELETE = ["s3:DeleteObject"]
-# A user of MinIO may make access keys for itself unless that is denied; they would outlive a new secret.
-_NO_KEYS_OF_ITS_OWN: Policy = {"Effect": "Deny", "Action": ["admin:*"]}
+# By default, a MinIO user may make its own access keys, which would stay valid after its secret is replaced.
+_DENY_ADMIN: Policy = {"Effect": "Deny", "Action": ["admin:*"]}
 
 
 def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Policy:
-    """What a client may do: exactly what `fedvsr.federation.client.train` does, for any run and round.
+    """Returns a client's policy: what `fedvsr.federation.client.train` needs, for any run and round.
 
-    It reads and writes its own bucket, reads the runs' configurations, plans and global weights, and
-    writes and reads back its own updates. It deletes nothing and lists nothing of the federation's;
-    MinIO says all the same that an object does not exist to whoever might read it (Amazon's S3 says so
-    only to whoever may list the bucket).
+    The client reads and writes its own bucket. In the federation's bucket it reads the runs'
+    configurations, plans and global weights, and reads and writes its own updates. It deletes nothing and
+    does not list the federation's bucket. MinIO still tells it if an object that it may read does not
+    exist; Amazon S3 tells this only to users who may list the bucket.
 
     Args:
         name: The client's name.
@@ -56,7 +56,7 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
 
 
 def owner_policy(bucket: str) -> Policy:
-    """What the federation and MLflow may do: everything with the objects of their one bucket."""
+    """Returns the policy of the federation and of MLflow: all rights on the objects of one bucket."""
     return _policy(_allow(_LIST, bucket), _allow(_READ + _WRITE + _DELETE, bucket, ["*"]))
 
 
@@ -66,7 +66,7 @@ def _of_any_round(key: str) -> str:
 
 
 def _policy(*statements: Policy) -> Policy:
-    return {"Version": "2012-10-17", "Statement": [*statements, _NO_KEYS_OF_ITS_OWN]}
+    return {"Version": "2012-10-17", "Statement": [*statements, _DENY_ADMIN]}
 
 
 def _allow(actions: list[str], bucket: str, keys: list[str] | None = None) -> Policy:

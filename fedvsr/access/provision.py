@@ -1,4 +1,4 @@
-"""Makes the object stores of a deployment what its list of clients says: buckets, users, policies."""
+"""Makes the buckets, S3 users and policies of a deployment from its list of clients."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from fedvsr.errors import ConfigError
 FEDERATION_USER = "federation"
 MLFLOW_USER = "mlflow"
 _CLIENT_USER = "client-"
-# What S3 servers take; an administrator's secret is never that short.
-_SHORTEST_SECRET = 8
+# The minimum length of S3 servers.
+_MIN_SECRET_LENGTH = 8
 
 _Bucket = StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
 
 
 class Deployment(Section):
-    """What there shall be.
+    """The buckets of a deployment.
 
     Attributes:
         federation: The federation's bucket.
@@ -35,7 +35,7 @@ class Deployment(Section):
     clients: dict[Name, Annotated[str, _Bucket]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _a_bucket_each(self) -> "Deployment":
+    def _buckets_differ(self) -> "Deployment":
         taken = [self.federation, self.mlflow]
         for name, bucket in self.clients.items():
             if bucket in taken:
@@ -55,7 +55,7 @@ class Deployment(Section):
 
 
 class Admin(Protocol):
-    """What is asked of `fedvsr.store.s3_admin.S3Admin`."""
+    """The methods of `fedvsr.store.s3_admin.S3Admin` that provisioning uses."""
 
     def make_bucket(self, name: str) -> bool: ...
     def users(self) -> Mapping[str, bool]: ...
@@ -64,44 +64,47 @@ class Admin(Protocol):
 
 
 def client_user(name: str) -> str:
-    """The S3 user of a client."""
+    """Returns the name of a client's S3 user."""
     return _CLIENT_USER + name
 
 
 def provision(
-    admin: Admin, deployment: Deployment, secrets: Mapping[str, str], tell: Callable[[str], None]
+    admin: Admin, deployment: Deployment, secrets: Mapping[str, str], report: Callable[[str], None]
 ) -> None:
-    """Makes what is missing, sets what is there, and disables the users of clients that are gone.
+    """Makes missing buckets and users, updates existing users, and disables users of removed clients.
 
     A bucket is never deleted: a client that comes back finds its data.
 
     Args:
         admin: The server.
-        deployment: What there shall be.
-        secrets: Each user's secret key.
-        tell: Takes a line for each thing that was done.
+        deployment: The buckets and users that the server must have.
+        secrets: The secret key of each user.
+        report: Takes a line for each action.
 
     Raises:
         fedvsr.errors.FedVSRError: The server refuses.
     """
-    wanted, found = deployment.users(), admin.users()
-    for bucket in sorted({bucket for bucket, _ in wanted.values()}):
-        tell(f"bucket {bucket}: {'made' if admin.make_bucket(bucket) else 'is there'}")
-    for user, (bucket, policy) in wanted.items():
+    listed_users, existing_users = deployment.users(), admin.users()
+    for bucket in sorted({bucket for bucket, _ in listed_users.values()}):
+        report(f"bucket {bucket}: {'made' if admin.make_bucket(bucket) else 'exists'}")
+    for user, (bucket, policy) in listed_users.items():
         admin.set_user(user, secrets[user], policy)
-        done = "made" if user not in found else "set" if found[user] else "enabled again"
-        tell(f"user {user}: {done}; its bucket is {bucket}")
-    for user, enabled in found.items():
-        if enabled and user not in wanted and user.startswith(_CLIENT_USER):
+        if user not in existing_users:
+            action = "made"
+        else:
+            action = "updated" if existing_users[user] else "enabled again"
+        report(f"user {user}: {action}; its bucket is {bucket}")
+    for user, is_enabled in existing_users.items():
+        if is_enabled and user not in listed_users and user.startswith(_CLIENT_USER):
             admin.disable_user(user)
-            tell(f"user {user}: disabled, since it is no client any more; its bucket stays")
+            report(f"user {user}: disabled, since the client is no longer listed; its bucket stays")
 
 
 def read_secrets(folder: Path, deployment: Deployment) -> dict[str, str]:
-    """Reads each user's secret key from the file of its name, as Kubernetes mounts a Secret.
+    """Reads each user's secret key from the file of the user's name, as Kubernetes mounts a Secret.
 
     Raises:
-        fedvsr.errors.ConfigError: One is missing, or no secret key.
+        fedvsr.errors.ConfigError: A secret key is missing or invalid.
     """
     secrets = {}
     for user in deployment.users():
@@ -111,8 +114,8 @@ def read_secrets(folder: Path, deployment: Deployment) -> dict[str, str]:
         except OSError as error:
             allowed = f"it must hold the user's secret key ({error.strerror})"
             raise ConfigError(str(path), None, allowed) from None
-        if len(secret) < _SHORTEST_SECRET or re.search(r"\s", secret):
-            allowed = f"a secret key has at least {_SHORTEST_SECRET} characters and no spaces"
+        if len(secret) < _MIN_SECRET_LENGTH or re.search(r"\s", secret):
+            allowed = f"a secret key has at least {_MIN_SECRET_LENGTH} characters and no spaces"
             raise ConfigError(str(path), "…", allowed)
         secrets[user] = secret
     return secrets

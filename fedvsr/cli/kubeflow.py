@@ -1,4 +1,4 @@
-"""Which KFP a command talks to."""
+"""The option for the KFP that a command uses."""
 
 import click
 
@@ -6,6 +6,6 @@ endpoint_option = click.option(
     "--endpoint",
     default="",
     metavar="URL",
-    help="KFP's web server or API; http://localhost:8080, where `make ui` has it, if not given. "
+    help="Address of KFP's web server or API; default: http://localhost:8080, where `make ui` forwards it. "
     "[env: FEDVSR_KFP_ENDPOINT]",
 )

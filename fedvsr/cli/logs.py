@@ -9,21 +9,21 @@ from fedvsr.cli.stores import namespace_option
 from fedvsr.errors import InputError
 from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.logs import OwnLines, follow_logs, is_of_client
-from fedvsr.kubeflow.pipeline import newest, pipeline_name
-from fedvsr.kubeflow.runs import newest_run
+from fedvsr.kubeflow.pipeline import get_newest_version, pipeline_name
+from fedvsr.kubeflow.runs import get_newest_run
 from fedvsr.kubeflow.steps import Step
 
 STEPS = ("prepare", "shard", "train_clients", "aggregate", "evaluate", "register")
-_OF_CLIENTS = ("shard", "train_clients")
+_CLIENT_STEPS = ("shard", "train_clients")
 
 
 class LogPrinter:
-    """Prints lines of several steps, with a heading wherever the step changes.
+    """Prints lines of several steps, with a heading when the step changes.
 
     Args:
-        console: Where to.
+        console: The console to print to.
         raw: Whether to print the lines of KFP and Argo too.
-        client: Only this client's lines, where it is given.
+        client: Print only this client's lines; empty for all lines.
     """
 
     def __init__(self, console: Console, *, raw: bool = False, client: str = "") -> None:
@@ -35,8 +35,8 @@ class LogPrinter:
 
     def __call__(self, step: Step, line: str) -> None:
         own = self._filters.setdefault(step.node, OwnLines())(line)
-        wanted = not self._client or is_of_client(line, self._client) or line.startswith("(KFP ")
-        if not (own or self._raw) or not wanted:
+        is_selected = not self._client or is_of_client(line, self._client) or line.startswith("(KFP ")
+        if not (own or self._raw) or not is_selected:
             return
         if step.node != self._last:
             self._console.rule(step.title, align="left", style="dim")
@@ -49,8 +49,8 @@ class LogPrinter:
 @click.option("--step", type=click.Choice(STEPS), help="Only this step.")
 @click.option("--round", "round_number", type=click.IntRange(0), help="Only the steps of this round.")
 @click.option("--client", default="", metavar="NAME", help="Only this client's lines.")
-@click.option("--follow", is_flag=True, help="Go on until the run has ended.")
-@click.option("--raw", is_flag=True, help="Show what KFP and Argo write as well.")
+@click.option("--follow", is_flag=True, help="Follow the logs until the run has ended.")
+@click.option("--raw", is_flag=True, help="Show the lines of KFP and Argo too.")
 @endpoint_option
 @namespace_option
 def logs(
@@ -63,28 +63,30 @@ def logs(
     endpoint: str,
     namespace: str,
 ) -> None:
-    """Show what the steps of RUN wrote: the newest run of that name, or the one with that id in KFP.
+    """Show the logs of RUN's steps. RUN is a name, for its newest run, or a run's id in KFP.
 
-    The steps shard and train_clients have every client's lines, with its name in front.
+    The logs of the steps shard and train_clients hold the clients' lines, each with the client's name
+    in front.
     """
     connection = Connection(endpoint)
-    run = newest_run(connection, newest(connection, pipeline_name(namespace)).pipeline_id, name)
+    version = get_newest_version(connection, pipeline_name(namespace))
+    run = get_newest_run(connection, version.pipeline_id, name)
 
-    def wanted(each: Step) -> bool:
+    def is_selected(candidate: Step) -> bool:
         return (
-            (step is None or each.name == step)
-            and (round_number is None or each.round_number == round_number)
-            and (not client or each.name in _OF_CLIENTS)
+            (step is None or candidate.name == step)
+            and (round_number is None or candidate.round_number == round_number)
+            and (not client or candidate.name in _CLIENT_STEPS)
         )
 
     console = Console()
     printer = LogPrinter(console, raw=raw, client=client)
-    seen: set[Step] = set()
-    for each, line in follow_logs(connection, run.run_id, wanted, until_end=follow):
-        seen.add(each)
-        printer(each, line)
-    if not seen:
+    is_empty = True
+    for logged_step, line in follow_logs(connection, run.run_id, is_selected, until_end=follow):
+        is_empty = False
+        printer(logged_step, line)
+    if is_empty:
         raise InputError(
-            f"run {run.name!r} ({run.state.lower()}) has no such step yet; `fedvsr runs` says which round "
-            f"it is in, and {connection.run_url(run.run_id)} what became of each step"
+            f"run {run.name!r} ({run.state.lower()}) has no such step yet; `fedvsr runs` shows the round "
+            f"that it is in, and {connection.run_url(run.run_id)} the state of each step"
         )

@@ -1,4 +1,4 @@
-"""`fedvsr provision`: what the chart's hook runs after every install and upgrade."""
+"""`fedvsr provision`, which the chart's hook runs after every install and upgrade."""
 
 import json
 from pathlib import Path
@@ -14,31 +14,31 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command("provision")
 @click.argument("deployment", type=_FILE, metavar="DEPLOYMENT")
-@click.option("--secrets", type=_FOLDER, help="A folder with a file a user, which holds its secret key.")
+@click.option("--secrets", type=_FOLDER, help="A folder with one file per user, which holds the secret key.")
 @click.option("--wait", default=300.0, show_default=True, help="Seconds to wait for the S3 server.")
 @click.option("--policies", is_flag=True, help="Print each user's policy as JSON and change nothing.")
 def provision_command(deployment: Path, secrets: Path | None, wait: float, policies: bool) -> None:
-    """Make the buckets, S3 users and policies that the JSON file DEPLOYMENT lists.
+    """Make the buckets, S3 users and policies for the JSON file DEPLOYMENT.
 
-    The server is FEDVSR_S3_ENDPOINT, a MinIO whose root user AWS_ACCESS_KEY_ID and
-    AWS_SECRET_ACCESS_KEY name. Doing it again changes nothing; the user of a client that is listed
-    no more is disabled. For any other S3 server, `--policies` prints what to set there by hand.
+    The server is FEDVSR_S3_ENDPOINT, a MinIO; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its root
+    user's keys. Running it again changes nothing. The user of a client that is no longer listed is
+    disabled. For other S3 servers, `--policies` prints the policies to set by hand.
 
     DEPLOYMENT: {"federation": BUCKET, "mlflow": BUCKET, "clients": {NAME: BUCKET}}
     """
-    wanted = Deployment.parse(_read_json(deployment))
+    listed = Deployment.parse(_read_json(deployment))
     if policies:
-        click.echo(json.dumps({user: policy for user, (_, policy) in wanted.users().items()}, indent=2))
+        click.echo(json.dumps({user: policy for user, (_, policy) in listed.users().items()}, indent=2))
         return
     if secrets is None:
-        raise click.UsageError("--secrets names the folder with the users' secret keys")
-    keys = read_secrets(secrets, wanted)
-    # Imported here: printing the policies needs no S3 library.
+        raise click.UsageError("--secrets is required: the folder with the users' secret keys")
+    keys = read_secrets(secrets, listed)
+    # Imported late: printing the policies needs no S3 library.
     from fedvsr.store.s3_admin import S3Admin
 
     admin = S3Admin()
     admin.wait(wait, click.echo)
-    provision(admin, wanted, keys, click.echo)
+    provision(admin, listed, keys, click.echo)
 
 
 def _read_json(path: Path) -> object:

@@ -12,7 +12,7 @@ from rich.table import Table
 from fedvsr.cli.kubeflow import endpoint_option
 from fedvsr.cli.stores import namespace_option
 from fedvsr.kubeflow.connection import Connection
-from fedvsr.kubeflow.pipeline import newest, pipeline_name
+from fedvsr.kubeflow.pipeline import get_newest_version, pipeline_name
 from fedvsr.kubeflow.runs import SUCCEEDED, Run, list_runs
 from fedvsr.kubeflow.steps import rounds_done, run_steps
 
@@ -20,26 +20,30 @@ _STYLES = {SUCCEEDED: "green", "FAILED": "red", "RUNNING": "cyan"}
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs to list."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @endpoint_option
 @namespace_option
 def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
-    """List the runs on a cluster, the newest first, and the round that each is in."""
+    """List the runs on a cluster, newest first, with the round that each is in."""
     connection = Connection(endpoint)
-    found = list(
-        islice(list_runs(connection, newest(connection, pipeline_name(namespace)).pipeline_id), limit)
-    )
-    rows = [(run, _rounds(connection, run)) for run in found]
+    pipeline_id = get_newest_version(connection, pipeline_name(namespace)).pipeline_id
+    rows = [(run, _rounds_done(connection, run)) for run in islice(list_runs(connection, pipeline_id), limit)]
     if as_json:
         click.echo(json.dumps([_as_json(connection, run, done) for run, done in rows], indent=1))
-        return
-    # Without lines the id, which is there to be copied, fits 80 columns whole.
+    else:
+        Console().print(_table(rows))
+
+
+def _table(rows: list[tuple[Run, int | None]]) -> Table:
+    # Without lines, the whole id fits into 80 columns and can be copied.
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("run", "state", "rounds", "age", "time", "id in KFP"):
-        number = heading in ("rounds", "age", "time")
+        is_number = heading in ("rounds", "age", "time")
         table.add_column(
-            heading, justify="right" if number else "left", no_wrap=heading != "run", overflow="fold"
+            heading, justify="right" if is_number else "left", no_wrap=heading != "run", overflow="fold"
         )
     for run, done in rows:
         age = (datetime.now(UTC) - run.created).total_seconds()
@@ -51,10 +55,10 @@ def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
             _duration(run.seconds),
             run.run_id,
         )
-    Console().print(table)
+    return table
 
 
-def _rounds(connection: Connection, run: Run) -> int | None:
+def _rounds_done(connection: Connection, run: Run) -> int | None:
     return run.rounds if run.state == SUCCEEDED else rounds_done(run_steps(connection, run.run_id))
 
 
@@ -66,7 +70,7 @@ def _as_json(connection: Connection, run: Run, done: int | None) -> dict[str, ob
 
 
 def _duration(seconds: float) -> str:
-    """The two largest units: 45 s, 3 min, 2 h 5 min, 4 d 1 h."""
+    """Returns a time in its largest units: 45 s, 3 min, 2 h 5 min, 4 d 1 h."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if days:
         return f"{days:.0f} d {hours % 24:.0f} h"

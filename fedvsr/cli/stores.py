@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fedvsr.config.experiment import TrackingConfig
+from fedvsr.kubeflow.pipeline import DEFAULT_NAMESPACE
 from fedvsr.store.workspace import CLIENT_VARIABLE, FEDERATION_VARIABLE, Workspace
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ store_option = click.option(
 
 namespace_option = click.option(
     "--namespace",
-    default="fedvsr",
+    default=DEFAULT_NAMESPACE,
     show_default=True,
     envvar="FEDVSR_NAMESPACE",
     help="The deployment's namespace on the cluster. [env: FEDVSR_NAMESPACE]",

@@ -24,41 +24,39 @@ from fedvsr.errors import PipelinesError
 from fedvsr.federation.run.prepare import check_settings
 from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.logs import follow_logs
-from fedvsr.kubeflow.pipeline import newest, pipeline_name
+from fedvsr.kubeflow.pipeline import get_newest_version, pipeline_name
 from fedvsr.kubeflow.runs import SUCCEEDED, Run, get_run, stop
 from fedvsr.kubeflow.runs import submit as submit_run
 from fedvsr.models.registry import model_info
 
-# What a YAML file says of this machine, where the deployment has its own.
-_HERE = ("clients", "evaluation_videos", "store", "tracking")
+# Sections for a run on this machine; a deployment has its own clients, videos, store and MLflow.
+_LOCAL_SECTIONS = ("clients", "evaluation_videos", "store", "tracking")
 
 
 @click.command(
     cls=ConfiguredCommand,
-    params=[each for each in configuration_options(RunConfig) if each.name != "name"],
+    params=[option for option in configuration_options(RunConfig) if option.name != "name"],
 )
 @click.argument("name", metavar="RUN", required=False)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="A YAML file as `fedvsr run` takes it; options override.",
+    help="A YAML file for `fedvsr run`; options override its fields.",
 )
 @click.option(
     "--set",
     "fields",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Any field by its dotted name; VALUE is YAML.",
+    help="Set any field by its dotted name; VALUE is YAML.",
 )
-@click.option("--registered-model", default="fedvsr", show_default=True, help="What the best round becomes.")
-@click.option("--evaluation-gpus", type=click.IntRange(0), help="GPUs that an evaluation asks for.")
 @click.option(
-    "--evaluation-memory", metavar="QUANTITY", help="Memory that an evaluation may take, such as 16Gi."
+    "--registered-model", default="fedvsr", show_default=True, help="The registered model of the best round."
 )
+@click.option("--evaluation-gpus", type=click.IntRange(0), help="GPUs of an evaluation.")
+@click.option("--evaluation-memory", metavar="QUANTITY", help="Memory limit of an evaluation, such as 16Gi.")
 @click.option("--experiment", default="fedvsr", show_default=True, help="The experiment in KFP.")
-@click.option(
-    "--replace", is_flag=True, help="Stop the run of that name that is going on, and go on from it."
-)
+@click.option("--replace", is_flag=True, help="Stop a running run of that name and continue it.")
 @click.option("--follow", is_flag=True, help="Show the steps' logs until the run has ended.")
 @endpoint_option
 @namespace_option
@@ -78,30 +76,26 @@ def submit(
 ) -> None:
     """Start RUN on a cluster: the pipeline in KFP, on the clients' own videos.
 
-    Settings are those of `fedvsr run`, and are checked here before anything is started. A name that was
-    submitted before continues that run. RUN may be left out where the YAML file names it.
+    Takes the settings of `fedvsr run` and checks them before anything starts. A name that was
+    submitted before continues that run. RUN may be left out if the YAML file names it.
     """
     settings = load_experiment(
         config, {**read_overrides({**values, "name": name}), **dict(map(parse_field, fields))}
     )
     _check(settings)
-    parameters: dict[str, Any] = {
-        **to_parameters(given_fields(settings)),
-        "registered_model": registered_model,
-    }
+    parameters = {**to_parameters(given_fields(settings)), "registered_model": registered_model}
     if evaluation_gpus is not None:
+        # A text, since KFP's driver ignores a number of GPUs.
         parameters["evaluation_gpus"] = str(evaluation_gpus)
     if evaluation_memory:
         parameters["evaluation_memory"] = evaluation_memory
     connection = Connection(endpoint)
-    version = newest(connection, pipeline_name(namespace))
+    version = get_newest_version(connection, pipeline_name(namespace))
     if replace:
         stop(connection, version.pipeline_id, settings.name)
     run = submit_run(connection, version, experiment, parameters)
     console = Console()
-    left_out = sorted(settings.model_fields_set.intersection(_HERE))
-    if left_out:
-        print_line(console, f"Not sent, since the deployment has its own: {', '.join(left_out)}")
+    _print_omitted_sections(console, settings)
     print_line(console, f"Run {run.name} is {run.run_id} in KFP, pipeline version {version.name}")
     print_line(console, connection.run_url(run.run_id))
     if follow:
@@ -109,21 +103,27 @@ def submit(
 
 
 def _check(settings: Experiment) -> None:
-    """Refuses here what the pipeline's first step would refuse in a minute."""
+    """Checks the settings before the pipeline's first step would, a minute later."""
     check_settings(settings)
-    # A model of someone's own need be in the image alone.
+    # package.module:callable only has to exist in the image.
     if ":" not in settings.model.name:
         model_info(settings.model.name)
+
+
+def _print_omitted_sections(console: Console, settings: Experiment) -> None:
+    omitted = sorted(settings.model_fields_set.intersection(_LOCAL_SECTIONS))
+    if omitted:
+        print_line(console, f"Not sent, since the deployment has its own: {', '.join(omitted)}")
 
 
 def _follow(connection: Connection, run: Run, console: Console) -> None:
     printer = LogPrinter(console)
     for step, line in follow_logs(connection, run.run_id, lambda _: True, until_end=True):
         printer(step, line)
-    ended = get_run(connection, run.run_id)
-    if ended.state != SUCCEEDED:
+    ended_run = get_run(connection, run.run_id)
+    if ended_run.state != SUCCEEDED:
         raise PipelinesError(
-            f"run {run.name!r} ended as {ended.state}; `fedvsr logs {run.name}` says why, as does "
-            f"{connection.run_url(run.run_id)}, and submitting it again goes on where it ended"
+            f"run {run.name!r} ended as {ended_run.state}; `fedvsr logs {run.name}` and "
+            f"{connection.run_url(run.run_id)} show why; submit the name again to continue the run"
         )
-    print_line(console, f"Run {run.name} succeeded in {ended.seconds:.0f} s")
+    print_line(console, f"Run {run.name} succeeded in {ended_run.seconds:.0f} s")

@@ -10,14 +10,14 @@ from fedvsr.cli.progress import print_line, show_progress
 
 @click.command()
 @click.argument("videos", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
-@click.option("--client", metavar="NAME", help="Whose videos they are: into this client's own bucket.")
-@click.option("--held-out", is_flag=True, help="They are for evaluation: into the federation's bucket.")
+@click.option("--client", metavar="NAME", help="Upload into this client's bucket.")
+@click.option("--held-out", is_flag=True, help="Upload into the federation's bucket, for evaluation.")
 def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None:
-    """Put VIDEOS (files, or folders of them) where the shard step looks for them.
+    """Upload VIDEOS (files or folders) to the place where the shard step reads them.
 
-    The buckets are those of the environment: FEDVSR_CLIENT_STORE or FEDVSR_FEDERATION_STORE,
-    FEDVSR_S3_ENDPOINT and the credentials of their owner. Any other S3 program does as well: a client's
-    videos lie below raw/, held-out ones below evaluation-videos/.
+    The environment names the bucket: FEDVSR_CLIENT_STORE or FEDVSR_FEDERATION_STORE, FEDVSR_S3_ENDPOINT
+    and the owner's credentials. Any other S3 program works too: put a client's videos below raw/ and
+    held-out videos below evaluation-videos/.
     """
     from fedvsr.federation import layout
     from fedvsr.federation.owner.uploading import upload_videos

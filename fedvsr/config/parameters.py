@@ -1,11 +1,11 @@
-"""The pipeline's parameters, and the configuration's fields that they set."""
+"""The pipeline's parameters and the configuration fields that they set."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from fedvsr.errors import ConfigError
 
-# What the form in the KFP UI asks for, by the dotted name of the field in `fedvsr.config.run.RunConfig`.
+# Parameters of the pipeline, with the dotted name of their field in `fedvsr.config.run.RunConfig`.
 FIELDS = {
     "run_name": "name",
     "model": "model.name",
@@ -26,16 +26,16 @@ FIELDS = {
     "lambda_hf": "training.lambda_hf",
     "warm_start": "warm_start",
 }
-# The parameter that holds every other field, by its dotted name.
+# The parameter that holds all other fields by their dotted names.
 OTHERS = "settings"
 
 
 def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns values by the dotted names of fields, of the pipeline's parameters.
+    """Converts pipeline parameters to configuration values by dotted field name.
 
     Raises:
-        fedvsr.errors.ConfigError: ``settings`` holds what a parameter of its own sets, or a whole section
-            in which one sets a field.
+        fedvsr.errors.ConfigError: ``settings`` holds a field that has its own parameter, or a whole section
+            with such a field.
     """
     fields = {FIELDS[name]: value for name, value in parameters.items() if name != OTHERS}
     others = parameters.get(OTHERS, {})
@@ -49,7 +49,7 @@ def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the pipeline's parameters, of values by the dotted names of fields."""
+    """Converts configuration values by dotted field name to pipeline parameters."""
     names = {field: name for name, field in FIELDS.items()}
     parameters = {names[field]: value for field, value in fields.items() if field in names}
     others = {field: value for field, value in fields.items() if field not in names}

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines from outside: uploading the pipeline, submitting runs, looking at them.
+"""Client for Kubeflow Pipelines: uploads the pipeline, submits runs, lists them and reads their logs.
 
-It speaks KFP's REST API and needs no part of KFP's SDK.
+Uses KFP's REST API and no part of KFP's SDK.
 """

@@ -1,4 +1,4 @@
-"""Which Kubeflow Pipelines, and what its failures look like."""
+"""The connection to the REST API of Kubeflow Pipelines, and its errors."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from uuid import uuid4
 from fedvsr.errors import InputError, PipelinesError
 
 ENDPOINT_VARIABLE = "FEDVSR_KFP_ENDPOINT"
-TOKEN_VARIABLE = "FEDVSR_KFP_TOKEN"  # noqa: S105  its name
+TOKEN_VARIABLE = "FEDVSR_KFP_TOKEN"  # noqa: S105  the variable's name
 UI_VARIABLE = "FEDVSR_KFP_UI"
-# Where `make ui` forwards KFP's web server, which passes the API on.
+# `make ui` forwards KFP's web server to this address; the server forwards requests to the API.
 DEFAULT_ENDPOINT = "http://localhost:8080"
 
 _API = "/apis/v2beta1"
@@ -28,20 +28,20 @@ class Connection:
     """The REST API of one Kubeflow Pipelines.
 
     Args:
-        endpoint: Its address, or that of its web server; FEDVSR_KFP_ENDPOINT or localhost:8080 if empty.
+        endpoint: Address of the API or of KFP's web server; if empty, FEDVSR_KFP_ENDPOINT or localhost:8080.
 
     Raises:
-        fedvsr.errors.InputError: The endpoint is no address of HTTP.
+        fedvsr.errors.InputError: The endpoint is no HTTP address.
     """
 
     def __init__(self, endpoint: str = "") -> None:
         self.endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT).rstrip("/")
         if not self.endpoint.startswith(("http://", "https://")):
             raise InputError(
-                f"the KFP endpoint {self.endpoint!r} must begin with http:// or https://; give it as "
-                f"--endpoint or in {ENDPOINT_VARIABLE}"
+                f"the KFP endpoint {self.endpoint!r} must begin with http:// or https://; set it with "
+                f"--endpoint or {ENDPOINT_VARIABLE}"
             )
-        # What a person's browser opens, which the API's own address is not.
+        # The web server's address, for links that a browser opens.
         self.ui = os.environ.get(UI_VARIABLE, DEFAULT_ENDPOINT).rstrip("/")
         token = os.environ.get(TOKEN_VARIABLE)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -51,18 +51,18 @@ class Connection:
         return self._json(self._request("GET", f"{_API}{path}", query))
 
     def get_v1(self, path: str) -> Any:
-        """Returns the JSON at a path of the older API, which alone has the workflow of a run."""
+        """Returns the JSON at a path of the older API; only this API has a run's workflow."""
         return self._json(self._request("GET", f"{_API_V1}{path}", {}))
 
     def find(self, path: str, **query: Any) -> Any | None:
-        """Returns the JSON at a path of the API, or None if nothing has that name."""
+        """Returns the JSON at a path of the API, or None if it does not exist."""
         try:
             return self.get(path, **query)
-        except _NothingThereError:
+        except _NotFoundError:
             return None
 
     def pages(self, path: str, field: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Yields what a list holds in its field, page by page as far as it is read."""
+        """Yields the entries of a paged list; requests a page only if it is needed."""
         token = ""
         while True:
             page = self.get(path, page_size=_PAGE, page_token=token, **query)
@@ -72,13 +72,13 @@ class Connection:
                 return
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Sends JSON; returns what comes back."""
+        """Sends JSON and returns the answer."""
         data = json.dumps(body).encode()
         request = self._request("POST", f"{_API}{path}", {}, data, "application/json")
         return self._json(request)
 
     def upload(self, path: str, package: bytes, **query: Any) -> Any:
-        """Sends a compiled pipeline as a browser's form does; returns what comes back."""
+        """Sends a compiled pipeline as a form upload and returns the answer."""
         boundary = uuid4().hex
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="uploadfile"; filename="pipeline.yaml"\r\n'
@@ -89,16 +89,16 @@ class Connection:
         return self._json(self._request("POST", f"{_API}{path}", query, body, kind))
 
     def find_text(self, path: str) -> str | None:
-        """Returns the plain text at a path of the server, or None if it has no such path."""
+        """Returns the plain text at a path of the server, or None if the path does not exist."""
         try:
             kind, body = self._send(self._request("GET", path, {}))
-        except _NothingThereError:
+        except _NotFoundError:
             return None
-        # The web server answers paths that it does not know with its own page.
+        # The web server answers unknown paths with its own page.
         return None if kind == "text/html" else body.decode("utf-8", "replace")
 
     def find_pod_log(self, pod: str, namespace: str, run_id: str) -> str | None:
-        """Returns what a pod wrote, as KFP's web server has it, or None if that does not have it."""
+        """Returns a pod's log from KFP's web server, or None if the server does not have it."""
         query = {"podname": pod, "podnamespace": namespace, "runid": run_id}
         for server in dict.fromkeys((self.endpoint, self.ui)):
             try:
@@ -110,7 +110,7 @@ class Connection:
         return None
 
     def run_url(self, run_id: str) -> str:
-        """Returns where a person sees a run."""
+        """Returns a run's address in the UI."""
         return f"{self.ui}/#/runs/details/{run_id}"
 
     def _request(
@@ -122,11 +122,11 @@ class Connection:
         kind: str = "",
         server: str = "",
     ) -> Request:
-        given = urlencode({key: value for key, value in query.items() if value not in ("", None)})
+        parameters = urlencode({key: value for key, value in query.items() if value not in ("", None)})
         headers = {"Content-Type": kind} if kind else {}
         if not server or server == self.endpoint:
             headers.update(self._headers)
-        url = f"{server or self.endpoint}{path}{'?' if given else ''}{given}"
+        url = f"{server or self.endpoint}{path}{'?' if parameters else ''}{parameters}"
         return Request(url, data, headers, method=method)  # noqa: S310  http or https: see __init__
 
     def _json(self, request: Request) -> Any:
@@ -135,8 +135,8 @@ class Connection:
             return json.loads(body)
         except ValueError:
             raise PipelinesError(
-                f"{request.full_url} answered something that is not JSON; is KFP's API at {self.endpoint}? "
-                f"Give its address as --endpoint or in {ENDPOINT_VARIABLE}"
+                f"{request.full_url} did not answer with JSON; is KFP's API at {self.endpoint}? "
+                f"Set its address with --endpoint or {ENDPOINT_VARIABLE}"
             ) from None
 
     def _send(self, request: Request) -> tuple[str, bytes]:
@@ -145,7 +145,7 @@ class Connection:
             with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310  http or https: see __init__
                 return answer.headers.get_content_type(), answer.read()
         except HTTPError as error:
-            kind = _NothingThereError if error.code == 404 else PipelinesError
+            kind = _NotFoundError if error.code == 404 else PipelinesError
             raise kind(
                 f"KFP at {self.endpoint} refused {request.get_method()} {request.selector}: {_reason(error)}"
                 + (f"; set {TOKEN_VARIABLE} to a bearer token" if error.code in (401, 403) else "")
@@ -153,24 +153,24 @@ class Connection:
         except (URLError, HTTPException, OSError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             raise UnreachableError(
-                f"KFP at {self.endpoint} does not answer ({reason}); run `make ui`, leave it open, or give "
-                f"another address as --endpoint or in {ENDPOINT_VARIABLE}"
+                f"KFP at {self.endpoint} does not answer ({reason}); run `make ui` and leave it open, or "
+                f"set another address with --endpoint or {ENDPOINT_VARIABLE}"
             ) from None
 
 
 class UnreachableError(PipelinesError):
-    """Nobody answers, which may pass."""
+    """KFP does not answer. This may be temporary."""
 
 
-class _NothingThereError(PipelinesError):
-    """Nothing has that name, or the server has no such path."""
+class _NotFoundError(PipelinesError):
+    """KFP has no object of that name, or the server has no such path."""
 
 
 def _reason(error: HTTPError) -> str:
-    """What KFP says, without the chain of Go's errors that it repeats in its details."""
+    """Returns KFP's message without its details, which repeat the same error at every level."""
     body = error.read().decode("utf-8", "replace")
     try:
-        said = json.loads(body)
-        return f"{said.get('message') or said['error_message']} (HTTP {error.code})"
+        answer = json.loads(body)
+        return f"{answer.get('message') or answer['error_message']} (HTTP {error.code})"
     except (ValueError, KeyError, AttributeError):
         return f"HTTP {error.code} {error.reason}"

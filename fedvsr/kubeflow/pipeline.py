@@ -1,4 +1,4 @@
-"""The pipeline in KFP: a version for every package that was uploaded."""
+"""The pipeline in KFP, with a version for every uploaded package."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from fedvsr import __version__
 from fedvsr.errors import InputError
 from fedvsr.kubeflow.connection import Connection
 
-DEFAULT_RELEASE = "fedvsr"
+DEFAULT_NAMESPACE = "fedvsr"
 _PIPELINE = "federated-training"
 _DIGITS = 12
 
 
-def pipeline_name(release: str) -> str:
-    """Returns what a deployment's pipeline is called; deployments that share a KFP have one each."""
-    return _PIPELINE if release == DEFAULT_RELEASE else f"{_PIPELINE}-{release}"
+def pipeline_name(namespace: str) -> str:
+    """Returns the name of a deployment's pipeline. Deployments that share a KFP have one pipeline each."""
+    return _PIPELINE if namespace == DEFAULT_NAMESPACE else f"{_PIPELINE}-{namespace}"
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class PipelineVersion:
     """A version of the pipeline.
 
     Attributes:
-        name: fedvsr's version and a digest of the package, whose images are in it.
+        name: fedvsr's version and a digest of the package, which contains the names of the images.
         pipeline_id: The pipeline's id in KFP.
-        version_id: Its own id.
+        version_id: The version's id in KFP.
     """
 
     name: str
@@ -38,49 +38,49 @@ class PipelineVersion:
 def upload(
     connection: Connection, pipeline: str, package: bytes, description: str
 ) -> tuple[PipelineVersion, bool]:
-    """Makes a package the newest version of the pipeline, which runs are made from.
+    """Uploads a package as the newest version of the pipeline, which new runs use.
 
     Args:
         connection: The KFP.
-        pipeline: The pipeline's name, made where there is none.
+        pipeline: The pipeline's name; the pipeline is made if it does not exist.
         package: The compiled pipeline.
-        description: What a person reads beside it in the UI.
+        description: The description in the UI.
 
     Returns:
-        The version, and whether it is a new one: a package that is the newest already changes nothing.
+        The version, and whether it is new. If the package already is the newest version, nothing changes.
     """
     name = f"{__version__}-{hashlib.sha256(package).hexdigest()[:_DIGITS]}"
-    found = connection.find(_by_name(pipeline)) or connection.post(
+    entry = connection.find(_by_name(pipeline)) or connection.post(
         "/pipelines", {"name": pipeline, "display_name": pipeline, "description": description}
     )
-    pipeline_id = found["pipeline_id"]
-    known = list(_versions(connection, pipeline_id))
-    same = [each for each in known if each.name.partition("+")[0] == name]
-    if same and same[0] is known[0]:
-        return known[0], False
-    made = connection.upload(
+    pipeline_id = entry["pipeline_id"]
+    versions = list(_versions(connection, pipeline_id))
+    same = [version for version in versions if version.name.partition("+")[0] == name]
+    if same and same[0] is versions[0]:
+        return versions[0], False
+    uploaded = connection.upload(
         "/pipelines/upload_version",
         package,
-        # A name is given once, and an older package may come again after a newer one.
+        # A version's name is unique, but an older package may be uploaded again after a newer one.
         name=f"{name}+{len(same)}" if same else name,
         pipelineid=pipeline_id,
         description=description,
     )
-    return _version(made), True
+    return _version(uploaded), True
 
 
-def newest(connection: Connection, pipeline: str) -> PipelineVersion:
+def get_newest_version(connection: Connection, pipeline: str) -> PipelineVersion:
     """Returns the version of a pipeline that was uploaded last.
 
     Raises:
-        fedvsr.errors.InputError: There is none.
+        fedvsr.errors.InputError: KFP has no such pipeline, or no version of it.
     """
-    found = connection.find(_by_name(pipeline))
-    version = next(_versions(connection, found["pipeline_id"]), None) if found else None
+    entry = connection.find(_by_name(pipeline))
+    version = next(_versions(connection, entry["pipeline_id"]), None) if entry else None
     if version is None:
         raise InputError(
             f"KFP at {connection.endpoint} has no pipeline {pipeline!r}; `make deploy` uploads it, and "
-            "--namespace or FEDVSR_NAMESPACE names the deployment that it is of"
+            "--namespace or FEDVSR_NAMESPACE selects the deployment"
         )
     return version
 
@@ -90,10 +90,10 @@ def _by_name(pipeline: str) -> str:
 
 
 def _versions(connection: Connection, pipeline_id: str) -> Iterator[PipelineVersion]:
-    """The pipeline's versions, the newest first."""
+    """Returns the pipeline's versions, newest first."""
     path = f"/pipelines/{pipeline_id}/versions"
     return map(_version, connection.pages(path, "pipeline_versions", sort_by="created_at desc"))
 
 
-def _version(found: Mapping[str, Any]) -> PipelineVersion:
-    return PipelineVersion(found["display_name"], found["pipeline_id"], found["pipeline_version_id"])
+def _version(entry: Mapping[str, Any]) -> PipelineVersion:
+    return PipelineVersion(entry["display_name"], entry["pipeline_id"], entry["pipeline_version_id"])

@@ -1,4 +1,4 @@
-"""Runs of the pipeline: submitting one, finding them, waiting for an end."""
+"""Runs of the pipeline: submits, lists and stops them."""
 
 import json
 import time
@@ -13,24 +13,24 @@ from fedvsr.kubeflow.connection import Connection
 from fedvsr.kubeflow.pipeline import PipelineVersion
 
 SUCCEEDED = "SUCCEEDED"
-_GOING = ("PENDING", "RUNNING", "PAUSED", "CANCELING")
-# How long a run that is stopped may take to come to its end.
+_GOING_STATES = ("PENDING", "RUNNING", "PAUSED", "CANCELING")
+# How long a stopped run may take to end.
 _STOPPING_SECONDS = 120.0
 _POLL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the pipeline in KFP; a federated run that was continued has several.
+    """One run of the pipeline in KFP. A federated run that was continued has several.
 
     Attributes:
         name: The federated run's name.
-        run_id: Its id in KFP.
-        state: KFP's word for where it is.
+        run_id: The id in KFP.
+        state: KFP's state, such as SUCCEEDED.
         created: When it was submitted.
-        finished: When it ended, if it did.
-        rounds: How many rounds the federated run is to have.
-        error: What KFP says of a failure.
+        finished: When it ended; None if it has not ended.
+        rounds: The number of rounds of the federated run.
+        error: KFP's error message; empty if there is none.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Run:
     error: str
 
     @property
-    def going(self) -> bool:
-        """Whether KFP holds it for one that goes on."""
-        return self.state in _GOING
+    def is_going(self) -> bool:
+        """Whether the run has not ended yet, according to KFP."""
+        return self.state in _GOING_STATES
 
     @property
     def seconds(self) -> float:
-        """How long it took, or has taken so far."""
+        """How long the run took, or has taken so far."""
         return ((self.finished or datetime.now(UTC)) - self.created).total_seconds()
 
 
@@ -60,20 +60,20 @@ def submit(
     Args:
         connection: The KFP.
         version: The pipeline's version.
-        experiment: KFP's experiment, made where there is none.
-        parameters: The pipeline's parameters; ``run_name`` names the run in KFP too.
+        experiment: The experiment in KFP; it is made if it does not exist.
+        parameters: The pipeline's parameters. ``run_name`` also names the run in KFP.
 
     Raises:
-        fedvsr.errors.InputError: A run of that name is going on: both would write the same rounds.
+        fedvsr.errors.InputError: A run of that name is going on; both would write the same rounds.
     """
     name = parameters["run_name"]
-    going = next(_going(connection, version.pipeline_id, name), None)
-    if going:
+    going_run = next(_going_runs(connection, version.pipeline_id, name), None)
+    if going_run:
         raise InputError(
-            f"run {name!r} is going on, {connection.run_url(going.run_id)}; wait for its end, or stop it and "
-            "go on where it ended with --replace"
+            f"run {name!r} is going on, {connection.run_url(going_run.run_id)}; wait for its end, or stop it "
+            "and continue it with --replace"
         )
-    made = connection.post(
+    submitted = connection.post(
         "/runs",
         {
             "display_name": name,
@@ -85,37 +85,37 @@ def submit(
             "runtime_config": {"parameters": dict(parameters)},
         },
     )
-    return _run(made)
+    return _run(submitted)
 
 
 def stop(connection: Connection, pipeline_id: str, name: str) -> None:
-    """Stops what goes on under a run's name, and waits for its end.
+    """Stops the runs of a name that are going on, and waits until they have ended.
 
     Raises:
-        fedvsr.errors.PipelinesError: It does not come to an end.
+        fedvsr.errors.PipelinesError: A run does not end.
     """
-    for run in _going(connection, pipeline_id, name):
+    for run in _going_runs(connection, pipeline_id, name):
         try:
             connection.post(f"/runs/{run.run_id}:terminate", {})
         except PipelinesError as error:
             if "not found" not in str(error):
                 raise
-            # Its workflow was deleted: KFP would show it as going on for ever.
+            # The run's workflow was deleted. KFP would show the run as going on forever.
             connection.post(f"/runs/{run.run_id}:archive", {})
             continue
         _wait_for_end(connection, run)
 
 
 def list_runs(connection: Connection, pipeline_id: str) -> Iterator[Run]:
-    """Yields the runs of a pipeline, the newest first."""
+    """Yields the runs of a pipeline, newest first."""
     return _runs(connection, pipeline_id)
 
 
-def newest_run(connection: Connection, pipeline_id: str, name: str) -> Run:
-    """Returns the newest run of a name, or the one that has it as its id in KFP.
+def get_newest_run(connection: Connection, pipeline_id: str, name: str) -> Run:
+    """Returns the newest run whose name, or whose id in KFP, is ``name``.
 
     Raises:
-        fedvsr.errors.UnknownNameError: There is none.
+        fedvsr.errors.UnknownNameError: There is no such run.
     """
     known = set()
     for run in _runs(connection, pipeline_id):
@@ -131,52 +131,51 @@ def get_run(connection: Connection, run_id: str) -> Run:
 
 
 def _wait_for_end(connection: Connection, run: Run, sleep: Callable[[float], None] = time.sleep) -> None:
-    until = time.monotonic() + _STOPPING_SECONDS
-    while get_run(connection, run.run_id).going:
-        if time.monotonic() > until:
+    deadline = time.monotonic() + _STOPPING_SECONDS
+    while get_run(connection, run.run_id).is_going:
+        if time.monotonic() > deadline:
             raise PipelinesError(
-                f"run {run.name!r} was told to stop {_STOPPING_SECONDS:.0f} s ago and has not; look at "
+                f"run {run.name!r} has not stopped within {_STOPPING_SECONDS:.0f} s; see "
                 f"{connection.run_url(run.run_id)}"
             )
         sleep(_POLL_SECONDS)
 
 
-def _going(connection: Connection, pipeline_id: str, name: str) -> Iterator[Run]:
-    condition = {"operation": "IN", "key": "state", "string_values": {"values": list(_GOING)}}
-    return (each for each in _runs(connection, pipeline_id, condition) if each.name == name)
+def _going_runs(connection: Connection, pipeline_id: str, name: str) -> Iterator[Run]:
+    condition = {"operation": "IN", "key": "state", "string_values": {"values": list(_GOING_STATES)}}
+    return (run for run in _runs(connection, pipeline_id, condition) if run.name == name)
 
 
 def _runs(connection: Connection, pipeline_id: str, *conditions: Mapping[str, Any]) -> Iterator[Run]:
-    """The pipeline's runs that are not archived, the newest first; KFP cannot filter by pipeline."""
+    """Yields the pipeline's runs that are not archived, newest first. KFP cannot filter by pipeline."""
     available = {"operation": "EQUALS", "key": "storage_state", "string_value": "AVAILABLE"}
     predicates = json.dumps({"predicates": [available, *conditions]})
-    for found in connection.pages("/runs", "runs", sort_by="created_at desc", filter=predicates):
-        if found.get("pipeline_version_reference", {}).get("pipeline_id") == pipeline_id:
-            yield _run(found)
+    for entry in connection.pages("/runs", "runs", sort_by="created_at desc", filter=predicates):
+        if entry.get("pipeline_version_reference", {}).get("pipeline_id") == pipeline_id:
+            yield _run(entry)
 
 
-def _run(found: Mapping[str, Any]) -> Run:
-    parameters = found.get("runtime_config", {}).get("parameters", {})
-    finished = _time(found.get("finished_at", ""))
+def _run(entry: Mapping[str, Any]) -> Run:
+    parameters = entry.get("runtime_config", {}).get("parameters", {})
     return Run(
-        name=parameters.get("run_name", found["display_name"]),
-        run_id=found["run_id"],
-        state=found.get("state", _GOING[0]),
-        created=_time(found["created_at"]) or datetime.now(UTC),
-        finished=finished,
+        name=parameters.get("run_name", entry["display_name"]),
+        run_id=entry["run_id"],
+        state=entry.get("state", _GOING_STATES[0]),
+        created=_parse_time(entry["created_at"]) or datetime.now(UTC),
+        finished=_parse_time(entry.get("finished_at", "")),
         rounds=int(parameters.get("rounds", FederationConfig().rounds)),
-        error=found.get("error", {}).get("message", ""),
+        error=entry.get("error", {}).get("message", ""),
     )
 
 
-def _time(text: str) -> datetime | None:
-    """KFP's "not yet" is the beginning of 1970."""
-    found = datetime.fromisoformat(text) if text else None
-    return found if found and found.timestamp() > 0 else None
+def _parse_time(text: str) -> datetime | None:
+    """Returns a time, or None for KFP's "not yet", the beginning of 1970."""
+    moment = datetime.fromisoformat(text) if text else None
+    return moment if moment and moment.timestamp() > 0 else None
 
 
 def _experiment_id(connection: Connection, name: str) -> str:
     predicates = {"predicates": [{"operation": "EQUALS", "key": "name", "string_value": name}]}
-    for found in connection.pages("/experiments", "experiments", filter=json.dumps(predicates)):
-        return str(found["experiment_id"])
+    for entry in connection.pages("/experiments", "experiments", filter=json.dumps(predicates)):
+        return str(entry["experiment_id"])
     return str(connection.post("/experiments", {"display_name": name})["experiment_id"])

@@ -1,5 +1,4 @@
-"""Brings fedvsr into a cluster and out of it: what `make images|deploy|undeploy|ui` run.
+"""Installs fedvsr in a cluster and removes it: `make images`, `deploy`, `undeploy` and `ui`.
 
-It needs Python's standard library, and the programs that a platform engineer has: a container tool,
-kubectl and helm.
+Needs only Python's standard library, a container tool, kubectl and helm.
 """

@@ -1,4 +1,4 @@
-"""python -m scripts.deploy images|deploy|undeploy|ui."""
+"""The program behind `make images`, `deploy`, `undeploy` and `ui`."""
 
 import sys
 import time
@@ -8,6 +8,17 @@ from scripts.deploy.settings import ROOT, Settings
 from scripts.deploy.shell import Cluster, DeployError, say
 from scripts.deploy.ui import open_ui
 from scripts.deploy.undeploy import undeploy
+
+USAGE = """\
+usage: python -m scripts.deploy COMMAND
+
+commands:
+  images    build the container images and print their names
+  deploy    install or upgrade fedvsr: images, Helm chart, pipeline
+  undeploy  remove fedvsr; the data stays unless PURGE=1
+  ui        forward KFP, MLflow and S3 to this machine until Ctrl-C
+
+Settings are environment variables; `make help` lists them."""
 
 
 def build_images(settings: Settings, _cluster: Cluster) -> None:
@@ -19,8 +30,8 @@ def build_images(settings: Settings, _cluster: Cluster) -> None:
 
 
 def deploy(settings: Settings, cluster: Cluster) -> None:
-    """Brings fedvsr, its images and its pipeline into the cluster."""
-    begin = time.monotonic()
+    """Installs or upgrades fedvsr: its images, its Helm release and its pipeline."""
+    start = time.monotonic()
     context = preflight.check_all(settings, cluster)
     tag = images.content_tag(ROOT, settings)
     images.build(settings, tag)
@@ -30,16 +41,19 @@ def deploy(settings: Settings, cluster: Cluster) -> None:
     release.upgrade(settings, cluster, tag)
     if settings.kfp:
         kfp.upload(settings, cluster, images.image_names(settings, tag))
-    say(f"deployed to context {context!r} in {time.monotonic() - begin:.0f} s; `make ui` opens it")
+    say(f"deployed to context {context!r} in {time.monotonic() - start:.0f} s; `make ui` opens it")
 
 
 COMMANDS = {"images": build_images, "deploy": deploy, "undeploy": undeploy, "ui": open_ui}
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one command; returns the exit code."""
+    """Runs one command and returns the exit code."""
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        print(f"usage: python -m scripts.deploy {'|'.join(COMMANDS)}", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     settings = Settings.read()
     try:

@@ -1,4 +1,4 @@
-"""Ports of this machine that lead to services in the cluster."""
+"""Forwards local ports to services in the cluster."""
 
 import re
 import subprocess
@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from scripts.deploy.shell import Cluster, DeployError
 
-_SECONDS = 30
+_START_SECONDS = 30
 _READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -29,7 +30,7 @@ class Forward:
 
     @property
     def ended(self) -> bool:
-        """Whether the connection is lost, as when the service's pod was replaced."""
+        """Whether the connection is lost, for example because the service's pod was replaced."""
         return self._process.poll() is not None
 
 
@@ -37,34 +38,41 @@ class Forward:
 def forwarded(
     cluster: Cluster, namespace: str, service: str, port: int, local: int | None = None
 ) -> Iterator[Forward]:
-    """Forwards a port of this machine to a service for as long as the block runs.
+    """Forwards a local port to a service while the block runs.
 
     Args:
         cluster: The cluster.
-        namespace: The service's.
-        service: Its name.
-        port: Its port.
-        local: The port here; without it, one that is free.
+        namespace: The service's namespace.
+        service: The service's name.
+        port: The service's port.
+        local: The local port; None takes a free one.
+
+    Raises:
+        DeployError: kubectl ended or gave no connection in time.
     """
     ports = f"{local or ''}:{port}"
     command = cluster.kubectl_command("-n", namespace, "port-forward", f"service/{service}", ports)
     with tempfile.TemporaryFile("w+") as output:
-        # In a session of its own, so that Ctrl-C reaches this program alone, which then ends it.
+        # kubectl runs in its own session: Ctrl-C reaches only this program, which then ends kubectl.
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            end = time.monotonic() + _SECONDS
-            ready = None
-            while ready is None:
-                # Looked at before the output is read, so that nothing said last is missed.
-                lost = process.poll() is not None or time.monotonic() > end
-                output.seek(0)
-                text = output.read()
-                ready = _READY.search(text)
-                if lost and ready is None:
-                    reason = text.strip() or "no answer"
-                    raise DeployError(f"`{' '.join(command)}` gave no connection: {reason}")
-                time.sleep(0.1)
-            yield Forward(service, f"http://localhost:{ready.group(1)}", process)
+            local_port = _wait_until_ready(command, process, output)
+            yield Forward(service, f"http://localhost:{local_port}", process)
         finally:
             process.terminate()
             process.wait()
+
+
+def _wait_until_ready(command: tuple[str, ...], process: subprocess.Popen[bytes], output: IO[str]) -> str:
+    """Returns the local port once kubectl has printed it."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        # Checked before the output is read: kubectl may print its last words and end in between.
+        is_over = process.poll() is not None or time.monotonic() > deadline
+        output.seek(0)
+        text = output.read()
+        if ready := _READY.search(text):
+            return ready.group(1)
+        if is_over:
+            raise DeployError(f"`{' '.join(command)}` gave no connection: {text.strip() or 'no answer'}")
+        time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The two images: their tag, building them, bringing them to where the cluster finds them."""
+"""The two container images: tags them, builds them and loads them where the cluster finds them."""
 
 import hashlib
 import tempfile
@@ -14,7 +14,7 @@ TRAINER = "fedvsr-trainer"
 
 
 def context_files(root: Path) -> Iterator[Path]:
-    """Yields the files that a build sees, in order: what .dockerignore lets through."""
+    """Yields the files of the build context, in order: those that .dockerignore lets through."""
     for line in sorted((root / ".dockerignore").read_text().splitlines()):
         if line.startswith("!"):
             entry = root / line[1:]
@@ -28,7 +28,7 @@ def version(root: Path) -> str:
 
 
 def content_tag(root: Path, settings: Settings) -> str:
-    """Returns the tag: the same for the same files and build arguments, and for nothing else."""
+    """Returns the images' tag: the version and a digest of the files and build arguments."""
     digest = hashlib.sha256(f"{settings.base_image}\0{settings.torch}\0".encode())
     for path in context_files(root):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
@@ -37,15 +37,15 @@ def content_tag(root: Path, settings: Settings) -> str:
 
 
 def image_names(settings: Settings, tag: str) -> dict[str, str]:
-    """Returns both images' full names."""
+    """Returns the full name of each image."""
     return {image: f"{settings.image_registry}/{image}:{tag}" for image in (CONTROL, TRAINER)}
 
 
 def build(settings: Settings, tag: str) -> None:
-    """Builds the images that the container tool has not got yet."""
+    """Builds the images that the container tool does not have yet."""
     for image, name in image_names(settings, tag).items():
         if _is_built(settings.container_tool, name):
-            say(f"{name} is built")
+            say(f"{name} is already built")
             continue
         say(f"building {name}")
         arguments = {
@@ -62,7 +62,7 @@ def build(settings: Settings, tag: str) -> None:
 
 def build_command(settings: Settings, image: str, name: str, arguments: dict[str, str]) -> list[str]:
     """Returns the command that builds an image with docker, podman or buildah."""
-    # The other two keep layers by themselves.
+    # docker and podman cache layers by default.
     layers = ["--layers"] if Path(settings.container_tool).name == "buildah" else []
     return [
         settings.container_tool,
@@ -79,12 +79,12 @@ def build_command(settings: Settings, image: str, name: str, arguments: dict[str
 
 
 def load(settings: Settings, cluster: Cluster, context: str, tag: str) -> None:
-    """Brings the images to where the cluster finds them; a registry that has them takes nothing again.
+    """Loads the images into kind's or minikube's nodes, or pushes them to the registry.
 
     Args:
-        settings: Whose `image_loader` does it, if it is set.
+        settings: The settings; `image_loader` replaces both ways if it is set.
         cluster: The cluster.
-        context: Its context's name, by which kind and minikube are known.
+        context: The name of its context, which tells kind and minikube from other clusters.
         tag: The images' tag.
     """
     names = list(image_names(settings, tag).values())
@@ -93,7 +93,7 @@ def load(settings: Settings, cluster: Cluster, context: str, tag: str) -> None:
         run(*settings.image_loader, *names)
     elif loader := node_loader(context):
         if nodes_have(cluster, names):
-            say("the nodes have the images")
+            say("the nodes already have the images")
             return
         say(f"loading {' '.join(names)} into the nodes")
         _load_into_nodes(settings, loader, names)
@@ -104,7 +104,7 @@ def load(settings: Settings, cluster: Cluster, context: str, tag: str) -> None:
 
 
 def nodes_have(cluster: Cluster, names: list[str]) -> bool:
-    """Whether every node has every image. A node lists its 50 largest images: ours are among them."""
+    """Returns whether every node has every image. A node lists its 50 largest images, which include ours."""
     listed = cluster.kubectl(
         "get", "nodes", "-o", "jsonpath={range .items[*]}{.status.images[*].names}{'\\n'}{end}"
     )
@@ -113,7 +113,7 @@ def nodes_have(cluster: Cluster, names: list[str]) -> bool:
 
 
 def node_loader(context: str) -> list[str]:
-    """Returns the command that puts images into the nodes of kind or minikube; empty for other clusters."""
+    """Returns the command that loads images into kind's or minikube's nodes; empty for other clusters."""
     if context.startswith("kind-"):
         return ["kind", "load", "--name", context.removeprefix("kind-")]
     if context == "minikube":
@@ -126,7 +126,7 @@ def _load_into_nodes(settings: Settings, loader: list[str], names: list[str]) ->
     if Path(settings.container_tool).name == "docker":
         run(*loader, *(["docker-image"] if is_kind else []), *names)
         return
-    # Both look for images in Docker alone; an archive they take from anyone.
+    # kind and minikube read images only from Docker; archives of other tools work too.
     for name in names:
         with tempfile.TemporaryDirectory(prefix="fedvsr-image-") as folder:
             archive = f"{folder}/image.tar"
@@ -141,7 +141,7 @@ def _is_built(tool: str, name: str) -> bool:
 
 
 def _git(*arguments: str) -> str:
-    """Returns git's answer, or nothing in a copy that is no repository."""
+    """Returns git's output; empty if this copy of the code is no git repository."""
     try:
         return read("git", "-C", str(ROOT), *arguments).strip()
     except CommandError:

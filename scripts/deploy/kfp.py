@@ -1,28 +1,28 @@
-"""Kubeflow Pipelines: whether it is there, installing it, and the pipeline in it."""
+"""Kubeflow Pipelines: installs it, uploads the pipeline and removes it."""
 
 import json
 import sys
 
 from scripts.deploy.forward import forwarded
 from scripts.deploy.images import CONTROL, TRAINER
-from scripts.deploy.settings import RELEASE, Settings
+from scripts.deploy.settings import DEFAULT_NAMESPACE, Settings
 from scripts.deploy.shell import Cluster, CommandError, run, say
 
 VERSION = "2.17.0"
 API_SERVICE = "ml-pipeline"
 API_PORT = 8888
-# The only namespace that its makers' manifests install it into.
+# The only namespace that the official manifests install into.
 NAMESPACE = "kubeflow"
 _MANIFESTS = "github.com/kubeflow/pipelines/manifests/kustomize"
 
 
 def is_installed(settings: Settings, cluster: Cluster) -> bool:
-    """Whether the API's service is there."""
+    """Returns whether KFP's API service exists."""
     return cluster.exists("service", API_SERVICE, settings.kfp_namespace)
 
 
 def install(settings: Settings, cluster: Cluster) -> None:
-    """Installs Kubeflow Pipelines as its makers describe, and waits for it."""
+    """Installs Kubeflow Pipelines from its official manifests and waits until it is ready."""
     say(f"installing Kubeflow Pipelines {VERSION}")
     run(*cluster.kubectl_command("apply", "-k", f"{_MANIFESTS}/cluster-scoped-resources?ref={VERSION}"))
     run(
@@ -45,21 +45,21 @@ def install(settings: Settings, cluster: Cluster) -> None:
 
 
 def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None:
-    """Uploads the pipeline, or a new version of it where it differs from the latest one.
+    """Uploads the pipeline as a new version if it differs from the newest one.
 
     Args:
-        settings: Whose `kfp_endpoint` is the API's address; without it the API is forwarded to.
+        settings: The settings; without `kfp_endpoint` the API's port is forwarded.
         cluster: The cluster.
         images: The images that the steps run in.
     """
     variables = {
         "FEDVSR_IMAGE": images[CONTROL],
         "FEDVSR_TRAINER_IMAGE": images[TRAINER],
-        "FEDVSR_RELEASE": settings.namespace,
+        "FEDVSR_NAMESPACE": settings.namespace,
     }
-    # By env, since what EXEC names need not hand on this program's own environment.
-    given = (f"{key}={value}" for key, value in variables.items())
-    command = [*settings.exec, "env", *given, sys.executable, "-m", "pipelines.upload", "--endpoint"]
+    # EXEC's command may not pass on this program's environment, so `env` sets the variables.
+    assignments = (f"{key}={value}" for key, value in variables.items())
+    command = [*settings.exec, "env", *assignments, sys.executable, "-m", "pipelines.upload", "--endpoint"]
     if settings.kfp_endpoint:
         run(*command, settings.kfp_endpoint)
         return
@@ -68,16 +68,16 @@ def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None
 
 
 def pipeline_name(settings: Settings) -> str:
-    """Returns what the deployment's pipeline is called, as `fedvsr.kubeflow.pipeline` names it."""
-    named_after = "" if settings.namespace == RELEASE else f"-{settings.namespace}"
-    return f"federated-training{named_after}"
+    """Returns the name of the deployment's pipeline, the same as `fedvsr.kubeflow.pipeline.pipeline_name`."""
+    suffix = "" if settings.namespace == DEFAULT_NAMESPACE else f"-{settings.namespace}"
+    return f"federated-training{suffix}"
 
 
 def remove_pipeline(settings: Settings, cluster: Cluster) -> None:
-    """Removes the deployment's pipeline with its versions; its runs stay in KFP's lists.
+    """Removes the deployment's pipeline and its versions; its runs stay in KFP's lists.
 
-    KFP is asked through Kubernetes' API, so that this needs no port and no package. One that does not
-    answer is told of and keeps its pipeline.
+    The requests go through Kubernetes' API, which needs no forwarded port and no package. If KFP does not
+    answer, the pipeline stays and a line says so.
     """
     if not is_installed(settings, cluster):
         return
@@ -85,11 +85,11 @@ def remove_pipeline(settings: Settings, cluster: Cluster) -> None:
     service = f"/api/v1/namespaces/{settings.kfp_namespace}/services/http:{API_SERVICE}:{API_PORT}"
     pipelines = f"{service}/proxy/apis/v2beta1/pipelines"
     try:
-        found = json.loads(cluster.kubectl("get", "--raw", f"{pipelines}/names/{name}"))
-        cluster.kubectl("delete", "--raw", f"{pipelines}/{found['pipeline_id']}?cascade=true")
+        pipeline = json.loads(cluster.kubectl("get", "--raw", f"{pipelines}/names/{name}"))
+        cluster.kubectl("delete", "--raw", f"{pipelines}/{pipeline['pipeline_id']}?cascade=true")
     except CommandError as error:
-        # KFP's answer for a name that it does not know; its service is there, as was seen above.
+        # KFP answers NotFound for an unknown name; its service exists, as checked above.
         if "NotFound" not in error.reason:
-            say(f"pipeline {name} stays in KFP, which does not answer ({error.reason})")
+            say(f"pipeline {name} stays in KFP: KFP does not answer ({error.reason})")
         return
     say(f"removed pipeline {name} from KFP")

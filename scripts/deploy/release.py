@@ -1,4 +1,4 @@
-"""The Helm release: installed, upgraded only where something differs, removed."""
+"""The Helm release: installs it and upgrades it only if something differs."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ _TIMEOUT = "10m"
 
 
 def chart_arguments(settings: Settings, tag: str) -> list[str]:
-    """Returns helm's arguments that say what is released where."""
+    """Returns helm's arguments for the release, the chart, the namespace and the values."""
     texts = {
         "images.registry": settings.image_registry,
         "images.tag": tag,
@@ -27,35 +27,42 @@ def chart_arguments(settings: Settings, tag: str) -> list[str]:
 
 
 def render(settings: Settings, cluster: Cluster) -> str:
-    """Returns the chart's manifests, as far as they can be known without the cluster."""
+    """Returns the chart's manifests, rendered without asking the cluster."""
     return cluster.helm("template", *chart_arguments(settings, "any"))
 
 
-def deployed(settings: Settings, cluster: Cluster) -> dict[str, Any] | None:
-    """Returns the release as helm has recorded it, None where there is none."""
+def find_release(settings: Settings, cluster: Cluster) -> dict[str, Any] | None:
+    """Returns the release as helm has recorded it, or None if there is none."""
     try:
-        found = cluster.helm("status", RELEASE, "-n", settings.namespace, "-o", "json")
+        record = cluster.helm("status", RELEASE, "-n", settings.namespace, "-o", "json")
     except CommandError as error:
         if "not found" in error.reason:
             return None
         raise
-    return dict(json.loads(found))
+    return dict(json.loads(record))
 
 
 def upgrade(settings: Settings, cluster: Cluster, tag: str) -> bool:
-    """Installs or upgrades the release and waits for it; returns False if there was nothing to change."""
+    """Installs or upgrades the release and waits until it is ready.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        DeployError: Another helm command is changing the release, or helm failed.
+    """
     arguments = chart_arguments(settings, tag)
-    current = deployed(settings, cluster)
+    current = find_release(settings, cluster)
     status = current["info"]["status"] if current else ""
     if status.startswith("pending-"):
         raise DeployError(
-            f"release {RELEASE} is {status}: helm is at work on it, or was stopped at it; wait, or "
+            f"release {RELEASE} is {status}: a helm command is running or was interrupted; wait, or run "
             f"`make undeploy` and deploy again, which keeps the data"
         )
     if current and status == "deployed":
         planned = json.loads(cluster.helm("upgrade", *arguments, "--dry-run=server", "--output", "json"))
-        if is_same(current, planned) and _objects_exist(cluster, current["manifest"]):
-            say(f"release {RELEASE} is as it should be (revision {current['version']})")
+        if is_unchanged(current, planned) and _objects_exist(cluster, current["manifest"]):
+            say(f"release {RELEASE} is up to date (revision {current['version']})")
             return False
     say(f"helm upgrade --install {RELEASE}")
     waiting = ("--create-namespace", "--wait", "--timeout", _TIMEOUT)
@@ -63,8 +70,8 @@ def upgrade(settings: Settings, cluster: Cluster, tag: str) -> bool:
     return True
 
 
-def is_same(current: dict[str, Any], planned: dict[str, Any]) -> bool:
-    """Whether an upgrade would change nothing: its manifests, hooks and values are those there are."""
+def is_unchanged(current: dict[str, Any], planned: dict[str, Any]) -> bool:
+    """Returns whether two releases have the same manifests, hooks and values."""
     return _content(current) == _content(planned)
 
 
@@ -74,7 +81,7 @@ def _content(release: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _objects_exist(cluster: Cluster, manifest: str) -> bool:
-    """Whether nobody has deleted what the release made."""
+    """Returns whether every object of the release still exists."""
     try:
         cluster.kubectl("get", "-f", "-", "-o", "name", stdin=manifest)
     except CommandError:

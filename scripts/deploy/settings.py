@@ -1,4 +1,4 @@
-"""What the make variables say."""
+"""The make variables as typed settings."""
 
 import os
 import shlex
@@ -8,15 +8,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = "charts/fedvsr"
-# One deployment a namespace: the namespace is what tells deployments apart.
+# The name of the Helm release, the same in every namespace: a deployment is named by its namespace.
 RELEASE = "fedvsr"
-# The trainer's base where no GPU is asked for; with one, its Dockerfile names CUDA's.
+DEFAULT_NAMESPACE = "fedvsr"
+# The trainer's base image for TORCH=cpu; for CUDA the Dockerfile has its own default.
 PLAIN_PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The make variables of the same names; commands are split into words as a shell does."""
+    """The make variables of the same names. Commands are split into words as a shell does it."""
 
     container_tool: str
     build_flags: tuple[str, ...]
@@ -36,7 +37,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Reads the variables, as make exports them."""
+        """Reads the variables that make exports. A variable that is empty or not set gets its default."""
 
         def text(name: str, default: str = "") -> str:
             return environment.get(name, "").strip() or default
@@ -54,7 +55,7 @@ class Settings:
             torch=torch,
             kube_context=text("KUBE_CONTEXT"),
             exec=tuple(shlex.split(text("EXEC"))),
-            namespace=text("NAMESPACE", "fedvsr"),
+            namespace=text("NAMESPACE", DEFAULT_NAMESPACE),
             values=text("VALUES"),
             kfp=flag("KFP", "1"),
             kfp_install=flag("KFP_INSTALL"),

@@ -1,4 +1,4 @@
-"""Running other programs, here and against the cluster."""
+"""Runs other programs on this machine and against the cluster."""
 
 import subprocess
 import sys
@@ -8,11 +8,11 @@ from scripts.deploy.settings import Settings
 
 
 class DeployError(Exception):
-    """What is wrong and what to do, in one line."""
+    """An error whose message says in one line what is wrong and what to do."""
 
 
 class CommandError(DeployError):
-    """A program failed; its own words are in the message."""
+    """A program failed; the message holds what it printed."""
 
     def __init__(self, command: tuple[str, ...], reason: str) -> None:
         self.reason = reason.strip()
@@ -20,36 +20,48 @@ class CommandError(DeployError):
 
 
 def say(text: str) -> None:
-    """Tells a person what happens."""
+    """Prints a progress line."""
     print(f"==> {text}", file=sys.stderr, flush=True)
 
 
 def run(*command: str) -> None:
-    """Runs a program whose output a person sees."""
+    """Runs a program that prints to the terminal.
+
+    Raises:
+        CommandError: It failed or does not exist.
+    """
     try:
         status = subprocess.run(command, check=False).returncode
     except FileNotFoundError:
-        raise CommandError(command, f"{command[0]} is not there") from None
+        raise CommandError(command, f"{command[0]} is not installed") from None
     if status:
         raise CommandError(command, f"exit code {status}, see above")
 
 
 def read(*command: str, stdin: str | None = None) -> str:
-    """Runs a program and returns its output."""
+    """Runs a program and returns its output.
+
+    Raises:
+        CommandError: It failed or does not exist.
+    """
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise CommandError(command, f"{command[0]} is not there") from None
+        raise CommandError(command, f"{command[0]} is not installed") from None
     if done.returncode:
-        # A warning may stand first, a usage text after it: the line that says error is the one to show.
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        told = [line for line in lines if line.lower().startswith(("error", "unable", "the connection"))]
-        raise CommandError(command, (told or lines or [f"exit code {done.returncode}"])[-1])
+        raise CommandError(command, _error_line(done.stderr or done.stdout) or f"exit code {done.returncode}")
     return done.stdout
 
 
+def _error_line(output: str) -> str:
+    """Returns the line that names the error. Warnings may come before it, a usage text after it."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith(("error", "unable", "the connection"))]
+    return (errors or lines or [""])[-1]
+
+
 def succeeds(*command: str) -> bool:
-    """Whether a program is there and ends well."""
+    """Returns whether a program exists and exits with code 0."""
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -61,8 +73,8 @@ class Cluster:
     """kubectl and helm for one cluster.
 
     Attributes:
-        prefix: A command that runs others where the cluster is reached.
-        context: Its name in the kubeconfig file, empty for the current one.
+        prefix: Words that go in front of every kubectl and helm command.
+        context: The cluster's context in the kubeconfig file; empty for the current context.
     """
 
     prefix: tuple[str, ...]
@@ -70,6 +82,7 @@ class Cluster:
 
     @classmethod
     def of(cls, settings: Settings) -> "Cluster":
+        """Returns the cluster that the settings name."""
         return cls(settings.exec, settings.kube_context)
 
     def kubectl_command(self, *arguments: str) -> tuple[str, ...]:
@@ -82,9 +95,9 @@ class Cluster:
         return read(*self.kubectl_command(*arguments), stdin=stdin)
 
     def exists(self, kind: str, name: str, namespace: str) -> bool:
-        """Whether an object is there."""
-        found = self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name")
-        return bool(found.strip())
+        """Returns whether an object exists."""
+        names = self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name")
+        return bool(names.strip())
 
     def helm_command(self, *arguments: str) -> tuple[str, ...]:
         """Returns the command line of helm for this cluster."""

@@ -1,4 +1,4 @@
-"""`make undeploy`: the release goes, the data stays; with PURGE=1 the data goes too."""
+"""`make undeploy`: removes the release and keeps the data; PURGE=1 removes the data too."""
 
 import json
 
@@ -7,27 +7,27 @@ from scripts.deploy.preflight import check_context
 from scripts.deploy.settings import RELEASE, Settings
 from scripts.deploy.shell import Cluster, run, say
 
-_OURS = {"app.kubernetes.io/name": "fedvsr", "app.kubernetes.io/instance": RELEASE}
-_SELECTOR = ",".join(f"{label}={value}" for label, value in _OURS.items())
-# Helm forgets its hooks' objects when they are made.
+_OUR_LABELS = {"app.kubernetes.io/name": "fedvsr", "app.kubernetes.io/instance": RELEASE}
+_SELECTOR = ",".join(f"{label}={value}" for label, value in _OUR_LABELS.items())
+# Helm does not remove the objects of its hooks.
 _HOOKS = f"{_SELECTOR},app.kubernetes.io/component in (provision,check)"
-# What Kubernetes puts into every namespace.
-_ALWAYS_THERE = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
-# Kinds that others' objects bring about, and that go with them.
-_SHADOWS = ("events", "endpoints", "endpointslices", "pods.metrics.k8s.io")
+# Objects that Kubernetes makes in every namespace.
+_ALWAYS_PRESENT = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
+# Kinds that Kubernetes makes for other objects and removes with them.
+_DERIVED_KINDS = ("events", "endpoints", "endpointslices", "pods.metrics.k8s.io")
 
 
 def undeploy(settings: Settings, cluster: Cluster) -> None:
-    """Removes the release with the clients' namespaces, and nothing that holds data unless asked to."""
+    """Removes the release and the clients' namespaces; removes the data only if `purge` is set."""
     check_context(cluster)
     namespace = settings.namespace
     if settings.kfp:
         kfp.remove_pipeline(settings, cluster)
-    if release.deployed(settings, cluster) is None:
+    if release.find_release(settings, cluster) is None:
         say(f"there is no release in namespace {namespace}")
     else:
         say(f"helm uninstall {RELEASE}")
-        # The clients' namespaces are the release's: their Jobs go with them.
+        # The clients' namespaces belong to the release; their Jobs go with them.
         run(*cluster.helm_command("uninstall", RELEASE, "-n", namespace, "--wait", "--timeout", "10m"))
     _delete(cluster, namespace, "job,pod", _HOOKS)
     if settings.purge:
@@ -39,13 +39,13 @@ def undeploy(settings: Settings, cluster: Cluster) -> None:
 
 
 def _purge(cluster: Cluster, namespace: str) -> None:
-    """Removes the data, and the namespace if it holds nothing of others."""
+    """Removes the data, and the namespace if it holds nothing else."""
     if not cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "name").strip():
         return
     say(f"removing the data in namespace {namespace}")
     _delete(cluster, namespace, "pvc,secret", _SELECTOR)
-    if left := _of_others(cluster, namespace):
-        say(f"namespace {namespace} stays, for it holds {', '.join(left)}")
+    if foreign := _foreign_objects(cluster, namespace):
+        say(f"namespace {namespace} stays: it also holds {', '.join(foreign)}")
         return
     run(*cluster.kubectl_command("delete", "namespace", namespace, "--ignore-not-found", "--timeout=10m"))
 
@@ -54,16 +54,18 @@ def _delete(cluster: Cluster, namespace: str, kinds: str, selector: str) -> None
     cluster.kubectl("delete", kinds, "-n", namespace, "-l", selector, "--timeout=10m")
 
 
-def _of_others(cluster: Cluster, namespace: str) -> list[str]:
-    """Returns what somebody else has made in a namespace."""
+def _foreign_objects(cluster: Cluster, namespace: str) -> list[str]:
+    """Returns the objects in a namespace that are not part of fedvsr, as KIND/NAME."""
     listed = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    kinds = [kind for kind in listed if kind not in _SHADOWS and kind.partition(".")[0] not in _SHADOWS]
-    found = cluster.kubectl("get", ",".join(kinds), "-n", namespace, "--ignore-not-found", "-o", "json")
-    left = []
-    for item in json.loads(found)["items"] if found.strip() else ():
+    kinds = [
+        kind for kind in listed if kind not in _DERIVED_KINDS and kind.partition(".")[0] not in _DERIVED_KINDS
+    ]
+    output = cluster.kubectl("get", ",".join(kinds), "-n", namespace, "--ignore-not-found", "-o", "json")
+    foreign = []
+    for item in json.loads(output)["items"] if output.strip() else ():
         metadata, name = item["metadata"], (item["kind"], item["metadata"]["name"])
-        is_ours = _OURS.items() <= metadata.get("labels", {}).items()
-        goes = "ownerReferences" in metadata or "deletionTimestamp" in metadata
-        if not (is_ours or goes or name in _ALWAYS_THERE):
-            left.append("/".join(name))
-    return left
+        is_ours = _OUR_LABELS.items() <= metadata.get("labels", {}).items()
+        is_going = "ownerReferences" in metadata or "deletionTimestamp" in metadata
+        if not (is_ours or is_going or name in _ALWAYS_PRESENT):
+            foreign.append("/".join(name))
+    return foreign

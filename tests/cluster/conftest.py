@@ -21,7 +21,7 @@ from scripts.deploy.settings import Settings
 from scripts.deploy.shell import Cluster
 from tests.cluster.deployment import ROOT, Deployment, command, kubectl
 
-RELEASE = "fedvsr-test"
+NAMESPACE = "fedvsr-test"
 SAMPLES = ROOT / "samples"
 # Clients with few videos; each test names those that it trains with.
 VIDEOS = {
@@ -48,7 +48,7 @@ VALUES = {
 
 def make(target: str, values: Path, *options: str) -> str:
     return command(
-        "make", "--no-print-directory", target, f"NAMESPACE={RELEASE}", f"VALUES={values}", *options
+        "make", "--no-print-directory", target, f"NAMESPACE={NAMESPACE}", f"VALUES={values}", *options
     ).stdout
 
 
@@ -81,9 +81,9 @@ def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
                 return forwards.enter_context(forwarded(cluster, namespace, service, port)).url
 
             deployment = Deployment(
-                release=RELEASE,
-                s3=reach(RELEASE, "s3", 9000),
-                mlflow=reach(RELEASE, "mlflow", 5000),
+                namespace=NAMESPACE,
+                s3=reach(NAMESPACE, "s3", 9000),
+                mlflow=reach(NAMESPACE, "mlflow", 5000),
                 kfp=reach("kubeflow", "ml-pipeline", 8888) if has_kfp else None,
                 values=values,
                 options=options,

@@ -51,14 +51,14 @@ class Deployment:
     """A deployment and its addresses on this machine.
 
     Attributes:
-        release: The namespace of the Helm release; namespaces and buckets are named after it.
+        namespace: The namespace that the deployment is named by.
         s3: The S3 server's address.
         mlflow: MLflow's address.
         kfp: The address of KFP's API, or None if there is no KFP.
         values: The Helm values file it was deployed with.
     """
 
-    release: str
+    namespace: str
     s3: str
     mlflow: str
     values: Path
@@ -67,7 +67,7 @@ class Deployment:
     options: tuple[str, ...] = field(default=())
 
     def client_namespace(self, client: str) -> str:
-        return f"{self.release}-client-{client}"
+        return f"{self.namespace}-client-{client}"
 
     def secret(self, namespace: str, name: str) -> dict[str, str]:
         data = kubectl_json("-n", namespace, "get", "secret", name)["data"]
@@ -77,18 +77,18 @@ class Deployment:
         """Returns the S3 credentials of a client, or of the federation."""
         if client:
             return self.secret(self.client_namespace(client), "fedvsr-client")
-        return self.secret(self.release, "fedvsr-federation")
+        return self.secret(self.namespace, "fedvsr-federation")
 
     def client_bucket(self, client: str) -> str:
-        return f"{self.release}-client-{client}"
+        return f"{self.namespace}-client-{client}"
 
     def environment(self, client: str | None = None) -> dict[str, str]:
         """Returns the variables that `make ui` prints, with the credentials of a client or the federation."""
         return {
-            "FEDVSR_FEDERATION_STORE": f"s3://{self.release}",
-            "FEDVSR_CLIENT_STORE": f"s3://{self.release}-client-{{client}}",
+            "FEDVSR_FEDERATION_STORE": f"s3://{self.namespace}",
+            "FEDVSR_CLIENT_STORE": f"s3://{self.namespace}-client-{{client}}",
             "FEDVSR_S3_ENDPOINT": self.s3,
-            "FEDVSR_NAMESPACE": self.release,
+            "FEDVSR_NAMESPACE": self.namespace,
             "MLFLOW_TRACKING_URI": self.mlflow,
             **({"FEDVSR_KFP_ENDPOINT": self.kfp} if self.kfp else {}),
             **self.credentials(client),
@@ -114,7 +114,7 @@ class Deployment:
 
     def read(self, key: str) -> bytes:
         """Returns an object of the federation's bucket."""
-        answer = self.bucket().get_object(bucket_name=self.release, object_name=key)
+        answer = self.bucket().get_object(bucket_name=self.namespace, object_name=key)
         try:
             return bytes(answer.read())
         finally:
@@ -126,5 +126,5 @@ class Deployment:
 
     def settings(self) -> dict[str, str]:
         """Returns the ConfigMap with the settings of steps and users."""
-        data: dict[str, str] = kubectl_json("-n", self.release, "get", "configmap", "fedvsr")["data"]
+        data: dict[str, str] = kubectl_json("-n", self.namespace, "get", "configmap", "fedvsr")["data"]
         return data

@@ -35,7 +35,7 @@ def objects(deployment):
                 update.replace("update.safetensors", "report.json"),
             ]
         for key in keys:
-            put(federation, deployment.release, key)
+            put(federation, deployment.namespace, key)
     for client in ("ann", "bob"):
         put(deployment.bucket(client), deployment.client_bucket(client), "raw/access.txt")
 
@@ -84,7 +84,7 @@ BOBS = UPDATES.format(run=RUN, client="bob")
     ],
 )
 def test_a_client_reads_its_rounds_inputs_and_writes_its_own_update(deployment, objects, action, key):
-    assert allowed(action, deployment.bucket("ann"), deployment.release, key)
+    assert allowed(action, deployment.bucket("ann"), deployment.namespace, key)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_client_reads_its_rounds_inputs_and_writes_its_own_update(deployment, 
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_client_is_denied_everything_else_in_the_federations_bucket(deployment, objects, action, key):
-    assert not allowed(action, deployment.bucket("ann"), deployment.release, key)
+    assert not allowed(action, deployment.bucket("ann"), deployment.namespace, key)
 
 
 @pytest.mark.parametrize("action", [get, put, delete, listing])
@@ -181,9 +181,9 @@ def probe(namespace, *addresses):
 
 @pytest.mark.timeout(180)
 def test_a_clients_pod_reaches_the_object_store_and_nothing_else(deployment):
-    s3 = f"s3.{deployment.release}.svc.cluster.local"
+    s3 = f"s3.{deployment.namespace}.svc.cluster.local"
     others = [
-        f"mlflow.{deployment.release}.svc.cluster.local:5000",
+        f"mlflow.{deployment.namespace}.svc.cluster.local:5000",
         "kubernetes.default.svc.cluster.local:443",
     ]
     if deployment.kfp:
@@ -214,4 +214,4 @@ def test_kfps_runner_manages_jobs_in_the_clients_namespaces_and_nothing_else(dep
     ):
         assert not may(verb, resource, anns), (verb, resource)
     for verb, resource in (("get", "secrets"), ("create", "jobs.batch"), ("get", "pods")):
-        assert not may(verb, resource, deployment.release), (verb, resource)
+        assert not may(verb, resource, deployment.namespace), (verb, resource)

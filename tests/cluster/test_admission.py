@@ -91,5 +91,5 @@ def test_a_job_that_could_expose_a_clients_keys_is_refused(deployment, job, path
         part[last] = value
     done = create_as_kfps_runner(deployment, changed)
     assert done.returncode != 0
-    assert f"ValidatingAdmissionPolicy '{deployment.release}-client-jobs'" in done.stderr
+    assert f"ValidatingAdmissionPolicy '{deployment.namespace}-client-jobs'" in done.stderr
     assert word in done.stderr

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 def versions(deployment):
     """Returns identity, generation and data of every object of the deployment: only a change alters them."""
-    namespaces = [deployment.release, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
+    namespaces = [deployment.namespace, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
     kinds = "deployments,statefulsets,services,secrets,configmaps,networkpolicies,resourcequotas,roles,pods"
     return {
         (namespace, item["kind"], item["metadata"]["name"]): (
@@ -25,14 +25,14 @@ def versions(deployment):
 
 def test_deploying_again_changes_nothing(deployment):
     before = versions(deployment)
-    revision = command("helm", "history", "fedvsr", "-n", deployment.release).stdout
+    revision = command("helm", "history", "fedvsr", "-n", deployment.namespace).stdout
     make("deploy", deployment.values, *deployment.options)
     assert versions(deployment) == before
-    assert command("helm", "history", "fedvsr", "-n", deployment.release).stdout == revision
+    assert command("helm", "history", "fedvsr", "-n", deployment.namespace).stdout == revision
 
 
 def test_the_charts_own_test_passes(deployment):
-    assert "Phase:          Succeeded" in command("helm", "test", "fedvsr", "-n", deployment.release).stdout
+    assert "Phase:          Succeeded" in command("helm", "test", "fedvsr", "-n", deployment.namespace).stdout
 
 
 def test_ready_clients_pass_the_check_and_a_missing_gpu_is_named(deployment):

@@ -47,7 +47,7 @@ def test_every_round_has_a_record_with_both_clients(finished, deployment):
 
 def test_nothing_but_updates_and_reports_came_from_the_clients(finished, deployment):
     objects = deployment.bucket().list_objects(
-        bucket_name=deployment.release, prefix=f"runs/{RUN}/rounds/", recursive=True
+        bucket_name=deployment.namespace, prefix=f"runs/{RUN}/rounds/", recursive=True
     )
     updates = {item.object_name.rpartition("/")[2] for item in objects if "/updates/" in item.object_name}
     assert updates == {"update.safetensors", "report.json"}
@@ -97,16 +97,16 @@ def test_the_challenger_is_promoted_and_the_champion_upscales_on_the_cluster(
         f'python -c "{script}" && '
         f"fedvsr upscale /tmp/in.mp4 /tmp/out.mkv --model models:/{MODEL}@champion && ls -l /tmp/out.mkv"
     )
-    kubectl("delete", "pod", "upscale", "-n", deployment.release, "--ignore-not-found")
-    kubectl("apply", "-n", deployment.release, "-f", "-", stdin=json.dumps(_pod(image, steps)))
+    kubectl("delete", "pod", "upscale", "-n", deployment.namespace, "--ignore-not-found")
+    kubectl("apply", "-n", deployment.namespace, "-f", "-", stdin=json.dumps(_pod(image, steps)))
     try:
         kubectl(
-            "wait", "pod/upscale", "-n", deployment.release, "--for=jsonpath={.status.phase}=Succeeded",
+            "wait", "pod/upscale", "-n", deployment.namespace, "--for=jsonpath={.status.phase}=Succeeded",
             "--timeout=300s",
         )  # fmt: skip
-        assert "/tmp/out.mkv" in kubectl("logs", "upscale", "-n", deployment.release)
+        assert "/tmp/out.mkv" in kubectl("logs", "upscale", "-n", deployment.namespace)
     finally:
-        kubectl("delete", "pod", "upscale", "-n", deployment.release, "--wait=false")
+        kubectl("delete", "pod", "upscale", "-n", deployment.namespace, "--wait=false")
 
 
 def _pod(image, command):

@@ -1,4 +1,4 @@
-"""Values that the chart is rendered with, and finding what it makes of them."""
+"""Values that the tests render the chart with, and a search in the rendered objects."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fedvsr"
 
-# What is generated in a cluster is given here, so that every rendering is the same.
-GIVEN = {
+# Values that the chart otherwise generates. They make every rendering the same.
+GENERATED_VALUES = {
     "images": {"tag": "1.2.3"},
     "s3": {"rootPassword": "root-password", "userSeed": "seed-of-the-users"},
     "postgres": {"password": "postgres-password"},
@@ -55,20 +55,22 @@ GPU_CLIENT = {
 }
 
 
-def merged(base, more):
-    both = dict(base)
-    for key, value in more.items():
-        inner = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = merged(both[key], value) if inner else value
-    return both
+def merged(base, changes):
+    """Returns nested values with changes applied."""
+    result = dict(base)
+    for key, value in changes.items():
+        is_nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if is_nested else value
+    return result
 
 
-def named(objects, kind, name, namespace):
-    (found,) = (
-        each
-        for each in objects
-        if each["kind"] == kind
-        and each["metadata"]["name"] == name
-        and each["metadata"].get("namespace") == namespace
+def get_object(objects, kind, name, namespace):
+    """Returns the one object of a kind, name and namespace."""
+    (match,) = (
+        candidate
+        for candidate in objects
+        if candidate["kind"] == kind
+        and candidate["metadata"]["name"] == name
+        and candidate["metadata"].get("namespace") == namespace
     )
-    return found
+    return match

@@ -1,4 +1,4 @@
-"""The chart, rendered by helm."""
+"""Renders the chart with helm."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.pipeline.chart import CHART, GIVEN, merged
+from tests.pipeline.chart import CHART, GENERATED_VALUES, merged
 
 HELM = os.environ.get("HELM") or shutil.which("helm")
 
@@ -18,14 +18,14 @@ def helm(tmp_path_factory):
     if not HELM:
         pytest.skip("helm is not on PATH and HELM does not name it")
     folder = tmp_path_factory.mktemp("helm")
-    # Helm's own settings and plugins stay out of it.
+    # Without the user's helm settings and plugins.
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
 
-    def run(*arguments, values):
+    def run(*arguments, values, namespace="fedvsr"):
         path = folder / "values.yaml"
-        path.write_text(yaml.safe_dump(merged(GIVEN, values)))
+        path.write_text(yaml.safe_dump(merged(GENERATED_VALUES, values)))
         return subprocess.run(
-            [HELM, *arguments, "--namespace", "fedvsr", "--values", path],
+            [HELM, *arguments, "--namespace", namespace, "--values", path],
             env=environment,
             capture_output=True,
             text=True,
@@ -37,12 +37,12 @@ def helm(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def render(helm):
-    """Returns the objects that the chart makes of values."""
+    """Renders the chart, or only some templates, with values; returns the objects."""
 
-    def objects(values, only=()):
-        chosen = [word for name in only for word in ("--show-only", f"templates/{name}")]
-        done = helm("template", "fedvsr", CHART, *chosen, values=values)
+    def objects(values, only=(), namespace="fedvsr"):
+        options = [word for name in only for word in ("--show-only", f"templates/{name}")]
+        done = helm("template", "fedvsr", CHART, *options, values=values, namespace=namespace)
         assert done.returncode == 0, done.stderr
-        return [found for found in yaml.safe_load_all(done.stdout) if found]
+        return [document for document in yaml.safe_load_all(done.stdout) if document]
 
     return objects

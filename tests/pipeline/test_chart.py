@@ -1,26 +1,42 @@
-"""The chart renders what goldens/ says, refuses wrong values in words, and gives no pod a right too many.
+"""The chart renders the goldens, refuses invalid values and restricts its pods.
 
-`FEDVSR_UPDATE_GOLDENS=1 pytest tests/pipeline/test_chart.py` writes the goldens anew; `git diff` shows what
-has changed.
+`FEDVSR_UPDATE_GOLDENS=1 pytest tests/pipeline/test_chart.py` updates the goldens; `git diff` shows the
+changes.
 """
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.pipeline.chart import CHART, EXTERNAL, GPU_CLIENT, TWO_CLIENTS, named
+from tests.pipeline.chart import CHART, EXTERNAL, GPU_CLIENT, TWO_CLIENTS, get_object
 
 pytestmark = pytest.mark.pipeline
 
 GOLDENS = Path(__file__).parent / "goldens"
-CLIENT_TEMPLATES = [f"clients/{path.name}" for path in sorted((CHART / "templates" / "clients").iterdir())]
+# In the order of the golden.
+CLIENT_TEMPLATES = [
+    "clients/validatingadmissionpolicy.yaml",
+    "clients/validatingadmissionpolicybinding.yaml",
+    "clients/namespace.yaml",
+    "clients/resourcequota.yaml",
+    "clients/limitrange.yaml",
+    "clients/serviceaccount.yaml",
+    "clients/secret.yaml",
+    "clients/configmap.yaml",
+    "clients/networkpolicies.yaml",
+    "clients/role.yaml",
+    "clients/rolebinding.yaml",
+    "settings/secret.yaml",
+    "settings/configmap.yaml",
+]
 RENDERINGS = {
     "two-clients": (TWO_CLIENTS, []),
     "external-servers": (EXTERNAL, []),
-    "gpu-client": (GPU_CLIENT, [*CLIENT_TEMPLATES, "settings/pipeline.yaml"]),
+    "gpu-client": (GPU_CLIENT, CLIENT_TEMPLATES),
 }
 
 
@@ -32,19 +48,34 @@ def test_the_chart_passes_lint(helm):
 @pytest.mark.parametrize("name", RENDERINGS)
 def test_the_chart_renders_its_golden(render, name):
     values, only = RENDERINGS[name]
-    found = yaml.safe_dump_all(render(values, only), sort_keys=False, width=120)
+    rendered = yaml.safe_dump_all(render(values, only), sort_keys=False, width=120)
     golden = GOLDENS / f"{name}.yaml"
     if os.environ.get("FEDVSR_UPDATE_GOLDENS"):
         golden.parent.mkdir(exist_ok=True)
-        golden.write_text(found)
-    assert found == golden.read_text(), "look at the difference; FEDVSR_UPDATE_GOLDENS=1 takes it over"
+        golden.write_text(rendered)
+    assert rendered == golden.read_text(), "check the difference; FEDVSR_UPDATE_GOLDENS=1 accepts it"
+
+
+def test_the_client_golden_covers_every_client_template():
+    templates = CHART / "templates"
+    paths = [path for folder in ("clients", "settings") for path in (templates / folder).iterdir()]
+    assert sorted(CLIENT_TEMPLATES) == sorted(path.relative_to(templates).as_posix() for path in paths)
+
+
+def test_every_template_file_has_one_object_but_for_a_namespaces_pair_of_network_policies():
+    others = ("validate.yaml", "networkpolicies.yaml")
+    paths = [path for path in (CHART / "templates").rglob("*.yaml") if path.name not in others]
+    for path in paths:
+        assert len(re.findall("^kind: ", path.read_text(), re.MULTILINE)) == 1, path
 
 
 @pytest.mark.parametrize("values", [TWO_CLIENTS, EXTERNAL], ids=["all", "external"])
 def test_every_pod_is_restricted(render, values):
     objects = render(values)
-    specs = [each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})]
-    specs += [each["spec"] for each in objects if each["kind"] == "Pod"]
+    specs = [
+        manifest["spec"]["template"]["spec"] for manifest in objects if "template" in manifest.get("spec", {})
+    ]
+    specs += [manifest["spec"] for manifest in objects if manifest["kind"] == "Pod"]
     assert len(specs) == (5 if values is TWO_CLIENTS else 3)
     for spec in specs:
         assert spec["automountServiceAccountToken"] is False
@@ -59,23 +90,23 @@ def test_every_pod_is_restricted(render, values):
             assert container["resources"]["limits"]["memory"]
 
 
-def test_a_server_is_watched_and_not_stopped_by_a_drain(render):
+def test_every_server_has_probes_and_a_disruption_budget(render):
     objects = render(TWO_CLIENTS)
-    servers = [each for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
-    assert {each["metadata"]["name"] for each in servers} == {"s3", "mlflow", "postgres"}
+    servers = [manifest for manifest in objects if manifest["kind"] in {"Deployment", "StatefulSet"}]
+    assert {manifest["metadata"]["name"] for manifest in servers} == {"s3", "mlflow", "postgres"}
     for server in servers:
         (container,) = server["spec"]["template"]["spec"]["containers"]
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
-        budget = named(objects, "PodDisruptionBudget", server["metadata"]["name"], "fedvsr")
+        budget = get_object(objects, "PodDisruptionBudget", server["metadata"]["name"], "fedvsr")
         assert budget["spec"]["maxUnavailable"] == 0
         assert budget["spec"]["selector"] == server["spec"]["selector"]
 
 
-def test_what_the_data_needs_is_kept(render):
+def test_uninstalling_keeps_the_data_and_its_secrets(render):
     kept = {
-        (each["kind"], each["metadata"]["name"])
-        for each in render(TWO_CLIENTS)
-        if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        (manifest["kind"], manifest["metadata"]["name"])
+        for manifest in render(TWO_CLIENTS)
+        if manifest["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     }
     assert kept == {
         ("PersistentVolumeClaim", "s3"),
@@ -89,23 +120,23 @@ def test_what_the_data_needs_is_kept(render):
 def test_the_pipeline_has_no_clients_credentials(render):
     objects = render(TWO_CLIENTS)
     secrets = {
-        each["metadata"]["name"]
-        for each in objects
-        if each["kind"] == "Secret" and each["metadata"]["namespace"] == "kubeflow"
+        manifest["metadata"]["name"]
+        for manifest in objects
+        if manifest["kind"] == "Secret" and manifest["metadata"]["namespace"] == "kubeflow"
     }
     assert secrets == {"fedvsr-federation"}
-    role = named(objects, "Role", "fedvsr-jobs", "fedvsr-client-site-a")
+    role = get_object(objects, "Role", "fedvsr-jobs", "fedvsr-client-site-a")
     assert not [rule for rule in role["rules"] if "secrets" in rule["resources"] or "*" in rule["verbs"]]
     keys = {
-        (each["metadata"]["namespace"], each["stringData"]["AWS_SECRET_ACCESS_KEY"])
-        for each in objects
-        if each["kind"] == "Secret" and "AWS_SECRET_ACCESS_KEY" in each.get("stringData", {})
+        (manifest["metadata"]["namespace"], manifest["stringData"]["AWS_SECRET_ACCESS_KEY"])
+        for manifest in objects
+        if manifest["kind"] == "Secret" and "AWS_SECRET_ACCESS_KEY" in manifest.get("stringData", {})
     }
     assert len({key for _, key in keys}) == 4  # federation (in two namespaces), MLflow, two clients
 
 
-def test_the_pipelines_clients_are_what_the_contract_says(render):
-    settings = named(render(GPU_CLIENT), "ConfigMap", "fedvsr", "kubeflow")["data"]
+def test_the_pipeline_gets_the_clients_settings(render):
+    settings = get_object(render(GPU_CLIENT), "ConfigMap", "fedvsr", "kubeflow")["data"]
     (client,) = json.loads(settings["FEDVSR_CLIENTS"]).values()
     assert client == {
         "namespace": "hospital",
@@ -127,7 +158,7 @@ def test_the_pipelines_clients_are_what_the_contract_says(render):
 
 
 S3 = "https://s3.example.org"
-REFUSED = [
+INVALID_VALUES = [
     ({"clients": [{"name": "Ann"}]}, "/clients/0/name"),
     ({"clients": [{"name": "ann-"}]}, "/clients/0/name"),
     ({"clients": [{"name": "a" * 41}]}, "/clients/0/name"),
@@ -137,28 +168,30 @@ REFUSED = [
     ({"clients": [{"name": "ann", "gpuResource": "gpu"}]}, "/clients/0/gpuResource"),
     ({"clients": [{"name": "ann", "allowModels": ["acme:net"]}]}, "/clients/0/allowModels/0"),
     ({"s3": {"allowFrom": ["everybody"]}}, "/s3/allowFrom/0"),
-    ({"clients": [{"name": "ann"}, {"name": "ann"}]}, 'two are named "ann"'),
-    ({"clients": [{"name": "ann", "namespace": "kubeflow"}]}, "is KFP's already"),
+    ({"clients": [{"name": "ann"}, {"name": "ann"}]}, 'two clients are named "ann"'),
+    ({"clients": [{"name": "ann", "namespace": "kubeflow"}]}, "already belongs to KFP"),
     (
         {"clients": [{"name": "ann", "namespace": "x"}, {"name": "bob", "namespace": "x"}]},
-        "is client ann's already",
+        'already belongs to client "ann"',
     ),
     ({"s3": {"external": {"endpoint": "s3.example.org"}}}, "/s3/external/endpoint"),
-    ({"s3": {"external": {"endpoint": S3}, "rootPassword": ""}}, "give its root user as s3.existingSecret"),
-    ({"s3": {"external": {"endpoint": S3, "manage": False}}}, "s3.external.cidrs: say where"),
+    ({"s3": {"external": {"endpoint": S3}, "rootPassword": ""}}, "set s3.existingSecret, or s3.rootUser"),
+    ({"s3": {"external": {"endpoint": S3, "manage": False}}}, "s3.external.cidrs: set the address ranges"),
     ({"postgres": {"external": {"enabled": True}}}, "postgres.external.uri"),
     ({"mlflow": {"publicUrl": "mlflow.example.org"}}, "/mlflow/publicUrl"),
 ]
 
 
-@pytest.mark.parametrize(("values", "words"), REFUSED, ids=[words for _, words in REFUSED])
-def test_wrong_values_are_refused(helm, values, words):
+@pytest.mark.parametrize(
+    ("values", "message"), INVALID_VALUES, ids=[message for _, message in INVALID_VALUES]
+)
+def test_invalid_values_are_refused(helm, values, message):
     done = helm("template", "fedvsr", CHART, values=values)
     assert done.returncode != 0
-    assert words in done.stderr
+    assert message in done.stderr
 
 
-def test_a_name_that_kubernetes_would_refuse_is_refused_first(helm):
+def test_a_name_that_is_too_long_for_kubernetes_is_refused(helm):
     done = helm(
         "template",
         "fedvsr",

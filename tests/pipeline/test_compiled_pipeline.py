@@ -1,13 +1,16 @@
-"""The compiled pipeline in git is what people upload; it must be that of the code."""
+"""The compiled pipeline in git is current, and its parameters are those of the configuration."""
 
 import inspect
 import os
 import subprocess
 import sys
+from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
 
+from components.prepare.component import prepare
+from fedvsr.cli.logs import STEPS as LOGGED_STEPS
 from fedvsr.config.parameters import FIELDS, OTHERS, to_fields
 from fedvsr.config.run import RunConfig
 from pipelines.cluster import ADDRESSES, CREDENTIALS
@@ -16,22 +19,22 @@ from pipelines.federated_training import COMPILED, federated_training
 pytestmark = pytest.mark.pipeline
 
 STEPS = {"prepare", "shard", "train_clients", "evaluate", "aggregate", "register"}
-# Parameters of the pipeline that are no settings of the run.
-OWN = {"registered_model", "evaluation_gpus", "evaluation_memory"}
+# Parameters of the pipeline that set no field of the configuration.
+PIPELINE_ONLY = {"registered_model", "evaluation_gpus", "evaluation_memory"}
 
 
 def load(text):
-    """The pipeline, and what it asks of Kubernetes."""
+    """Returns the pipeline's specification and its executors on Kubernetes."""
     specification, platforms = yaml.safe_load_all(text)
     return specification, platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
 def compile_for(path, **variables):
-    """What another process compiles with these variables alone."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("FEDVSR_")}
+    """Compiles the pipeline in another process, with only these FEDVSR_ variables."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("FEDVSR_")}
     script = f"from pipelines.federated_training import *; compile_pipeline(Path({os.fspath(path)!r}))"
     subprocess.run(
-        [sys.executable, "-c", script], env={**kept, **variables}, cwd=COMPILED.parents[1], check=True
+        [sys.executable, "-c", script], env={**inherited, **variables}, cwd=COMPILED.parents[1], check=True
     )
     return path.read_text()
 
@@ -47,9 +50,9 @@ def executors():
 
 
 def steps(specification):
-    """Every step's task: those of the pipeline and those of its loop."""
+    """Returns the tasks of all steps: the pipeline's and those of its loop."""
     dags = [specification["root"]["dag"]]
-    dags += [each["dag"] for each in specification["components"].values() if "dag" in each]
+    dags += [component["dag"] for component in specification["components"].values() if "dag" in component]
     return [
         task
         for dag in dags
@@ -64,22 +67,66 @@ def test_the_file_in_git_is_current(tmp_path):
 
 def test_every_parameter_is_described(specification):
     parameters = specification["root"]["inputDefinitions"]["parameters"]
-    assert all(each.get("description") for each in parameters.values())
-    required = {name for name, each in parameters.items() if not each.get("isOptional")}
+    assert all(parameter.get("description") for parameter in parameters.values())
+    required = {name for name, parameter in parameters.items() if not parameter.get("isOptional")}
     assert required == {"run_name"}
 
 
-def test_a_run_without_settings_is_that_of_the_configuration_without_settings():
-    signature = inspect.signature(federated_training.pipeline_func)
-    assert set(signature.parameters) == {*FIELDS, OTHERS, *OWN}
-    given = {
-        name: each.default for name, each in signature.parameters.items() if name not in {*OWN, "run_name"}
+def pipeline_parameters():
+    """Returns the pipeline's parameters that make up a run's configuration, by name."""
+    parameters = inspect.signature(federated_training.pipeline_func).parameters
+    assert set(parameters) == {*FIELDS, OTHERS, *PIPELINE_ONLY}
+    return {name: parameter for name, parameter in parameters.items() if name not in PIPELINE_ONLY}
+
+
+def config_field(path):
+    """Returns pydantic's description of a configuration field, by its dotted name."""
+    section = RunConfig
+    *sections, leaf = path.split(".")
+    for name in sections:
+        section = section.model_fields[name].annotation
+    return section.model_fields[leaf]
+
+
+def parameter_type(annotation):
+    """Returns the type that a pipeline parameter has for a field's annotation."""
+    if get_origin(annotation) is Literal:
+        (kind,) = {type(choice) for choice in get_args(annotation)}
+        return kind
+    return list if get_origin(annotation) is tuple else annotation
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_parameter_has_the_type_and_the_default_of_its_field(name):
+    parameter, field = pipeline_parameters()[name], config_field(FIELDS[name])
+    assert parameter.annotation is parameter_type(field.annotation)
+    if field.is_required():
+        assert parameter.default is inspect.Parameter.empty
+    else:
+        default = field.get_default(call_default_factory=True)
+        assert parameter.default == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_a_run_with_default_parameters_has_the_default_configuration():
+    defaults = {
+        name: parameter.default for name, parameter in pipeline_parameters().items() if name != "run_name"
     }
     values = {"name": "run"}
-    for field, value in to_fields(given).items():
+    for field, value in to_fields(defaults).items():
         section, _, leaf = field.rpartition(".")
         (values.setdefault(section, {}) if section else values)[leaf] = value
     assert RunConfig.parse(values) == RunConfig(name="run")
+
+
+def test_the_prepare_step_takes_the_pipelines_parameters():
+    parameters = inspect.signature(prepare.python_func).parameters
+    assert {name: parameter.annotation for name, parameter in parameters.items()} == {
+        name: parameter.annotation for name, parameter in pipeline_parameters().items()
+    }
+
+
+def test_the_pipelines_steps_are_those_of_fedvsr_logs():
+    assert set(LOGGED_STEPS) == STEPS
 
 
 def test_no_step_is_cached_or_installs_packages(specification):
@@ -89,7 +136,7 @@ def test_no_step_is_cached_or_installs_packages(specification):
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
-def test_every_step_has_a_name_for_people(specification):
+def test_every_step_has_a_readable_name(specification):
     names = {task["taskInfo"]["name"] for task in steps(specification)}
     assert len(names) == 7
     assert all(" " in name for name in names)
@@ -100,15 +147,15 @@ def test_every_step_has_the_deployments_addresses_and_credentials(specification,
     for executor in executors.values():
         (addresses,) = executor["configMapAsEnv"]
         assert (addresses["configMapName"], addresses["optional"]) == ("fedvsr", False)
-        names = {each["configMapKey"]: each["envVar"] for each in addresses["keyToEnv"]}
+        names = {entry["configMapKey"]: entry["envVar"] for entry in addresses["keyToEnv"]}
         assert names == {name: name for name in ADDRESSES}
         (credentials,) = executor["secretAsEnv"]
         assert (credentials["secretName"], credentials["optional"]) == ("fedvsr-federation", False)
-        names = {each["secretKey"]: each["envVar"] for each in credentials["keyToEnv"]}
+        names = {entry["secretKey"]: entry["envVar"] for entry in credentials["keyToEnv"]}
         assert names == {name: name for name in CREDENTIALS}
 
 
-def test_steps_that_build_a_network_run_in_the_image_that_can(specification):
+def test_only_steps_that_build_a_network_run_in_the_trainer_image(specification):
     images = {
         name.removeprefix("exec-").rstrip("-2"): executor["container"]["image"]
         .rpartition("/")[2]
@@ -121,7 +168,7 @@ def test_steps_that_build_a_network_run_in_the_image_that_can(specification):
     }
 
 
-def test_every_step_says_what_it_needs(specification):
+def test_every_step_has_a_memory_request_and_limit(specification):
     for name, executor in specification["deploymentSpec"]["executors"].items():
         resources = executor["container"]["resources"]
         assert resources["resourceMemoryRequest"]
@@ -129,12 +176,12 @@ def test_every_step_says_what_it_needs(specification):
         assert ("accelerator" in resources) == name.startswith("exec-evaluate")
 
 
-def test_the_loop_hands_on_the_parameters_of_an_evaluations_resources(specification):
-    """KFP's driver looks for them among the loop's inputs, where the compiler alone does not put them."""
+def test_the_loop_gets_the_parameters_of_an_evaluations_resources(specification):
+    """KFP's driver reads them from the loop's inputs, but the compiler does not put them there."""
     loop = specification["components"]["comp-rounds-from-0"]
     for name in ("evaluation_gpus", "evaluation_memory"):
         kind = loop["inputDefinitions"]["parameters"][f"pipelinechannel--{name}"]["parameterType"]
-        # A number is taken for no GPU.
+        # KFP's driver treats a number as no GPU.
         assert kind == "STRING"
 
 
@@ -143,15 +190,16 @@ def test_rounds_run_one_at_a_time(specification):
     assert loop["iteratorPolicy"]["parallelismLimit"] == 1
 
 
-def test_a_deployment_has_images_and_names_of_its_own(tmp_path):
+def test_a_deployment_has_its_own_images_and_names(tmp_path):
     text = compile_for(
         tmp_path / "other.yaml",
         FEDVSR_IMAGE="registry/a:1",
         FEDVSR_TRAINER_IMAGE="registry/b:2",
-        FEDVSR_RELEASE="other",
+        FEDVSR_NAMESPACE="other",
     )
     specification, executors = load(text)
-    images = {each["container"]["image"] for each in specification["deploymentSpec"]["executors"].values()}
+    containers = specification["deploymentSpec"]["executors"].values()
+    images = {executor["container"]["image"] for executor in containers}
     assert images == {"registry/a:1", "registry/b:2"}
     for executor in executors.values():
         assert executor["configMapAsEnv"][0]["configMapName"] == "other"

@@ -1,4 +1,4 @@
-"""The whole pipeline under kfp.local, against the same run in this process."""
+"""The whole pipeline under kfp.local, compared with the same run in this process."""
 
 import os
 import shutil
@@ -33,8 +33,8 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def piped(tmp_path_factory):
-    """A workspace in which the pipeline has run two rounds under kfp.local."""
+def finished_workspace(tmp_path_factory):
+    """Returns a workspace after two rounds of the pipeline under kfp.local."""
     root = tmp_path_factory.mktemp("piped")
     workspace = Workspace.below(str(root))
     for client, names in CLIENTS.items():
@@ -42,14 +42,14 @@ def piped(tmp_path_factory):
             put(SAMPLES / name, root / "clients" / client / layout.RAW_VIDEOS)
     put(SAMPLES / HELD_OUT, root / "federation" / layout.EVALUATION_VIDEOS)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        # This environment has what the image has.
+        # This environment has the packages of the image.
         warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)
-        # What a step asks of a cluster.
+        # Settings of a step that only a cluster uses.
         warnings.filterwarnings("ignore", r"Task '.*': settings .* have no effect")
         patch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
         patch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-        # The steps are processes of their own that start in the working folder.
+        # Each step is a process that starts in the working folder.
         patch.setenv("PYTHONPATH", os.fspath(SAMPLES.parent))
         patch.chdir(root)
         local.init(
@@ -73,7 +73,7 @@ def put(source, folder):
     shutil.copy(source, folder)
 
 
-def test_final_weights_equal_those_of_the_engine(piped, tmp_path):
+def test_the_weights_of_every_round_equal_those_of_a_run_in_this_process(finished_workspace, tmp_path):
     workspace = Workspace.below(str(tmp_path))
     config = RunConfig.parse(
         {
@@ -102,21 +102,21 @@ def test_final_weights_equal_those_of_the_engine(piped, tmp_path):
     run_rounds(workspace, config)
     for round_number in (0, 1, 2):
         key = layout.global_weights("piped", round_number)
-        assert workspace.federation().read(key) == piped.federation().read(key)
+        assert workspace.federation().read(key) == finished_workspace.federation().read(key)
 
 
-def test_mlflow_has_both_rounds_and_a_challenger(piped):
-    root = Path(piped.federation_uri).parent
+def test_mlflow_has_both_rounds_and_a_challenger(finished_workspace):
+    root = Path(finished_workspace.federation_uri).parent
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     version = client.get_model_version_by_alias("fedvsr", "challenger")
     assert version.tags["fedvsr.run"] == "piped"
     for metric in ("client_loss_mean", "psnr_y", "participants"):
         history = client.get_metric_history(version.run_id, metric)
-        assert [each.step for each in history] == [1, 2]
+        assert [metric_value.step for metric_value in history] == [1, 2]
 
 
-def test_steps_leave_what_a_person_looks_at(piped):
-    outputs = Path(piped.federation_uri).parent / "outputs"
+def test_steps_write_readable_outputs(finished_workspace):
+    outputs = Path(finished_workspace.federation_uri).parent / "outputs"
     texts = [path.read_text() for path in outputs.rglob("*") if path.is_file()]
     for heading in ("# Shards", "# Round 1: clients", "# Round 2\n", "# fedvsr version 1"):
         assert any(text.startswith(heading) for text in texts), heading

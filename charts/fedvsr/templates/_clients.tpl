@@ -1,4 +1,4 @@
-{{/* The clients as a JSON list, each with all of its settings. */}}
+{{/* The clients as a JSON list, each with its own settings and the defaults of the others. */}}
 {{- define "fedvsr.clients" -}}
 {{- $clients := list -}}
 {{- range .Values.clients -}}
@@ -16,7 +16,7 @@
 {{- toJson $clients -}}
 {{- end }}
 
-{{/* What the pipeline needs to know of each client, as fedvsr.cluster.settings reads it. */}}
+{{/* The clients' settings for the pipeline, by name. The keys are the fields of fedvsr.cluster.settings.ClientSettings. */}}
 {{- define "fedvsr.clientsForThePipeline" -}}
 {{- $clients := dict -}}
 {{- range include "fedvsr.clients" . | fromJsonArray -}}

@@ -1,3 +1,4 @@
+{{/* Labels of every object. Takes root and component. */}}
 {{- define "fedvsr.labels" -}}
 app.kubernetes.io/name: fedvsr
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -7,12 +8,14 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
+{{/* Labels that select a component's pods. Takes root and component. */}}
 {{- define "fedvsr.selector" -}}
 app.kubernetes.io/name: fedvsr
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Full name of one of fedvsr's images. Takes root and name. */}}
 {{- define "fedvsr.image" -}}
 {{- printf "%s/%s:%s" .root.Values.images.registry .name (.root.Values.images.tag | default .root.Chart.AppVersion) -}}
 {{- end }}
@@ -34,7 +37,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "443" "80" (eq $url.scheme "https")) -}}
 {{- end }}
 
-{{/* Whether the chart starts an S3 server, whether it makes users there, whether it starts a database. */}}
+{{/* "true" if the chart starts an S3 server, otherwise empty. */}}
 {{- define "fedvsr.hasS3" -}}{{ if not .Values.s3.external.endpoint }}true{{ end }}{{- end }}
+
+{{/* "true" if the chart makes the buckets and users of the S3 server, otherwise empty. */}}
 {{- define "fedvsr.managesS3" -}}{{ if or (include "fedvsr.hasS3" .) .Values.s3.external.manage }}true{{ end }}{{- end }}
+
+{{/* "true" if the chart starts a database, otherwise empty. */}}
 {{- define "fedvsr.hasPostgres" -}}{{ if not .Values.postgres.external.enabled }}true{{ end }}{{- end }}

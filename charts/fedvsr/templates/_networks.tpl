@@ -1,3 +1,4 @@
+{{/* Egress rule: the cluster's DNS. */}}
 {{- define "fedvsr.toDns" -}}
 - to: {{- toYaml .Values.networkPolicy.dns.to | nindent 4 }}
   ports:
@@ -5,6 +6,7 @@
     - {protocol: TCP, port: {{ .Values.networkPolicy.dns.port }}}
 {{- end }}
 
+{{/* Egress rule: a component's pods. Takes root, component and port. */}}
 {{- define "fedvsr.toPod" -}}
 - to:
     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ .root.Release.Namespace }}}}
@@ -14,6 +16,7 @@
     - {protocol: TCP, port: {{ .port }}}
 {{- end }}
 
+{{/* Egress rule: address ranges. Takes cidrs and port. */}}
 {{- define "fedvsr.toAddresses" -}}
 - to:
     {{- range .cidrs }}
@@ -23,6 +26,7 @@
     - {protocol: TCP, port: {{ .port }}}
 {{- end }}
 
+{{/* Egress rule: the S3 server, of the chart or external. */}}
 {{- define "fedvsr.toS3" -}}
 {{- if include "fedvsr.hasS3" . -}}
 {{- include "fedvsr.toPod" (dict "root" . "component" "s3" "port" 9000) }}
@@ -31,6 +35,7 @@
 {{- end }}
 {{- end }}
 
+{{/* Egress rule: the database, of the chart or external. */}}
 {{- define "fedvsr.toPostgres" -}}
 {{- if include "fedvsr.hasPostgres" . -}}
 {{- include "fedvsr.toPod" (dict "root" . "component" "postgres" "port" 5432) }}
@@ -39,7 +44,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Who may come to a server from other namespaces: a list of their names. */}}
+{{/* NetworkPolicy peer: every pod of the namespaces in a list. */}}
 {{- define "fedvsr.fromNamespaces" -}}
 - namespaceSelector:
     matchExpressions:

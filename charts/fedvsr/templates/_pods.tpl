@@ -1,4 +1,4 @@
-{{/* What every pod of ours has: no token, no root, and no way to become it. */}}
+{{/* Settings of every pod: no API token, no root user. Takes root, user and, for a server, its settings. */}}
 {{- define "fedvsr.pod" -}}
 serviceAccountName: fedvsr
 automountServiceAccountToken: false
@@ -24,6 +24,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/* Settings of every container: a read-only root file system, no privileges. */}}
 {{- define "fedvsr.container" -}}
 securityContext:
   allowPrivilegeEscalation: false
@@ -31,7 +32,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* A map of variables as a container's list. */}}
+{{/* A map of environment variables as a container's list. */}}
 {{- define "fedvsr.env" -}}
 {{- range $name, $value := . }}
 - {name: {{ $name }}, value: {{ $value | toString | quote }}}

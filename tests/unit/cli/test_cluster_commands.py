@@ -119,7 +119,8 @@ def test_following_a_run_that_fails(kfp, fedvsr, monkeypatch):
     assert output.code == 1
     assert "error: no client" in output.out
     assert "launcher" not in output.out
-    assert "run 'demo' ended as FAILED; `fedvsr logs demo` says why" in output.err
+    assert "run 'demo' ended as FAILED; `fedvsr logs demo` and http://localhost:8080/#/runs/" in output.err
+    assert "run-0 show why" in output.err
 
 
 def fail(kfp):

@@ -1,4 +1,4 @@
-"""kubectl, helm and the like as programs that answer what a test says and note what they were asked."""
+"""Fake kubectl, helm and other programs: they print what a test sets and record their command lines."""
 
 import json
 import sys
@@ -11,24 +11,6 @@ from scripts.deploy.settings import Settings
 from scripts.deploy.shell import Cluster
 
 NAMES = ("kubectl", "helm", "docker", "podman", "buildah", "kind", "minikube")
-VARIABLES = (
-    "BASE_IMAGE",
-    "BUILD_FLAGS",
-    "CONTAINER_TOOL",
-    "EXEC",
-    "IMAGE_LOADER",
-    "IMAGE_REGISTRY",
-    "KFP",
-    "KFP_ENDPOINT",
-    "KFP_INSTALL",
-    "KFP_NAMESPACE",
-    "KUBECONFIG",
-    "KUBE_CONTEXT",
-    "NAMESPACE",
-    "PURGE",
-    "TORCH",
-    "VALUES",
-)
 _FAKE = """#!{python} -IS
 import json, os, re, sys
 line = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
@@ -50,12 +32,12 @@ CLAIM = "---\nkind: PersistentVolumeClaim\nspec:\n  accessModes: [ReadWriteOnce]
 
 @dataclass
 class Programs:
-    """The programs on PATH, every call of which ends well unless a test says otherwise."""
+    """The programs on PATH. Every call succeeds unless a test sets another answer."""
 
     folder: Path
 
     def answer(self, pattern: str, output: str = "", status: int = 0) -> None:
-        """Says what a command line that matches is answered; the last word counts."""
+        """Sets the output and exit code for command lines that match; the last match counts."""
         path = self.folder / "answers.json"
         path.write_text(json.dumps([*json.loads(path.read_text()), (pattern, output, status)]))
 
@@ -80,12 +62,9 @@ def programs(tmp_path, monkeypatch):
         path = tmp_path / "bin" / name
         path.write_text(_FAKE.format(python=sys.executable, log=str(log), answers=str(answers)))
         path.chmod(0o755)
-    # What a shell has set for a real cluster would have a test deploy to it.
-    for name in VARIABLES:
+    # Variables for a real cluster, from the shell or from make, must not reach a test.
+    for name in ("KUBECONFIG", *(field.name.upper() for field in fields(Settings))):
         monkeypatch.delenv(name, raising=False)
-    # What make exports to every target, these tests among them.
-    for field in fields(Settings):
-        monkeypatch.delenv(field.name.upper(), raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setattr("shutil.which", lambda name: _which(tmp_path / "bin", name))
     programs = Programs(tmp_path)
@@ -97,7 +76,7 @@ def programs(tmp_path, monkeypatch):
 
 
 def _which(folder, name):
-    """As `shutil.which`, for the programs of a test alone: this machine may have real ones."""
+    """Replaces `shutil.which`: finds only the fake programs, not those of this machine."""
     return str(folder / name) if (folder / name).exists() else None
 
 
@@ -107,5 +86,5 @@ def cluster():
 
 
 def settings(**variables):
-    """The settings of these make variables and no others."""
+    """Returns the settings for these make variables and the defaults of the others."""
     return Settings.read({name.upper(): value for name, value in variables.items()})

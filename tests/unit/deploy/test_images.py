@@ -1,4 +1,4 @@
-"""The images' tag, how they are built and loaded, and what of the lock file they install."""
+"""The images: their tag, how they are built and loaded, and the packages that they install."""
 
 import re
 import tomllib
@@ -47,7 +47,7 @@ def test_the_tag_is_the_version_and_a_digest(root):
     assert re.fullmatch(r"1\.2\.3-[0-9a-f]{12}", content_tag(root, settings()))
 
 
-def test_the_tag_stays_where_nothing_that_is_built_changes(root):
+def test_the_tag_depends_only_on_the_build_context(root):
     tag = content_tag(root, settings())
     (root / "README.md").write_text("another")
     (root / "fedvsr" / "__pycache__" / "a.pyc").write_text("compiled")
@@ -56,7 +56,10 @@ def test_the_tag_stays_where_nothing_that_is_built_changes(root):
 
 
 def test_the_tag_changes_with_files_names_and_build_arguments(root):
-    tags = [content_tag(root, settings(**each)) for each in ({}, {"torch": "cpu"}, {"base_image": "other"})]
+    tags = [
+        content_tag(root, settings(**variables))
+        for variables in ({}, {"torch": "cpu"}, {"base_image": "other"})
+    ]
     (root / "fedvsr" / "a.py").write_text("b")
     tags.append(content_tag(root, settings()))
     (root / "fedvsr" / "a.py").rename(root / "fedvsr" / "b.py")
@@ -64,12 +67,12 @@ def test_the_tag_changes_with_files_names_and_build_arguments(root):
     assert len(set(tags)) == len(tags)
 
 
-def test_a_build_sees_fedvsr_and_what_it_is_made_with_and_no_data():
-    found = {path.relative_to(ROOT).parts[0] for path in context_files(ROOT)}
-    assert found == {"LICENSE", "fedvsr", "images", "pyproject.toml", "requirements.lock"}
+def test_the_build_context_has_no_data():
+    names = {path.relative_to(ROOT).parts[0] for path in context_files(ROOT)}
+    assert names == {"LICENSE", "fedvsr", "images", "pyproject.toml", "requirements.lock"}
 
 
-def test_what_is_built_is_not_built_again(programs):
+def test_an_image_that_exists_is_not_built_again(programs):
     programs.answer("^docker image inspect .*/fedvsr:", "no such image", 1)
     build(settings(), "tag")
     (line,) = programs.called("docker build")
@@ -77,7 +80,7 @@ def test_what_is_built_is_not_built_again(programs):
     assert "--tag localhost:5001/fedvsr:tag" in line
 
 
-def test_buildah_keeps_layers_only_when_told(programs):
+def test_only_buildah_is_told_to_cache_layers(programs):
     for tool in ("docker", "podman", "buildah"):
         command = build_command(
             settings(container_tool=tool, build_flags="--network host"), "fedvsr", "n", {}
@@ -87,7 +90,7 @@ def test_buildah_keeps_layers_only_when_told(programs):
         assert "--network host" in " ".join(command)
 
 
-def test_only_the_trainer_is_built_for_a_base_and_a_torch(programs):
+def test_only_the_trainer_has_a_base_image_and_a_pytorch_build(programs):
     programs.answer("image inspect", "none", 1)
     build(settings(torch="cpu"), "tag")
     control, trainer = programs.called("docker build")
@@ -97,13 +100,13 @@ def test_only_the_trainer_is_built_for_a_base_and_a_torch(programs):
     assert "BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm" in trainer
 
 
-def test_images_are_pushed_where_nothing_better_is_known(programs, cluster):
+def test_images_are_pushed_to_the_registry_of_an_unknown_cluster(programs, cluster):
     load(settings(image_registry="registry.example.org/team/"), cluster, "somewhere", "tag")
     names = [f"registry.example.org/team/{name}:tag" for name in ("fedvsr", "fedvsr-trainer")]
     assert programs.called("docker") == [f"docker push {name}" for name in names]
 
 
-def test_an_image_loader_gets_both_names(programs, cluster):
+def test_the_image_loader_gets_both_names(programs, cluster):
     load(settings(image_loader="kind load here"), cluster, "kind-there", "tag")
     names = " ".join(image_names(settings(), "tag").values())
     assert programs.called("kind") == [f"kind load here {names}"]
@@ -113,7 +116,7 @@ def test_an_image_loader_gets_both_names(programs, cluster):
     ("context", "beginning"),
     [("kind-here", "kind load --name here docker-image "), ("minikube", "minikube image load ")],
 )
-def test_kind_and_minikube_load_what_their_nodes_lack(programs, cluster, context, beginning):
+def test_kind_and_minikube_load_missing_images(programs, cluster, context, beginning):
     names = list(image_names(settings(), "tag").values())
     load(settings(), cluster, context, "tag")
     assert programs.called(context[:4])[0].startswith(beginning + names[0])
@@ -122,7 +125,7 @@ def test_kind_and_minikube_load_what_their_nodes_lack(programs, cluster, context
     assert len(programs.called(context[:4])) == 1
 
 
-def test_images_of_another_tool_than_docker_go_into_nodes_as_an_archive(programs, cluster):
+def test_images_of_podman_are_loaded_as_archives(programs, cluster):
     load(settings(container_tool="podman"), cluster, "kind-here", "tag")
     assert len(programs.called("podman push localhost:5001/fedvsr:tag docker-archive:")) == 1
     assert len(programs.called("kind load --name here image-archive ")) == 2
@@ -136,7 +139,7 @@ def test_every_node_must_have_every_image(programs, cluster):
     assert not nodes_have(cluster, ["a"])
 
 
-def test_a_part_of_the_lock_keeps_hashes_and_every_marker():
+def test_selected_packages_keep_their_hashes_and_markers():
     assert [name for name, _ in entries(LOCK)] == ["numpy", "numpy", "nvidia-cublas", "torch", "uv"]
     names = {"numpy", "torch", "nvidia-cublas"}
     assert re.findall("sha256:(.)", select(LOCK, names, "rest")) == ["a", "b"]
@@ -144,23 +147,23 @@ def test_a_part_of_the_lock_keeps_hashes_and_every_marker():
     assert re.findall("sha256:(.)", select(LOCK, names, "all")) == ["a", "b", "c", "d"]
 
 
-def test_a_package_that_is_not_locked_is_named():
+def test_a_package_missing_from_the_lock_is_named():
     with pytest.raises(SystemExit, match="not in the lock file: other; run `make lock`"):
         select(LOCK, {"numpy", "other"}, "all")
 
 
 def names_of(requirements):
-    return {re.match(r"[A-Za-z0-9-]+", each).group().lower() for each in requirements}
+    return {re.match(r"[A-Za-z0-9-]+", requirement).group().lower() for requirement in requirements}
 
 
-def test_each_image_installs_what_pyproject_says_at_locked_versions():
+def test_each_image_installs_the_dependencies_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = {
+    required = {
         "fedvsr": names_of(project["dependency-groups"]["control"]),
         "fedvsr-trainer": names_of(project["project"]["dependencies"]),
     }
     lock = (ROOT / "requirements.lock").read_text()
-    for image, names in wanted.items():
+    for image, names in required.items():
         listed = set((ROOT / "images" / image / "packages.txt").read_text().split())
         assert names <= listed, f"{image}: run `make lock`"
         select(lock, listed, "all")

@@ -6,19 +6,19 @@ from tests.unit.kubeflow.fake_kfp import FakeKfp, serve
 
 @pytest.fixture
 def kfp(monkeypatch):
-    """A KFP with the pipeline's first version, and nothing else."""
+    """A fake KFP that has only the pipeline with its first version."""
     for name in ("FEDVSR_KFP_ENDPOINT", "FEDVSR_KFP_TOKEN", "FEDVSR_KFP_UI", "FEDVSR_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
-    with serve(FakeKfp()) as found:
-        found.pipelines.append({"name": "federated-training", "pipeline_id": "pipeline-0"})
-        found.versions.append(
+    with serve(FakeKfp()) as server:
+        server.pipelines.append({"name": "federated-training", "pipeline_id": "pipeline-0"})
+        server.versions.append(
             {
                 "display_name": "0.1.0-first",
                 "pipeline_id": "pipeline-0",
                 "pipeline_version_id": "version-0",
             }
         )
-        yield found
+        yield server
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A small KFP on the loopback: the part of its REST API that fedvsr speaks, as version 2.17 answers."""
+"""A fake KFP server: the part of the REST API that fedvsr uses, with the answers of version 2.17."""
 
 import base64
 import gzip
@@ -32,7 +32,7 @@ time=2026-11-23T19:46:54.716Z level=INFO msg="sub-process exited" argo=true erro
 
 
 class FakeKfp:
-    """What the server holds; tests look at it and change it."""
+    """The server's state, which tests read and change."""
 
     def __init__(self) -> None:
         self.pipelines: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ class FakeKfp:
     def add_run(
         self, name: str, state: str = "SUCCEEDED", pipeline: str | None = None, **parameters: Any
     ) -> str:
-        """Adds a run of the first pipeline, or of another one; returns its id."""
+        """Adds a run of the first pipeline or of another one; returns the run's id."""
         run_id = f"run-{len(self.runs)}"
         self.runs.append(
             {
@@ -105,7 +105,7 @@ class FakeKfp:
 
 @contextmanager
 def serve(kfp: FakeKfp) -> Iterator[FakeKfp]:
-    """Serves it on a free port of the loopback."""
+    """Serves the fake on a free local port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(kfp))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -140,7 +140,7 @@ def _handler(kfp: FakeKfp) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(payload)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Prints nothing."""
 
     return Handler
 
@@ -151,20 +151,20 @@ def _route(kfp: FakeKfp, method: str, path: str, query: dict[str, str], body: by
     for verb, pattern, function in _ROUTES:
         match = re.fullmatch(pattern, path)
         if match and verb == method:
-            found = function(kfp, query, body, *match.groups())
-            return found if isinstance(found, tuple) else (200, "application/json", found)
+            answer = function(kfp, query, body, *match.groups())
+            return answer if isinstance(answer, tuple) else (200, "application/json", answer)
     return 404, "text/html; charset=utf-8", b"<!DOCTYPE html>Cannot GET"
 
 
-def _missing(what: str) -> tuple[int, str, Any]:
-    return 404, "application/json", {"code": 5, "message": f"{what} not found", "details": []}
+def _missing(name: str) -> tuple[int, str, Any]:
+    return 404, "application/json", {"code": 5, "message": f"{name} not found", "details": []}
 
 
 def _page(kfp: FakeKfp, query: dict[str, str], field: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     for predicate in json.loads(query.get("filter", "{}")).get("predicates", []):
         key = {"name": "display_name"}.get(predicate["key"], predicate["key"])
-        wanted = predicate.get("string_values", {}).get("values", [predicate.get("string_value")])
-        rows = [row for row in rows if row[key] in wanted]
+        values = predicate.get("string_values", {}).get("values", [predicate.get("string_value")])
+        rows = [row for row in rows if row[key] in values]
     if query.get("sort_by") == "created_at desc":
         rows = rows[::-1]
     start = int(query.get("page_token", "0"))
@@ -174,7 +174,7 @@ def _page(kfp: FakeKfp, query: dict[str, str], field: str, rows: list[dict[str, 
 
 
 def _find_pipeline(kfp: FakeKfp, query: dict[str, str], body: bytes, name: str) -> Any:
-    return next((each for each in kfp.pipelines if each["name"] == name), None) or _missing(name)
+    return next((pipeline for pipeline in kfp.pipelines if pipeline["name"] == name), None) or _missing(name)
 
 
 def _make_pipeline(kfp: FakeKfp, query: dict[str, str], body: bytes) -> Any:
@@ -184,12 +184,12 @@ def _make_pipeline(kfp: FakeKfp, query: dict[str, str], body: bytes) -> Any:
 
 
 def _versions(kfp: FakeKfp, query: dict[str, str], body: bytes, pipeline: str) -> Any:
-    rows = [each for each in kfp.versions if each["pipeline_id"] == pipeline]
+    rows = [version for version in kfp.versions if version["pipeline_id"] == pipeline]
     return _page(kfp, query, "pipeline_versions", rows)
 
 
 def _upload(kfp: FakeKfp, query: dict[str, str], body: bytes) -> Any:
-    if any(each["display_name"] == query["name"] for each in kfp.versions):
+    if any(version["display_name"] == query["name"] for version in kfp.versions):
         return 409, "application/json", {"error_message": "the version exists"}
     boundary = body.partition(b"\r\n")[0]
     kfp.packages.append(body.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n" + boundary + b"--\r\n"))
@@ -208,16 +208,15 @@ def _runs(kfp: FakeKfp, query: dict[str, str], body: bytes) -> Any:
 
 
 def _make_run(kfp: FakeKfp, query: dict[str, str], body: bytes) -> Any:
-    given = json.loads(body)
-    name = given["display_name"]
-    kfp.add_run(name, "PENDING")
-    # What has just been made has no state yet.
-    kfp.runs[-1].update(given)
+    request = json.loads(body)
+    kfp.add_run(request["display_name"], "PENDING")
+    # A new run has no state yet.
+    kfp.runs[-1].update(request)
     return {key: value for key, value in kfp.runs[-1].items() if key != "state"}
 
 
 def _run(kfp: FakeKfp, query: dict[str, str], body: bytes, run_id: str) -> Any:
-    return next((each for each in kfp.runs if each["run_id"] == run_id), None) or _missing(run_id)
+    return next((run for run in kfp.runs if run["run_id"] == run_id), None) or _missing(run_id)
 
 
 def _terminate(kfp: FakeKfp, query: dict[str, str], body: bytes, run_id: str) -> Any:
@@ -255,7 +254,7 @@ def _log(kfp: FakeKfp, query: dict[str, str], body: bytes, run_id: str, node: st
     finished = kfp.nodes.get(node, {}).get("phase") in ("Succeeded", "Failed")
     if node in kfp.logs and finished and not kfp.packs_nodes:
         return 200, "text/plain", kfp.logs[node].encode()
-    # KFP says so with the status of a success.
+    # KFP sends this error with the status of a success.
     return 200, "text/plain", {"error_message": f"BadRequestError: Failed to read {node}: and so on"}
 
 

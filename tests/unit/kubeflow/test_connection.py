@@ -1,4 +1,4 @@
-"""Which KFP, and what is said where it fails."""
+"""The connection to KFP and its errors."""
 
 import pytest
 
@@ -12,51 +12,51 @@ def test_the_endpoint_may_come_from_the_environment(kfp, monkeypatch):
     assert Connection("http://other").endpoint == "http://other"
 
 
-def test_the_address_for_a_person_is_that_of_the_web_server(connection, monkeypatch):
+def test_a_runs_address_is_that_of_the_web_server(connection, monkeypatch):
     assert connection.run_url("abc") == "http://localhost:8080/#/runs/details/abc"
     monkeypatch.setenv("FEDVSR_KFP_UI", "https://kfp.example/")
     assert Connection(connection.endpoint).run_url("abc") == "https://kfp.example/#/runs/details/abc"
 
 
-def test_a_token_is_sent(kfp, monkeypatch):
+def test_the_token_is_sent(kfp, monkeypatch):
     monkeypatch.setenv("FEDVSR_KFP_TOKEN", "secret")
     Connection(kfp.url).find("/pipelines/names/federated-training")
     assert kfp.tokens == {"Bearer secret"}
 
 
-def test_what_has_no_name_is_none(connection):
+def test_find_returns_none_for_an_unknown_name(connection):
     assert connection.find("/pipelines/names/nothing") is None
 
 
-def test_pages_are_read_as_far_as_they_are_looked_at(kfp, connection):
+def test_pages_are_requested_only_if_needed(kfp, connection):
     kfp.page_size = 2
     for number in range(5):
         kfp.add_run(f"run-{number}")
     pages = connection.pages("/runs", "runs")
     assert next(pages)["display_name"] == "run-0"
     assert len(kfp.requests) == 1
-    assert [each["display_name"] for each in pages] == ["run-1", "run-2", "run-3", "run-4"]
+    assert [run["display_name"] for run in pages] == ["run-1", "run-2", "run-3", "run-4"]
     assert len(kfp.requests) == 3
 
 
-def test_no_address_of_http():
+def test_an_invalid_endpoint_is_refused():
     with pytest.raises(InputError, match="must begin with http:// or https://"):
         Connection("ml-pipeline:8888")
 
 
-def test_nobody_answers():
+def test_a_server_that_does_not_answer():
     # Port 9 of the loopback has no listener.
     with pytest.raises(PipelinesError, match=r"KFP at http://127\.0\.0\.1:9 does not answer .*`make ui`"):
         Connection("http://127.0.0.1:9").get("/runs")
 
 
-def test_a_refusal_says_what_kfp_said(kfp, connection):
+def test_a_refusal_has_kfps_message(kfp, connection):
     kfp.lost_workflows.add(kfp.add_run("demo", "RUNNING"))
     with pytest.raises(PipelinesError, match=r'workflows\.argoproj\.io "wf" not found \(HTTP 500\)'):
         connection.post("/runs/run-0:terminate", {})
 
 
-def test_another_server_than_kfp(kfp, connection):
+def test_a_server_that_is_not_kfp(kfp, connection):
     kfp.answers_with_a_page = True
-    with pytest.raises(PipelinesError, match="something that is not JSON; is KFP's API at http"):
+    with pytest.raises(PipelinesError, match="did not answer with JSON; is KFP's API at http"):
         connection.get("/runs")

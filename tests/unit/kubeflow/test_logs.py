@@ -1,4 +1,4 @@
-"""Steps and what they wrote, as the workflow and the logs of KFP 2.17 have them."""
+"""Steps and their logs, from the workflow and the log servers of KFP 2.17."""
 
 import pytest
 
@@ -15,27 +15,27 @@ def run_id(kfp):
     return kfp.add_run("demo", "SUCCEEDED", rounds=2)
 
 
-def texts(found, own=True):
+def texts(logged_lines, own=True):
     filters = {}
-    return [line for step, line in found if not own or filters.setdefault(step.node, OwnLines())(line)]
+    return [line for step, line in logged_lines if not own or filters.setdefault(step.node, OwnLines())(line)]
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_steps_have_their_round_from_what_they_were_given(kfp, connection, run_id, packed):
+def test_a_step_has_its_round_from_its_inputs(kfp, connection, run_id, packed):
     kfp.packs_nodes = packed
     kfp.add_step("prepare", None)
     kfp.add_step("train-clients", 7)
     kfp.add_step("evaluate-2", 7, "Running")
     kfp.nodes["driver"] = {"type": "Pod", "templateName": "system-container-driver"}
     kfp.nodes["dag"] = {"type": "DAG", "templateName": "root"}
-    found = run_steps(connection, run_id)
-    assert [(each.name, each.round_number) for each in found] == [
+    steps = run_steps(connection, run_id)
+    assert [(step.name, step.round_number) for step in steps] == [
         ("prepare", None),
         ("train_clients", 7),
         ("evaluate", 7),
     ]
-    assert [each.finished for each in found] == [True, True, False]
-    assert [each.title for each in found][:2] == ["prepare", "train_clients, round 7"]
+    assert [step.finished for step in steps] == [True, True, False]
+    assert [step.title for step in steps][:2] == ["prepare", "train_clients, round 7"]
 
 
 def test_a_run_without_a_workflow_has_no_steps(connection, run_id):
@@ -43,7 +43,7 @@ def test_a_run_without_a_workflow_has_no_steps(connection, run_id):
     assert rounds_done([]) is None
 
 
-def test_the_rounds_that_are_done(kfp, connection, run_id):
+def test_the_last_round_that_has_ended(kfp, connection, run_id):
     kfp.add_step("train-clients", 4, "Running")
     assert rounds_done(run_steps(connection, run_id)) == 3
     kfp.add_step("aggregate", 4)
@@ -55,13 +55,11 @@ def test_the_rounds_that_are_done(kfp, connection, run_id):
 def test_the_log_of_a_step_that_has_ended(kfp, connection, run_id, web):
     kfp.is_web_server = web
     kfp.add_step("shard", None, log="ann | hello\nbob | hello\n")
-    found = follow_logs(connection, run_id, lambda _: True, until_end=False)
-    assert texts(found) == ["ann | hello", "bob | hello"]
+    logged_lines = follow_logs(connection, run_id, lambda _: True, until_end=False)
+    assert texts(logged_lines) == ["ann | hello", "bob | hello"]
 
 
-def test_the_log_of_a_step_that_goes_on_is_known_to_the_web_server_alone(
-    kfp, connection, run_id, monkeypatch
-):
+def test_only_the_web_server_has_the_log_of_a_running_step(kfp, connection, run_id, monkeypatch):
     kfp.add_step("shard", None, "Running", log="hello\n")
     assert texts(follow_logs(connection, run_id, lambda _: True, until_end=False)) == []
     with serve(FakeKfp()) as web:
@@ -73,28 +71,28 @@ def test_the_log_of_a_step_that_goes_on_is_known_to_the_web_server_alone(
         assert web.tokens == {None}
 
 
-def test_what_is_left_out_are_the_lines_of_kfp_and_argo(kfp, connection, run_id):
+def test_lines_of_kfp_and_argo_are_left_out(kfp, connection, run_id):
     kfp.add_step("shard", None, log='{"version": 1}\n{\n}\nhello: {\n')
-    found = list(follow_logs(connection, run_id, lambda _: True, until_end=False))
-    assert texts(found) == ['{"version": 1}', "{", "}", "hello: {"]
-    assert len(texts(found, own=False)) > 10
+    logged_lines = list(follow_logs(connection, run_id, lambda _: True, until_end=False))
+    assert texts(logged_lines) == ['{"version": 1}', "{", "}", "hello: {"]
+    assert len(texts(logged_lines, own=False)) > 10
 
 
-def test_a_log_that_is_gone_is_told_of_and_the_others_are_there(kfp, connection, run_id):
+def test_a_missing_log_is_reported_and_the_others_are_shown(kfp, connection, run_id):
     kfp.add_step("shard", None)
     kfp.add_step("prepare", None, "Pending")
     kfp.add_step("register", None, log="hello\n")
-    gone, pending, _ = run_steps(connection, run_id)
+    missing, pending, _ = run_steps(connection, run_id)
     assert read_log(connection, run_id, pending) == ""
-    reason = r"has no log of shard \(Failed to read wf-0\); give the address of KFP's web server"
+    reason = r"has no log of shard \(Failed to read wf-0\); set the address of KFP's web server"
     with pytest.raises(PipelinesError, match=reason):
-        read_log(connection, run_id, gone)
-    told, hello = texts(follow_logs(connection, run_id, lambda _: True, until_end=False))
-    assert told.startswith("(KFP at ")
+        read_log(connection, run_id, missing)
+    error, hello = texts(follow_logs(connection, run_id, lambda _: True, until_end=False))
+    assert error.startswith("(KFP at ")
     assert hello == "hello"
 
 
-def test_following_tells_each_line_once_and_ends_with_the_run(kfp, connection, monkeypatch):
+def test_following_yields_every_line_once_and_ends_with_the_run(kfp, connection, monkeypatch):
     monkeypatch.setattr(logs, "_POLL_SECONDS", 0)
     kfp.is_web_server = True
     run_id = kfp.add_run("demo", "RUNNING")
@@ -108,25 +106,25 @@ def test_following_tells_each_line_once_and_ends_with_the_run(kfp, connection, m
         kfp.add_step("prepare", None, log="three\n")
         kfp.runs[0]["state"] = "SUCCEEDED"
 
-    found = follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=more)
-    assert texts(found) == ["one", "two", "three"]
+    logged_lines = follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=more)
+    assert texts(logged_lines) == ["one", "two", "three"]
 
 
-def test_following_outlives_a_kfp_that_is_started_anew(kfp, connection, monkeypatch):
+def test_following_continues_after_a_restart_of_kfp(kfp, connection, monkeypatch):
     run_id = kfp.add_run("demo", "RUNNING")
     kfp.add_step("shard", None, log="one\n")
-    told, slept, there = [], [], connection.endpoint
+    lines, slept, endpoint = [], [], connection.endpoint
 
     def away(_):
         slept.append(connection.endpoint)
         # Port 9 of the loopback has no listener.
-        connection.endpoint = "http://127.0.0.1:9" if len(slept) in (1, 2) else there
+        connection.endpoint = "http://127.0.0.1:9" if len(slept) in (1, 2) else endpoint
         if len(slept) == 4:
             kfp.runs[0]["state"] = "SUCCEEDED"
 
     for step, line in follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=away):
-        told.append((step.name, line))
-    assert told.count(("shard", "one")) == 1
+        lines.append((step.name, line))
+    assert lines.count(("shard", "one")) == 1
     assert len(slept) == 4
     monkeypatch.setattr(logs, "_MAX_FAILURES", 2)
     connection.endpoint = "http://127.0.0.1:9"
@@ -135,7 +133,7 @@ def test_following_outlives_a_kfp_that_is_started_anew(kfp, connection, monkeypa
     assert len(slept) == 6
 
 
-def test_lines_of_a_client():
+def test_lines_of_a_client_have_its_name_in_front():
     lines = [
         "ann | train: 1/2",
         "ann: failed: OOMKilled",

@@ -1,4 +1,4 @@
-"""Who may do what in the object stores, judged by a reader of policies that knows nothing of ours."""
+"""The S3 policies, checked by an independent evaluation of policies."""
 
 import re
 
@@ -13,21 +13,21 @@ ROUND = "runs/demo/rounds/0007"
 
 
 def matches(pattern, text):
-    """S3's wildcards: * is any characters, slashes too; ? is any one."""
-    expression = "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern)
+    """Returns whether a text matches S3's wildcards: * is any characters and slashes; ? is one."""
+    expression = "".join({"*": ".*", "?": "."}.get(character, re.escape(character)) for character in pattern)
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
 def allowed(policy, action, bucket, key=None):
-    """An explicit Deny wins, then an Allow, else no: a policy is a list of permissions."""
+    """Returns whether a policy allows an action: there is an Allow and no Deny."""
     arn = f"arn:aws:s3:::{bucket}" if key is None else f"arn:aws:s3:::{bucket}/{key}"
     effects = {
         statement["Effect"]
         for statement in policy["Statement"]
-        if any(matches(each, action) for each in statement["Action"])
-        and any(matches(each, arn) for each in statement.get("Resource", ["*"]))
+        if any(matches(pattern, action) for pattern in statement["Action"])
+        and any(matches(pattern, arn) for pattern in statement.get("Resource", ["*"]))
     }
-    assert all(set(each) <= {"Effect", "Action", "Resource"} for each in policy["Statement"])
+    assert all(set(statement) <= {"Effect", "Action", "Resource"} for statement in policy["Statement"])
     return effects == {"Allow"}
 
 
@@ -41,7 +41,7 @@ READ_AND_WRITE = [
     (FEDERATION, layout.update("demo", 7, "a")),
     (FEDERATION, layout.strategy_tensors("demo", 7, "a")),
     (FEDERATION, layout.report("demo", 7, "a")),
-    # Runs and clients may have the names of folders.
+    # Runs and clients may be named like folders.
     (FEDERATION, layout.report("rounds", 7, "a")),
     (FEDERATION, layout.report("updates", 7, "a")),
     (OWN, "raw/video.mp4"),
@@ -59,7 +59,7 @@ NOTHING = [
     (FEDERATION, f"{ROUND}/updates/a/anything.else"),
     (FEDERATION, f"{ROUND}/updates/aa/report.json"),
     (FEDERATION, layout.outcomes("demo", 7)),
-    # It has the others' losses, and why they were refused.
+    # Holds other clients' losses and reasons.
     (FEDERATION, layout.round_record("demo", 7)),
     (FEDERATION, layout.evaluation("demo", 7)),
     (FEDERATION, layout.crops("demo", 7)),
@@ -88,13 +88,13 @@ def test_a_client_reads_what_a_round_needs(policy, bucket, key):
 
 
 @pytest.mark.parametrize(("bucket", "key"), READ_AND_WRITE)
-def test_a_client_writes_its_own(policy, bucket, key):
+def test_a_client_reads_and_writes_its_own_objects(policy, bucket, key):
     assert allowed(policy, GET, bucket, key)
     assert allowed(policy, PUT, bucket, key)
 
 
 @pytest.mark.parametrize(("bucket", "key"), NOTHING)
-def test_a_client_has_nothing_to_do_with_the_rest(policy, bucket, key):
+def test_a_client_may_not_access_other_objects(policy, bucket, key):
     assert not allowed(policy, GET, bucket, key)
     assert not allowed(policy, PUT, bucket, key)
 
@@ -108,7 +108,7 @@ def test_a_client_deletes_nothing(policy, action, bucket, key):
 
 
 @pytest.mark.parametrize("bucket", [FEDERATION, OTHER, "mlflow", "fed-client-"])
-def test_a_client_lists_its_own_bucket_alone(policy, bucket):
+def test_a_client_lists_only_its_own_bucket(policy, bucket):
     assert allowed(policy, LIST, OWN)
     assert not allowed(policy, LIST, bucket)
 
@@ -116,7 +116,7 @@ def test_a_client_lists_its_own_bucket_alone(policy, bucket):
 @pytest.mark.parametrize(
     "action", ["admin:CreateServiceAccount", "admin:CreateUser", "admin:AttachUserOrGroupPolicy"]
 )
-def test_no_user_administers(policy, action):
+def test_no_user_may_administer(policy, action):
     assert not allowed(policy, action, "*")
     assert not allowed(owner_policy(FEDERATION), action, "*")
 
@@ -124,12 +124,12 @@ def test_no_user_administers(policy, action):
 @pytest.mark.parametrize(
     "action", ["s3:PutBucketPolicy", "s3:DeleteBucket", "s3:CreateBucket", "s3:PutLifecycleConfiguration"]
 )
-def test_nobody_changes_a_bucket(policy, action):
+def test_no_user_may_change_a_bucket(policy, action):
     assert not allowed(policy, action, OWN)
     assert not allowed(owner_policy(FEDERATION), action, FEDERATION)
 
 
-def test_an_owner_has_its_bucket_and_no_other():
+def test_an_owner_may_access_only_its_bucket():
     policy = owner_policy(FEDERATION)
     for action in (GET, PUT, DELETE):
         assert allowed(policy, action, FEDERATION, "any/key")
@@ -138,7 +138,7 @@ def test_an_owner_has_its_bucket_and_no_other():
     assert not allowed(policy, LIST, OWN)
 
 
-def test_a_name_is_not_the_beginning_of_another():
+def test_a_clients_rights_do_not_extend_to_a_name_that_is_its_prefix():
     longer = client_policy("ab", FEDERATION, OTHER)
     assert not allowed(longer, GET, FEDERATION, layout.update("demo", 7, "a"))
     assert not allowed(longer, LIST, OWN)
@@ -146,8 +146,8 @@ def test_a_name_is_not_the_beginning_of_another():
 
 
 @pytest.mark.parametrize("client", ["a", "ab"])
-def test_what_a_wildcard_reads_too_is_written_by_no_client(client):
-    """runs/*/config.json is also any deeper config.json: no client can leave one for another."""
+def test_no_client_may_write_what_a_wildcard_lets_others_read(client):
+    """runs/*/config.json also matches deeper keys. No client may write such a key for another client."""
     writer = client_policy(client, FEDERATION, f"fed-client-{client}")
     for key in (f"{ROUND}/updates/{client}/config.json", f"{ROUND}/updates/{client}/rounds/0001/plan.json"):
         assert allowed(writer, GET, FEDERATION, key)

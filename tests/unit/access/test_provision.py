@@ -1,4 +1,4 @@
-"""Buckets and S3 users follow the list of clients."""
+"""Provisioning makes buckets and S3 users from the list of clients."""
 
 import pytest
 
@@ -7,15 +7,15 @@ from fedvsr.errors import ConfigError
 
 
 class Server:
-    """Remembers what it was told, as `fedvsr.store.s3_admin.S3Admin` makes a real one do."""
+    """A fake of `fedvsr.store.s3_admin.S3Admin` that keeps buckets and users in memory."""
 
     def __init__(self):
         self.buckets, self.known = set(), {}
 
     def make_bucket(self, name):
-        made = name not in self.buckets
+        is_new = name not in self.buckets
         self.buckets.add(name)
-        return made
+        return is_new
 
     def users(self):
         return {name: enabled for name, (enabled, _, _) in self.known.items()}
@@ -35,12 +35,12 @@ def deployment(*clients):
 
 def run(server, *clients):
     lines = []
-    wanted = deployment(*clients)
-    provision(server, wanted, {user: f"secret-of-{user}" for user in wanted.users()}, lines.append)
+    listed = deployment(*clients)
+    provision(server, listed, {user: f"secret-of-{user}" for user in listed.users()}, lines.append)
     return lines
 
 
-def test_everything_is_made_once():
+def test_buckets_and_users_are_made_once():
     server = Server()
     first = run(server, "ann", "bob")
     assert server.buckets == {"fed", "mlflow", "fed-client-ann", "fed-client-bob"}
@@ -53,18 +53,18 @@ def test_everything_is_made_once():
     assert not [line for line in second if "made" in line]
 
 
-def test_a_client_that_is_gone_has_no_rights_and_keeps_its_data():
+def test_a_removed_client_has_no_rights_and_keeps_its_bucket():
     server = Server()
     run(server, "ann", "bob")
     lines = run(server, "ann")
     assert server.users() == {"federation": True, "mlflow": True, "client-ann": True, "client-bob": False}
     assert "fed-client-bob" in server.buckets
-    assert lines[-1] == "user client-bob: disabled, since it is no client any more; its bucket stays"
+    assert lines[-1] == "user client-bob: disabled, since the client is no longer listed; its bucket stays"
     assert not [line for line in run(server, "ann") if "client-bob" in line]
     assert "user client-bob: enabled again; its bucket is fed-client-bob" in run(server, "ann", "bob")
 
 
-def test_users_that_are_not_ours_are_left_alone():
+def test_other_users_are_not_changed():
     server = Server()
     server.known["somebody"] = (True, "", {})
     run(server, "ann")
@@ -72,7 +72,7 @@ def test_users_that_are_not_ours_are_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("values", "field", "words"),
+    ("values", "field", "message"),
     [
         ({"federation": "fed"}, "mlflow", "required"),
         ({"federation": "Fed", "mlflow": "mlflow"}, "federation", "lower-case"),
@@ -87,18 +87,18 @@ def test_users_that_are_not_ours_are_left_alone():
         ([], "CONFIG", "mapping"),
     ],
 )
-def test_an_unclear_list_is_refused(values, field, words):
-    with pytest.raises(ConfigError, match=words) as caught:
+def test_an_invalid_list_is_refused(values, field, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         Deployment.parse(values)
     assert caught.value.field == field
 
 
-def test_a_wrong_client_name_is_refused():
+def test_an_invalid_client_name_is_refused():
     with pytest.raises(ConfigError, match="lower-case letters, digits and dashes"):
         Deployment.parse({"federation": "fed", "mlflow": "mlflow", "clients": {"../ann": "fed-client-ann"}})
 
 
-def test_secrets_are_files_named_after_users(tmp_path):
+def test_secrets_are_read_from_files_named_after_users(tmp_path):
     for user in ("federation", "mlflow", "client-ann"):
         (tmp_path / user).write_text(f"secret-of-{user}\n")
     secrets = read_secrets(tmp_path, deployment("ann"))
