@@ -101,5 +101,5 @@ def _evaluate_run(name: str, number: int | None, store: str) -> None:
         raise ConfigError("--round", number, f"it must be from 0 (the initial weights) to {ended}")
     console = Console()
     with show_progress(console) as progress:
-        found = evaluate_round(federation, name, number, progress)
+        found = evaluate_round(federation, record, number, progress)
     console.print(scores_table(found))

@@ -27,9 +27,9 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     from fedvsr.tracking.registry import register_run
 
     federation = open_workspace(store).federation()
-    load_run(federation, run)  # before a database is made for a run that does not exist
+    record = load_run(federation, run)  # before connecting, which may create a database
     connection = connect(tracking_config(tracking_uri, registered_model), store)
-    made = register_run(connection, federation, run, registered_model)
+    made = register_run(connection, federation, record, registered_model)
     click.echo(f"{made.model} version {made.model_version} is round {made.round} of {run}: challenger")
 
 

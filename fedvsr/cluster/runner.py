@@ -12,7 +12,6 @@ from fedvsr.cluster.starting import find_job, start_jobs
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
 from fedvsr.federation.run.training_round import ClientRunner
-from fedvsr.federation.runs import load_run
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -32,9 +31,10 @@ class JobRunner(ClientRunner):
         self._cluster = cluster
         self._clients = clients
 
-    def run(self, workspace: Workspace, plan: PlanRecord, progress: Progress) -> Iterable[ClientOutcome]:
+    def run(
+        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
+    ) -> Iterable[ClientOutcome]:
         store = workspace.federation()
-        record = load_run(store, plan.run)
         outcomes: dict[str, ClientOutcome] = {}
         courses: list[Course] = []
         delivered: set[str] = set()

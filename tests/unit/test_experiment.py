@@ -129,5 +129,5 @@ def test_videos_inside_the_store_are_refused(config, many):
     experiment = load_experiment(config, {"store": str(many)})
     content = {"split": {"path": str(many), "count": 2}}
     experiment = experiment.parse({**experiment.model_dump(), "clients": content})
-    with pytest.raises(ConfigError, match=r"^store: .* lies in it; put one elsewhere$"):
+    with pytest.raises(ConfigError, match=r"^store: .* lies in it; move the video or the store$"):
         collect_videos(experiment)

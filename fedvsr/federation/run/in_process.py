@@ -1,27 +1,29 @@
-"""Clients of a round that train in this process, one after the other."""
+"""Runs a round's clients in this process, one after the other."""
 
 import time
 from collections.abc import Iterable
 
 from fedvsr.errors import FedVSRError
 from fedvsr.federation.client.train import train_client
-from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord
+from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
 from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
-# What ends a client's Job ends only the client here too: PyTorch tells a lack of memory, and all else that
-# its operators refuse, as a RuntimeError.
+# Such an error ends one client's work, as it would end its Job. PyTorch raises RuntimeError if memory runs
+# out or an operator refuses its input.
 _CLIENT_FAILURES = (FedVSRError, OSError, RuntimeError)
 
 
 class InProcessRunner(ClientRunner):
     """Runs the clients one after the other in this process.
 
-    A client that fails is an outcome; those whose turn would come after the deadline are timed out.
+    A client that fails gets an outcome. A client whose turn comes after the deadline is timed out.
     """
 
-    def run(self, workspace: Workspace, plan: PlanRecord, progress: Progress) -> Iterable[ClientOutcome]:
+    def run(
+        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
+    ) -> Iterable[ClientOutcome]:
         start = time.monotonic()
         with progress.stage("clients", len(plan.clients)) as advance:
             for done, client in enumerate(plan.clients, start=1):

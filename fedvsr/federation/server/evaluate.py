@@ -19,8 +19,8 @@ from fedvsr.federation import layout
 from fedvsr.federation.crops import Crop, cut_crop, draw_crops
 from fedvsr.federation.evaluations import evaluations, find_evaluation
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
-from fedvsr.federation.records import ClipScores, EvaluationRecord, write_record
-from fedvsr.federation.runs import digests_after, load_run
+from fedvsr.federation.records import ClipScores, EvaluationRecord, RunRecord, write_record
+from fedvsr.federation.runs import digests_after
 from fedvsr.federation.stored_weights import open_weights
 from fedvsr.inference.windows import upscale_clip
 from fedvsr.metrics.psnr import PSNR_LIMIT, mean_psnr, psnr
@@ -39,7 +39,7 @@ Lpips = Callable[[Frames, Frames], Iterable[float]]
 
 
 def evaluate_round(
-    store: Store, run: str, round_number: int, progress: Progress | None = None
+    store: Store, record: RunRecord, round_number: int, progress: Progress | None = None
 ) -> EvaluationRecord:
     """Judges a round's global weights on the held-out clips, beside bicubic interpolation.
 
@@ -47,15 +47,14 @@ def evaluate_round(
 
     Args:
         store: The federation's store, which holds the held-out clips.
-        run: The run's name.
+        record: The run's record.
         round_number: A round that has ended, or 0 for the initial weights.
         progress: Shows the clips.
 
     Raises:
         fedvsr.errors.NotFoundError: The round has not ended, or there are no held-out clips.
     """
-    record = load_run(store, run)
-    config = record.config
+    config, run = record.config, record.config.name
     digest, _ = digests_after(store, record, round_number)
     dataset = dataset_digest(store, layout.evaluation_clips(config.data.dataset), config.data)
     found = find_evaluation(store, run, round_number)
@@ -70,7 +69,7 @@ def evaluate_round(
         load_state(model, weights.load(), f"global weights of round {round_number}")
         model.to(device)
         lpips = _lpips(config.evaluation, device)
-        earlier = _earlier_bicubic(store, record.config, dataset)
+        earlier = _earlier_bicubic(store, config, dataset)
         scores, crops = score_clips(model, clips, device, config.evaluation.crop_border, lpips, progress)
         bicubic = earlier or score_bicubic(clips, config.evaluation.crop_border, lpips)
     picture = io.BytesIO()

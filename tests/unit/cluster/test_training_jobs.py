@@ -24,7 +24,8 @@ def train(kubernetes, clients, workspace, told):
     """Trains round 1 as the step does; returns each client's outcome."""
 
     def run():
-        record = train_round(workspace, RUN, 1, JobRunner(kubernetes.cluster(), clients), told)
+        run_record = load_run(workspace.federation(), RUN)
+        record = train_round(workspace, run_record, 1, JobRunner(kubernetes.cluster(), clients), told)
         return {each.client: each for each in record.outcomes}
 
     return run

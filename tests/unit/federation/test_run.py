@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, FedVSRError, NotFoundError, QuorumError, UnknownNameError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.client.train import train_client
 from fedvsr.federation.evaluations import find_evaluation
 from fedvsr.federation.records import Outcome, OutcomesRecord, RoundRecord, read_record
+from fedvsr.federation.run import rounds
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import plan_round, prepare_run
-from fedvsr.federation.run.rounds import run_rounds
+from fedvsr.federation.run.rounds import OnRound
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.runs import load_run, rounds_left
 from fedvsr.federation.server.aggregate import aggregate_round
@@ -33,6 +35,14 @@ RUN = "test"
 
 class Killed(BaseException):
     """The process ends here: no except clause of the code under test may catch it."""
+
+
+def run_rounds(
+    workspace: Workspace, config: RunConfig, on_round: OnRound = lambda record, evaluation: None
+) -> None:
+    """Prepares a run and runs its rounds."""
+    record = prepare_run(workspace.federation(), config)
+    rounds.run_rounds(workspace, record, on_round=on_round)
 
 
 def weights(workspace: Workspace, round_number: int) -> bytes:
@@ -342,8 +352,8 @@ def test_clients_whose_turn_comes_after_the_deadline_are_timed_out(clips_of_two,
     ticks = iter(range(0, 600_000, 600))
     monkeypatch.setattr("fedvsr.federation.run.in_process.time.monotonic", lambda: next(ticks))
     store = clips_of_two.federation()
-    prepare_run(store, make_config(federation__deadline_seconds=1000))
-    record = train_round(clips_of_two, RUN, 1, InProcessRunner())
+    run = prepare_run(store, make_config(federation__deadline_seconds=1000))
+    record = train_round(clips_of_two, run, 1, InProcessRunner())
     assert [each.outcome for each in record.outcomes] == [Outcome.OK, Outcome.TIMED_OUT]
     assert record.outcomes[1].reason == "the round's 1000 s were over before its turn"
     assert read_record(store, layout.outcomes(RUN, 1), OutcomesRecord) == record
@@ -369,7 +379,7 @@ def test_failures_are_said_while_the_round_goes_on(clips_of_two, make_config):
     spoil_shard(clips_of_two, "ann")
     store, progress = clips_of_two.federation(), Lines()
     record = prepare_run(store, make_config())
-    outcomes = list(InProcessRunner().run(clips_of_two, plan_round(store, record, 1), progress))
+    outcomes = list(InProcessRunner().run(clips_of_two, record, plan_round(store, record, 1), progress))
     assert [each.outcome for each in outcomes] == [Outcome.FAILED, Outcome.OK]
     assert len(progress.lines) == 1
     assert progress.lines[0].startswith("client ann: ")
@@ -408,13 +418,12 @@ def test_an_evaluation_is_made_once(clips_of_two, make_config, monkeypatch):
     store = clips_of_two.federation()
     found = find_evaluation(store, RUN, 1)
     monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
-    assert evaluate_round(store, RUN, 1) == found
+    assert evaluate_round(store, load_run(store, RUN), 1) == found
 
 
 def test_the_untrained_network_scores_as_bicubic_does(clips_of_two, make_config):
     store = clips_of_two.federation()
-    prepare_run(store, make_config())
-    evaluation = evaluate_round(store, RUN, 0)
+    evaluation = evaluate_round(store, prepare_run(store, make_config()), 0)
     assert evaluation.mean("psnr_y") == pytest.approx(evaluation.mean("psnr_y", of_bicubic=True), abs=0.05)
 
 

@@ -99,7 +99,8 @@ def test_artifacts_are_whole(client, finished, tmp_path):
 
 def test_sending_a_round_twice_changes_nothing(copied):
     connection = connect(TrackingConfig(), str(copied.store))
-    summary = summarise_run(copied.workspace.federation(), RUN)
+    store = copied.workspace.federation()
+    summary = summarise_run(store, load_run(store, RUN))
     for _ in range(2):
         tracker = RunTracker(connection, summary.record)
         tracker.log_summary(summary)
@@ -126,7 +127,8 @@ def test_a_given_run_is_used(copied, monkeypatch):
     connection = connect(TrackingConfig(experiment="kubeflow"), str(copied.store))
     given = connection.client.create_run(connection.experiment_id(), run_name="pipeline").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
-    summary = summarise_run(copied.workspace.federation(), RUN)
+    store = copied.workspace.federation()
+    summary = summarise_run(store, load_run(store, RUN))
     tracker = RunTracker(connection, summary.record)
     tracker.log_summary(summary)
     assert tracker.run_id == given

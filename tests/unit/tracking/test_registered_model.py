@@ -20,7 +20,7 @@ from fedvsr.tracking import registry
 from fedvsr.tracking.connection import connect
 from fedvsr.tracking.promotion import promote
 from fedvsr.tracking.registry import download_model, register_run
-from fedvsr.tracking.warm_start import initial_weights
+from fedvsr.tracking.start import check_start, load_initial_weights
 from fedvsr.weights import serialize
 from tests.unit.tiny_run import RUN, read_video
 
@@ -105,13 +105,15 @@ assert fedvsr.__file__.startswith({str(tmp_path)!r}), fedvsr.__file__
 
 def test_registering_twice_gives_one_version(copied):
     connection, store = connection_to(copied), copied.workspace.federation()
-    first = register_run(connection, store, RUN, "fedvsr")
-    assert register_run(connection, store, RUN, "fedvsr") == first
+    record = load_run(store, RUN)
+    first = register_run(connection, store, record, "fedvsr")
+    assert register_run(connection, store, record, "fedvsr") == first
     assert len(connection.client.search_model_versions("name = 'fedvsr'")) == 1
 
 
 def test_a_version_whose_record_was_not_written_is_found(copied, monkeypatch):
     connection, store = connection_to(copied), copied.workspace.federation()
+    record = load_run(store, RUN)
 
     def fail(*args):
         raise StoreError("no")
@@ -119,16 +121,17 @@ def test_a_version_whose_record_was_not_written_is_found(copied, monkeypatch):
     store.delete(layout.registration(RUN))
     monkeypatch.setattr(registry, "write_record", fail)
     with pytest.raises(StoreError):
-        register_run(connection, store, RUN, "fedvsr")
+        register_run(connection, store, record, "fedvsr")
     monkeypatch.undo()
-    assert register_run(connection, store, RUN, "fedvsr").model_version == "1"
+    assert register_run(connection, store, record, "fedvsr").model_version == "1"
     assert len(connection.client.search_model_versions("name = 'fedvsr'")) == 1
 
 
 def test_a_version_that_was_deleted_is_made_again(copied):
     connection, store = connection_to(copied), copied.workspace.federation()
+    record = load_run(store, RUN)
     connection.client.delete_model_version("fedvsr", "1")
-    assert register_run(connection, store, RUN, "fedvsr").model_version == "2"
+    assert register_run(connection, store, record, "fedvsr").model_version == "2"
     assert str(connection.client.get_model_version_by_alias("fedvsr", "challenger").version) == "2"
 
 
@@ -137,7 +140,7 @@ def test_a_run_that_was_never_evaluated_cannot_be_registered(copied):
     for key in [*store.keys(f"runs/{RUN}/evaluation/")]:
         store.delete(key)
     with pytest.raises(InputError, match="no evaluated round"):
-        register_run(connection_to(copied), store, RUN, "fedvsr")
+        register_run(connection_to(copied), store, load_run(store, RUN), "fedvsr")
 
 
 @pytest.mark.parametrize(
@@ -203,15 +206,16 @@ def test_warm_starts(copied, tmp_path):
     weights.write_bytes(trained)
     for source in ("champion", "models:/fedvsr@champion", "models:/fedvsr/1", str(weights)):
         warm = config.model_copy(update={"warm_start": source})
-        assert serialize(initial_weights(connection, warm, "fedvsr")) == trained
-    assert initial_weights(connection, config, "fedvsr") is None
+        assert serialize(load_initial_weights(connection, warm, "fedvsr")) == trained
+    cold = check_start(config, None, lambda: connection, "fedvsr")
+    assert serialize(cold.run.weights) == copied.weights(0)
     with pytest.raises(ConfigError, match="warm_start"):
-        initial_weights(connection, config.model_copy(update={"warm_start": "none"}), "fedvsr")
+        load_initial_weights(connection, config.model_copy(update={"warm_start": "none"}), "fedvsr")
     larger = config.model_copy(
         update={"warm_start": "champion", "data": config.data.model_copy(update={"scale": 4})}
     )
     with pytest.raises(InputError, match="upscales by 2"):
-        initial_weights(connection, larger, "fedvsr")
+        load_initial_weights(connection, larger, "fedvsr")
 
 
 def test_a_warm_run_goes_on_after_its_champion_is_gone(copied, fedvsr):
