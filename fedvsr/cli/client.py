@@ -30,7 +30,9 @@ _client_option = click.option("--client", "name", required=True, help="This clie
 
 @click.group()
 def client() -> None:
-    """Do a client's own work: what its Job runs, and `docker run` at a site without Kubernetes.
+    """Do one client's work.
+
+    Its Job runs these commands, and so can `docker run` at a site without Kubernetes.
 
     The environment says where the stores are (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE,
     FEDVSR_S3_ENDPOINT) and has the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).

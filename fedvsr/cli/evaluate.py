@@ -58,7 +58,7 @@ _OF_BOTH = ("name", "dataset", "store")
 @tracking_option
 @click.pass_context
 def evaluate(context: click.Context, /, name: str | None, **values: Any) -> None:
-    """Score a round of RUN on its held-out clips, or a model on a published test set.
+    """Score a run's round, or a model on a published test set.
 
     With RUN, the weights of a round are compared with bicubic interpolation; PSNR and SSIM are means over
     frames, RGB and Y (BT.601 studio swing).

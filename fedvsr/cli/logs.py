@@ -63,9 +63,10 @@ def logs(
     endpoint: str,
     namespace: str,
 ) -> None:
-    """Show what the steps of RUN wrote: the newest run of that name, or the one with that id in KFP.
+    """Show the logs of a run's steps and clients.
 
-    The steps shard and train_clients have every client's lines, with its name in front.
+    RUN is a name, for the newest run of that name, or an id in KFP. The steps shard and train_clients
+    have every client's lines, with its name in front.
     """
     connection = Connection(endpoint)
     run = newest_run(connection, newest(connection, pipeline_name(namespace)).pipeline_id, name)

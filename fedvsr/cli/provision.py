@@ -18,7 +18,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--wait", default=300.0, show_default=True, help="Seconds to wait for the S3 server.")
 @click.option("--policies", is_flag=True, help="Print each user's policy as JSON and change nothing.")
 def provision_command(deployment: Path, secrets: Path | None, wait: float, policies: bool) -> None:
-    """Make the buckets, S3 users and policies that the JSON file DEPLOYMENT lists.
+    """Make the buckets, S3 users and policies of a deployment.
 
     The server is FEDVSR_S3_ENDPOINT, a MinIO whose root user AWS_ACCESS_KEY_ID and
     AWS_SECRET_ACCESS_KEY name. Doing it again changes nothing; the user of a client that is listed

@@ -20,12 +20,12 @@ _STYLES = {SUCCEEDED: "green", "FAILED": "red", "RUNNING": "cyan"}
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs to list.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @endpoint_option
 @namespace_option
 def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
-    """List the runs on a cluster, the newest first, and the round that each is in."""
+    """List the newest runs and their rounds."""
     connection = Connection(endpoint)
     found = list(
         islice(list_runs(connection, newest(connection, pipeline_name(namespace)).pipeline_id), limit)

@@ -15,10 +15,10 @@ from fedvsr.config.experiment import load_experiment
 @click.command(cls=ConfiguredCommand, params=[*configuration_options()])
 @click.argument("config", type=click.Path(path_type=Path))
 def shard(config: Path, **values: Any) -> None:
-    """Turn the videos that the YAML file CONFIG names into training clips, without training.
+    """Turn videos into training clips without training.
 
-    Writes each client's shards into that client's store and the held-out clips into the federation's.
-    What is there already and current is left as it is.
+    The YAML file CONFIG names the videos. The command writes each client's shards into the client's store,
+    and the held-out clips into the federation's store. Current shards stay as they are.
     """
     from fedvsr.experiment.videos import collect_videos
     from fedvsr.federation import layout
@@ -34,12 +34,12 @@ def shard(config: Path, **values: Any) -> None:
     with show_progress(console) as progress:
         shard_all(workspace, videos, experiment.data, progress)
     table = Table(title=f"shards of {experiment.data.dataset}", title_justify="left")
-    for heading in ("whose", "videos", "clips", "frames", "MB", "digest"):
-        table.add_column(heading, justify="left" if heading in ("whose", "digest") else "right")
+    for heading in ("owner", "videos", "clips", "frames", "MB", "digest"):
+        table.add_column(heading, justify="left" if heading in ("owner", "digest") else "right")
     dataset = experiment.data.dataset
     owners = [
-        (name, len(found), workspace.client(name), layout.training_clips(dataset))
-        for name, found in videos.clients.items()
+        (name, len(sources), workspace.client(name), layout.training_clips(dataset))
+        for name, sources in videos.clients.items()
     ]
     owners.append(
         ("held-out", len(videos.evaluation), workspace.federation(), layout.evaluation_clips(dataset))

@@ -10,14 +10,14 @@ from fedvsr.cli.progress import print_line, show_progress
 
 @click.command()
 @click.argument("videos", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
-@click.option("--client", metavar="NAME", help="Whose videos they are: into this client's own bucket.")
-@click.option("--held-out", is_flag=True, help="They are for evaluation: into the federation's bucket.")
+@click.option("--client", metavar="NAME", help="Upload to the bucket of this client.")
+@click.option("--held-out", is_flag=True, help="Upload to the federation's bucket, as held-out videos.")
 def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None:
-    """Put VIDEOS (files, or folders of them) where the shard step looks for them.
+    """Upload videos to a bucket for the shard step.
 
-    The buckets are those of the environment: FEDVSR_CLIENT_STORE or FEDVSR_FEDERATION_STORE,
-    FEDVSR_S3_ENDPOINT and the credentials of their owner. Any other S3 program does as well: a client's
-    videos lie below raw/, held-out ones below evaluation-videos/.
+    VIDEOS are files or folders of files. The environment names the bucket (FEDVSR_CLIENT_STORE or
+    FEDVSR_FEDERATION_STORE, and FEDVSR_S3_ENDPOINT) and has its owner's credentials. You can also upload
+    with any other S3 program: a client's videos below raw/, held-out videos below evaluation-videos/.
     """
     from fedvsr.federation import layout
     from fedvsr.federation.owner.uploading import upload_videos

@@ -18,7 +18,7 @@ ROUNDS, CLIENTS = 3, ("ann", "bob")
 
 @pytest.fixture(scope="module")
 def finished(deployment):
-    """The run, through Kubeflow Pipelines where that is installed, else by `fedvsr run --clients cluster`."""
+    """The run, through Kubeflow Pipelines where that is installed, else by `fedvsr run --on cluster`."""
     return run_of(deployment, RUN, fields_of(CLIENTS, ROUNDS), registered_model=MODEL)
 
 

@@ -76,4 +76,4 @@ def drive(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.yaml"
         path.write_text(yaml.safe_dump(values))
-        return deployment.fedvsr("run", path, "--clients", "cluster", check=check)
+        return deployment.fedvsr("run", path, "--on", "cluster", check=check)

@@ -5,9 +5,11 @@ import sys
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin
 
+import click
 import pytest
 from pydantic import BaseModel
 
+from fedvsr.cli.main import _COMMANDS, cli
 from fedvsr.cli.run import run
 from fedvsr.config.experiment import Experiment
 
@@ -65,7 +67,7 @@ def resolved(*arguments, config):
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in ("config", "dry_run", "where", "namespace")
+        if key not in ("config", "dry_run", "place", "namespace")
     }
     return load_experiment(config, read_overrides(values)).model_dump(mode="json")
 
@@ -108,6 +110,7 @@ def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bar
         ("--learning-rate=1e-3", "training.learning_rate"),
         ("--scale=2", "data.scale"),
         ("--quorum=3", "federation.quorum"),
+        ("--clients=ann,bob", "federation.clients"),
         ("--registered-model=other", "tracking.registered_model"),
     ],
 )
@@ -164,6 +167,15 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
     }
     # The first steps are a list, not a paragraph.
     assert "    fedvsr promote                  challenger → champion" in lines
+
+
+def test_the_list_of_commands_has_the_first_line_of_each_commands_help():
+    context = click.Context(cli)
+    first_lines = {
+        name: " ".join(cli.get_command(context, name).help.partition("\n\n")[0].split())
+        for name in cli.list_commands(context)
+    }
+    assert {name: summary for _, name, _, summary in _COMMANDS} == first_lines
 
 
 def test_help_of_run_describes_every_field_at_once():

@@ -20,7 +20,7 @@ def rows(text):
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
 
 
-@pytest.mark.parametrize("round", [0, 1, 2])
+@pytest.mark.parametrize("round_number", [0, 1, 2])
 def test_evaluate_tells_the_scores_of_a_rounds_weights(copied, fedvsr, videos, round_number):
     """The numbers are those of the video, the weights and the metrics, without what evaluates a run."""
     import torch

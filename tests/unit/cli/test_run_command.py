@@ -77,7 +77,7 @@ def test_running_again_trains_nothing(copied, fedvsr, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("something was trained")
 
-    monkeypatch.setattr("fedvsr.federation.client.train_locally", fail)
+    monkeypatch.setattr("fedvsr.federation.client.train.train_locally", fail)
     before = copied.weights(2)
     again = fedvsr("run", copied.config, "--store", copied.store)
     assert (again.code, again.err) == (0, "")

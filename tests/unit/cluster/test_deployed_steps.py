@@ -1,4 +1,4 @@
-"""The pipeline's steps and `fedvsr run --clients cluster` in a deployment, with clients that really train."""
+"""The pipeline's steps and `fedvsr run --on cluster` in a deployment, with clients that really train."""
 
 import json
 import shutil
@@ -96,7 +96,7 @@ def flat(settings):
 def test_a_run_on_the_cluster_has_the_weights_of_one_on_this_machine(
     deployment, config, finished, kubernetes
 ):
-    output = run_command("run", config, "--clients", "cluster")
+    output = run_command("run", config, "--on", "cluster")
     assert output.code == 0, output.err
     for round_number in (0, 1, 2):
         key = layout.global_weights(RUN, round_number)
@@ -112,7 +112,7 @@ def test_a_run_on_the_cluster_has_the_weights_of_one_on_this_machine(
 
 
 def test_a_plan_says_who_of_the_deployment_trains_and_changes_nothing(deployment, config, kubernetes):
-    output = run_command("run", config, "--clients", "cluster", "--dry-run")
+    output = run_command("run", config, "--on", "cluster", "--dry-run")
     assert output.code == 0, output.err
     assert "ann, bob" in output.out
     assert kubernetes.asked("POST", "") == 0
@@ -120,7 +120,7 @@ def test_a_plan_says_who_of_the_deployment_trains_and_changes_nothing(deployment
 
 
 def test_a_namespace_without_a_deployment_is_told(deployment, config):
-    output = run_command("run", config, "--clients", "cluster", "--namespace", "elsewhere")
+    output = run_command("run", config, "--on", "cluster", "--namespace", "elsewhere")
     assert output.code == 1
     assert "namespace elsewhere has no ConfigMap 'fedvsr'" in output.err
     assert "make deploy" in output.err
@@ -128,7 +128,7 @@ def test_a_namespace_without_a_deployment_is_told(deployment, config):
 
 def test_no_cluster_is_told(deployment, config, monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    output = run_command("run", config, "--clients", "cluster")
+    output = run_command("run", config, "--on", "cluster")
     assert output.code == 1
     assert "no Kubernetes cluster to talk to" in output.err
 
