@@ -1,4 +1,4 @@
-"""Weights files: the same bytes for the same weights, and clear errors for what is none."""
+"""Weights files: the same bytes for the same weights, and clear errors for invalid files."""
 
 from pathlib import Path
 
@@ -31,20 +31,20 @@ def test_bytes_do_not_depend_on_the_order_and_every_tensor_comes_back(folder, te
     path.write_bytes(serialize(tensors))
     assert serialize({name: tensors[name] for name in order}) == path.read_bytes()
     file = WeightsFile(path)
-    found = file.load()
-    assert list(found) == sorted(tensors)
+    loaded = file.load()
+    assert list(loaded) == sorted(tensors)
     assert file.specs == specs_of(tensors)
     for name, array in tensors.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_view_is_written_as_what_it_shows(folder):
+def test_a_view_is_written_with_the_values_it_shows(folder):
     array = np.arange(24, dtype=np.float32).reshape(4, 6)
     path = folder / "view"
     path.write_bytes(serialize({"transposed": array.T, "strided": array[::2, ::-3]}))
-    found = WeightsFile(path).load()
-    np.testing.assert_array_equal(found["transposed"], array.T)
-    np.testing.assert_array_equal(found["strided"], array[::2, ::-3])
+    loaded = WeightsFile(path).load()
+    np.testing.assert_array_equal(loaded["transposed"], array.T)
+    np.testing.assert_array_equal(loaded["strided"], array[::2, ::-3])
 
 
 @given(array=hnp.arrays(np.int32, SHAPES), data=st.data())
@@ -72,7 +72,7 @@ def whole() -> bytes:
     [b"", b"x", b"this is some text, but no weights", whole()[:-1], whole()[:20], whole() + b"\0"],
     ids=["empty", "one byte", "text", "last byte cut", "header cut", "one byte too many"],
 )
-def test_what_is_no_whole_weights_file_is_refused(folder, content):
+def test_an_invalid_weights_file_is_refused(folder, content):
     path = folder / "broken"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"^the update: not a whole safetensors file"):
@@ -110,7 +110,7 @@ def test_a_models_whole_state_travels_through_a_file(folder):
 
 
 @pytest.mark.parametrize(
-    ("found", "problem"),
+    ("tensors", "problem"),
     [
         ({}, "tensor 'w' is missing"),
         ({"w": np.zeros((2, 3), np.float32), "x": np.zeros(1)}, "tensor 'x' is not in the model"),
@@ -119,5 +119,5 @@ def test_a_models_whole_state_travels_through_a_file(folder):
         ({"w": np.full((2, 3), np.nan, np.float32)}, None),
     ],
 )
-def test_the_first_difference_is_named(found, problem):
-    assert check_fit(specs_of(found), {"w": TensorSpec((2, 3), np.dtype("float32"))}) == problem
+def test_the_first_difference_is_named(tensors, problem):
+    assert check_fit(specs_of(tensors), {"w": TensorSpec((2, 3), np.dtype("float32"))}) == problem

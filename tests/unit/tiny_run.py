@@ -17,7 +17,7 @@ RUN = "tiny"
 
 @dataclass(frozen=True)
 class Output:
-    """What a command said, and its exit code."""
+    """A command's output and exit code."""
 
     code: int
     out: str
@@ -29,9 +29,9 @@ class FinishedRun:
     """A run that `fedvsr run` has finished.
 
     Attributes:
-        store: The folder given as --store.
+        store: The folder of --store.
         config: The YAML file.
-        output: What the command said.
+        output: The command's output.
     """
 
     store: Path
@@ -71,7 +71,7 @@ def run_command(*arguments: object) -> Output:
 def write_video(
     path: Path, seed: int = 0, frames: int = 10, size: tuple[int, int] = (48, 48), fps: float = 30
 ) -> np.ndarray:
-    """Writes a moving pattern, losslessly where the suffix is .avi, and returns its frames."""
+    """Writes a moving pattern as a lossless video and returns its frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     waves = random.uniform(0.2, 1.2, (3, 2))

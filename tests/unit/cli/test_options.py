@@ -1,4 +1,4 @@
-"""Every field of the configuration can be given on the command line."""
+"""Every field of the configuration has a command-line option."""
 
 import subprocess
 import sys
@@ -15,18 +15,18 @@ from fedvsr.config.experiment import Experiment
 
 
 def fields(section=Experiment, prefix=""):
-    """The dotted name and type of each field that holds a value."""
+    """Yields the dotted name, type and default of each field that holds a value."""
     for name, field in section.model_fields.items():
         kind = field.annotation
         if get_origin(kind) in (Union, UnionType):
-            kind = next(each for each in get_args(kind) if each is not type(None))
+            kind = next(part for part in get_args(kind) if part is not type(None))
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from fields(kind, f"{prefix}{name}.")
         else:
             yield prefix + name, kind, field.get_default(call_default_factory=True)
 
 
-# Where the first value of a type would not do, or would be what it is already.
+# Values for fields that refuse the usual value of their type, or have it as their default.
 VALUES = {
     "clients.split.path": ("elsewhere", "elsewhere"),
     "clients.videos": ("ann=2024", {"path": "2024", "pattern": ""}),
@@ -59,7 +59,7 @@ def value_for(name, kind, default):
 
 
 def resolved(*arguments, config):
-    """The experiment that `fedvsr run` would run."""
+    """Returns the experiment that `fedvsr run` would run."""
     from fedvsr.cli.options import read_overrides
     from fedvsr.config.experiment import load_experiment
 
@@ -79,8 +79,10 @@ def bare(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("name", "kind", "default"), [pytest.param(*each, id=each[0]) for each in fields()])
-def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bare):
+@pytest.mark.parametrize(
+    ("name", "kind", "default"), [pytest.param(*field, id=field[0]) for field in fields()]
+)
+def test_an_option_sets_its_field(name, kind, default, bare):
     text, value = value_for(name, kind, default)
     arguments = [f"--{name.replace('_', '-')}", text]
     if name.startswith("clients.split.") and not name.endswith(("path", "count")):
@@ -91,13 +93,13 @@ def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bar
         arguments += ["--clients.split.path", "a"]
     elif name == "evaluation_videos.pattern":
         arguments += ["--evaluation-videos.path", "a"]
-    found = resolved(*arguments, config=bare)
+    resolved_value = resolved(*arguments, config=bare)
     for part in name.split("."):
-        found = found[part]
+        resolved_value = resolved_value[part]
     if "=" in text:
-        found = found[text.partition("=")[0]]
-    assert found == value
-    assert found != default
+        resolved_value = resolved_value[text.partition("=")[0]]
+    assert resolved_value == value
+    assert resolved_value != default
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,8 @@ def test_one_option_of_several_is_overridden(bare):
 
 def test_the_command_line_wins_over_a_section_that_is_just_a_path(bare):
     bare.write_text("name: bare\nevaluation_videos: here\n")
-    found = resolved("--evaluation-videos.path", "there", config=bare)
-    assert found["evaluation_videos"] == {"path": "there", "pattern": ""}
+    resolved_value = resolved("--evaluation-videos.path", "there", config=bare)
+    assert resolved_value["evaluation_videos"] == {"path": "there", "pattern": ""}
 
 
 def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
