@@ -133,7 +133,9 @@ def connect(tracking: TrackingConfig, store: str, *, make: bool = True) -> Conne
     if uri:
         return Connection(uri, tracking.experiment)
     if "://" in store:
-        raise ConfigError("tracking.uri", "", f"a store at {store} needs it, or {URI_VARIABLE}, to be set")
+        raise ConfigError(
+            "tracking.uri", "", f"set it or {URI_VARIABLE}: the store {store} is not a local folder"
+        )
     folder = Path(store).absolute()
     database = folder / "mlflow.db"
     if not make and not database.is_file():
