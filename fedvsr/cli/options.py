@@ -96,7 +96,7 @@ def parse_field(text: str) -> tuple[str, Any]:
     return field, _parse(field, value)
 
 
-def explicit_fields(experiment: Experiment) -> dict[str, Any]:
+def given_fields(experiment: Experiment) -> dict[str, Any]:
     """Returns the fields of a run that were set, by their dotted names. Fields with defaults are left out."""
     values = experiment.model_dump(mode="json", exclude_unset=True, include=set(RunConfig.model_fields))
     result: dict[str, Any] = {}

@@ -20,8 +20,8 @@ _STYLES = {SUCCEEDED: "green", "FAILED": "red", "RUNNING": "cyan"}
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs to list.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @endpoint_option
 @namespace_option
 def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:

@@ -11,7 +11,7 @@ from fedvsr.cli.logs import LogPrinter
 from fedvsr.cli.options import (
     ConfiguredCommand,
     configuration_options,
-    explicit_fields,
+    given_fields,
     parse_field,
     read_overrides,
 )
@@ -41,7 +41,7 @@ _HERE = ("clients", "evaluation_videos", "store", "tracking")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="A YAML file, as for `fedvsr run`. Options override its fields.",
+    help="A YAML file as `fedvsr run` takes it; options override.",
 )
 @click.option(
     "--set",
@@ -50,16 +50,14 @@ _HERE = ("clients", "evaluation_videos", "store", "tracking")
     metavar="FIELD=VALUE",
     help="Any field by its dotted name; VALUE is YAML.",
 )
+@click.option("--registered-model", default="fedvsr", show_default=True, help="What the best round becomes.")
+@click.option("--evaluation-gpus", type=click.IntRange(0), help="GPUs that an evaluation asks for.")
 @click.option(
-    "--registered-model", default="fedvsr", show_default=True, help="The registered model of the best round."
-)
-@click.option("--evaluation-gpus", type=click.IntRange(0), help="The number of GPUs of an evaluation.")
-@click.option(
-    "--evaluation-memory", metavar="QUANTITY", help="The memory limit of an evaluation, for example 16Gi."
+    "--evaluation-memory", metavar="QUANTITY", help="Memory that an evaluation may take, such as 16Gi."
 )
 @click.option("--experiment", default="fedvsr", show_default=True, help="The experiment in KFP.")
 @click.option(
-    "--replace", is_flag=True, help="Stop the active run of this name, and continue it with these settings."
+    "--replace", is_flag=True, help="Stop the run of that name that is going on, and go on from it."
 )
 @click.option("--follow", is_flag=True, help="Show the steps' logs until the run has ended.")
 @endpoint_option
@@ -80,16 +78,17 @@ def submit(
 ) -> None:
     """Start a pipeline run, or continue one.
 
-    RUN trains on the clients' own videos, on a cluster with KFP. Settings are those of `fedvsr run`, and
-    are checked here before anything is started. A name that was submitted before continues that run. RUN
-    may be left out if the YAML file names it.
+    RUN trains on the clients' own videos, on a cluster with KFP.
+
+    Settings are those of `fedvsr run`, and are checked here before anything is started. A name that was
+    submitted before continues that run. RUN may be left out where the YAML file names it.
     """
     settings = load_experiment(
         config, {**read_overrides({**values, "name": name}), **dict(map(parse_field, fields))}
     )
     _check(settings)
     parameters: dict[str, Any] = {
-        **to_parameters(explicit_fields(settings)),
+        **to_parameters(given_fields(settings)),
         "registered_model": registered_model,
     }
     if evaluation_gpus is not None:

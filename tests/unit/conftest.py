@@ -1,4 +1,4 @@
-"""A finished run with its MLflow database, for all tests that read runs."""
+"""One finished run, with its MLflow database, for the tests of everything that looks at runs."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import yaml
 
 from tests.unit.tiny_run import RUN, FinishedRun, Output, run_command, write_video
 
-# Variables that a shell may have set and that no test needs.
+# What a shell may have set, and no test means.
 _VARIABLES = (
     "FEDVSR_STORE",
     "FEDVSR_FEDERATION_STORE",
@@ -56,7 +56,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(videos: Path) -> dict[str, Any]:
-    """The settings of the tiny run."""
+    """The tiny run as a configuration file has it."""
     return {
         "name": RUN,
         "seed": 1,
@@ -79,7 +79,7 @@ def settings(videos: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def config(settings: dict[str, Any], tmp_path: Path) -> Path:
-    """The tiny run's file in its own folder."""
+    """The tiny run's file, in a folder of its own."""
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -87,7 +87,7 @@ def config(settings: dict[str, Any], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database. Creating one takes seconds, copying it is fast."""
+    """An MLflow database without anything in it: making one takes seconds, copying it none."""
     from mlflow import MlflowClient
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -108,7 +108,7 @@ def store(tmp_path: Path, empty_database: Path) -> Path:
 def finished(
     settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> FinishedRun:
-    """The finished tiny run. Tests read it and must not change it."""
+    """The tiny run, finished; to be looked at, not to be changed."""
     root = tmp_path_factory.mktemp("finished")
     path, store = root / "experiment.yaml", root / "store"
     path.write_text(yaml.safe_dump(settings))
@@ -125,7 +125,7 @@ def copied(finished: FinishedRun, tmp_path: Path) -> FinishedRun:
     """A copy of the finished run that a test may change."""
     store = tmp_path / "copied"
     shutil.copytree(finished.store, store)
-    # MLflow stores absolute paths. The copy needs its own.
+    # MLflow keeps absolute paths; those of the copy are its own.
     with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as database, database:
         for table, column in _PATHS.items():
             database.execute(

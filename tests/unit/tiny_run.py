@@ -17,7 +17,7 @@ RUN = "tiny"
 
 @dataclass(frozen=True)
 class Output:
-    """A command's output and exit code."""
+    """What a command said, and its exit code."""
 
     code: int
     out: str
@@ -29,9 +29,9 @@ class FinishedRun:
     """A run that `fedvsr run` has finished.
 
     Attributes:
-        store: The folder of --store.
+        store: The folder given as --store.
         config: The YAML file.
-        output: The command's output.
+        output: What the command said.
     """
 
     store: Path
@@ -71,7 +71,7 @@ def run_command(*arguments: object) -> Output:
 def write_video(
     path: Path, seed: int = 0, frames: int = 10, size: tuple[int, int] = (48, 48), fps: float = 30
 ) -> np.ndarray:
-    """Writes a moving pattern as a lossless video and returns its frames."""
+    """Writes a moving pattern, losslessly where the suffix is .avi, and returns its frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     waves = random.uniform(0.2, 1.2, (3, 2))
