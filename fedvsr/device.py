@@ -1,4 +1,4 @@
-"""Where PyTorch computes, and what makes it compute the same twice."""
+"""The device that PyTorch computes on, and repeatable computation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from fedvsr.errors import ConfigError
 
 
 def select_device(name: str) -> torch.device:
-    """Returns the device of a configuration: ``auto`` takes the GPU where there is one.
+    """Returns the device of a configuration; ``auto`` is the GPU if there is one, else the CPU.
 
     Raises:
-        fedvsr.errors.ConfigError: There is no such device.
+        fedvsr.errors.ConfigError: The device does not exist.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,15 +30,15 @@ def select_device(name: str) -> torch.device:
 
 @contextmanager
 def repeatable(seed: int, threads: int = 0) -> Iterator[None]:
-    """Makes what PyTorch computes inside a function of the seed, and restores its state afterwards.
+    """Makes PyTorch's results inside the block a function of the seed, and restores its state afterwards.
 
     On a CPU the results are the same bytes for the same seed and number of threads. On a GPU the
-    choice of algorithms is fixed, and the few that have no deterministic version (the gradient of
-    grid_sample among them) may differ in the last bits.
+    choice of algorithms is fixed. A few algorithms have no deterministic version, for example the gradient
+    of grid_sample; their results may differ in the last bits.
 
     Args:
         seed: Seed of PyTorch's generators.
-        threads: CPU threads; 0 leaves them as they are.
+        threads: Number of CPU threads; 0 keeps the current number.
     """
     before = torch.get_num_threads()
     benchmark, deterministic = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic

@@ -1,39 +1,39 @@
 """Every error that fedvsr raises on purpose.
 
     FedVSRError
-    ├── InputError                what a person gave is wrong: mend it and start again
+    ├── InputError                an input is wrong: correct it and start again
     │   ├── ConfigError           a field of the configuration
     │   ├── VideoError            a video or folder that cannot be read or is too short
     │   └── UnknownNameError      a model, strategy, degradation or run that does not exist
-    ├── DataError                 bytes that are not what their record says
+    ├── DataError                 stored bytes differ from their record
     │   ├── ShardError            a shard that is corrupt or of another format
     │   ├── WeightsError          weights that are truncated or do not fit the model
-    │   └── RecordError           a JSON record that is missing a field or of another version
+    │   └── RecordError           a JSON record that misses a field or has another version
     ├── StoreError                the object store refused or failed
     │   ├── NotFoundError         no object has that key
-    │   └── AccessDeniedError     these credentials may not do that
+    │   └── AccessDeniedError     these credentials do not allow it
     ├── UpdateError               the aggregator refuses a client's update
-    ├── TrainingError             local training cannot go on
+    ├── TrainingError             local training cannot continue
     │   └── NonFiniteLossError    the loss became NaN or infinite
     ├── QuorumError               too few clients delivered in a round
     ├── ClusterError              Kubernetes refused or cannot be reached
     ├── TrackingError             MLflow refused or failed
     └── PipelinesError            Kubeflow Pipelines refused or failed
 
-A message is one or two sentences: what was expected, what came, and what to do next.
+A message is one or two sentences: what was expected, what was found, and what to do next.
 """
 
 from collections.abc import Iterable
 
 
 class FedVSRError(Exception):
-    """The root of the tree: catch it to catch everything fedvsr raises on purpose."""
+    """The root of the tree. Catch it to catch every error that fedvsr raises on purpose."""
 
     exit_code = 1
 
 
 class InputError(FedVSRError):
-    """Something that a person gave is wrong; nothing was changed."""
+    """An input is wrong; nothing was changed."""
 
     exit_code = 2
 
@@ -62,10 +62,10 @@ class UnknownNameError(InputError):
     """A name is in no registry.
 
     Args:
-        kind: What was looked for.
-        name: Its name.
-        known: The names there are.
-        hint: What to do next, where there is more to say.
+        kind: The kind of the name, for example "model".
+        name: The unknown name.
+        known: The known names.
+        hint: What to do next; may be empty.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
@@ -78,11 +78,11 @@ class UnknownNameError(InputError):
 
 
 class DataError(FedVSRError):
-    """Stored bytes are not what their record says."""
+    """Stored bytes differ from their record."""
 
 
 class ShardError(DataError):
-    """A shard is corrupt, truncated, or of another format."""
+    """A shard is corrupt, truncated, or has another format."""
 
 
 class WeightsError(DataError):
@@ -90,7 +90,7 @@ class WeightsError(DataError):
 
 
 class RecordError(DataError):
-    """A JSON record is malformed or of a version this fedvsr does not read."""
+    """A JSON record is invalid, or has a version that this fedvsr does not read."""
 
 
 class StoreError(FedVSRError):
@@ -106,7 +106,7 @@ class NotFoundError(StoreError):
 
 
 class AccessDeniedError(StoreError):
-    """The object store's credentials may not do what was asked."""
+    """The object store's credentials do not allow the request."""
 
 
 class UpdateError(FedVSRError):
@@ -115,7 +115,7 @@ class UpdateError(FedVSRError):
     Args:
         client: The client that sent it.
         round_number: The round it was sent for.
-        reason: What was expected and what came, naming the tensor where there is one.
+        reason: What was expected and what was found, with the tensor's name if it is about a tensor.
     """
 
     def __init__(self, client: str, round_number: int, reason: str) -> None:
@@ -126,7 +126,7 @@ class UpdateError(FedVSRError):
 
 
 class TrainingError(FedVSRError):
-    """Local training cannot go on."""
+    """Local training cannot continue."""
 
 
 class NonFiniteLossError(TrainingError):
@@ -156,8 +156,8 @@ class ClusterError(FedVSRError):
     """Kubernetes refused or cannot be reached.
 
     Args:
-        message: What was asked of it, what it said, and what to do next.
-        status: The HTTP status of its answer; 0 where there was none.
+        message: The request, the answer, and what to do next.
+        status: The HTTP status of the answer; 0 if there was no answer.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:

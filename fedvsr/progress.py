@@ -1,30 +1,31 @@
-"""How long work tells where it is."""
+"""Progress reporting."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int, str], None]
-"""Says how far a stage is: steps done so far, and a few words about the last one."""
+"""Reports the progress of a stage: the number of completed steps, and a few words about the last one."""
 
 
 class Progress:
-    """Progress that nobody looks at; a subclass shows it."""
+    """Progress that is not shown. Subclasses show it."""
 
     @contextmanager
     def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
-        """Opens a stage of ``total`` steps inside the one that is open; yields how to advance it."""
+        """Opens a stage of ``total`` steps inside the current one. Yields the function that advances it."""
         yield lambda done, text: None
 
     def message(self, text: str) -> None:
-        """Says a line that stays."""
+        """Shows a line that stays."""
 
 
 class LogProgress(Progress):
-    """Progress as lines, for a log: ten or so from the outer stages, the last from those inside.
+    """Progress as lines for a log: about ten lines for an outer stage, one at the end of an inner stage.
 
     Args:
-        write: Takes one line.
-        depth: How many stages inside each other are told of step by step; one more tells its end.
+        write: Writes one line.
+        depth: How many nested stages show their steps. The next inner stage shows only its end, and deeper
+            stages show nothing.
     """
 
     def __init__(self, write: Callable[[str], None] = print, depth: int = 2) -> None:

@@ -1,17 +1,20 @@
-"""Text that nobody here wrote, made fit for a log, a record and a page."""
+"""Makes untrusted text safe for a log, a record and a page."""
 
 from typing import Final
 
-# A client's own words reach the federation's log and records: a line of them is enough.
+# Text that a client wrote reaches the federation's log and records. One line of it is enough.
 MAX_CHARACTERS: Final = 500
 
 
-def printable(text: str, most: int = MAX_CHARACTERS) -> str:
-    """Makes a line of a text that nobody here wrote: no control characters, no end."""
-    # More than is kept is not looked at: it may be megabytes.
-    cut = text[: 2 * most]
-    line = "".join(each if each.isprintable() else _escape(each) for each in cut).strip()
-    return line if len(line) <= most and len(cut) == len(text) else line[:most] + "…"
+def printable(text: str, max_characters: int = MAX_CHARACTERS) -> str:
+    """Returns untrusted text as one line of limited length without control characters."""
+    # The text may have megabytes, so only its start is escaped.
+    start = text[: 2 * max_characters]
+    line = "".join(
+        character if character.isprintable() else _escape(character) for character in start
+    ).strip()
+    is_whole = len(line) <= max_characters and len(start) == len(text)
+    return line if is_whole else line[:max_characters] + "…"
 
 
 def _escape(character: str) -> str:

@@ -1,4 +1,4 @@
-"""A trained model as two files: weights.safetensors, and model.json that says what they belong to."""
+"""A trained model as two files: weights.safetensors, and model.json that describes the network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ RECORD = "model.json"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its trained weights, and where it comes from."""
+    """A network with its trained weights, and its record."""
 
     record: ModelRecord
     network: nn.Module
@@ -37,7 +37,7 @@ class TrainedModel:
 
 
 def save_trained(folder: Path, record: ModelRecord, store: Store, key: str) -> None:
-    """Writes a model's two files into a folder, the weights from an object of a store."""
+    """Writes a model's two files into a folder, with the weights from an object of a store."""
     source = store.local(key, record.weights_digest)
     (folder / WEIGHTS).write_bytes(source.read_bytes())
     (folder / RECORD).write_bytes(record.to_bytes())
@@ -46,15 +46,15 @@ def save_trained(folder: Path, record: ModelRecord, store: Store, key: str) -> N
 def save_converted(
     folder: Path, tensors: Tensors, name: str, scale: int, options: Mapping[str, JsonValue], source: str
 ) -> ModelRecord:
-    """Writes weights from elsewhere as a model's two files.
+    """Writes weights that were not trained by fedvsr as a model's two files.
 
     Args:
-        folder: Where they go; made if it is not there.
+        folder: The folder; created if it does not exist.
         tensors: Every parameter and buffer of the model.
-        name: The model.
-        scale: Its scale.
-        options: Its options.
-        source: Where the weights come from.
+        name: The model's name.
+        scale: The model's scale.
+        options: The model's options.
+        source: The origin of the weights.
 
     Raises:
         fedvsr.errors.StoreError: The folder cannot be written.
@@ -70,13 +70,13 @@ def save_converted(
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Loads a model from a folder with its two files, or from the weights with the record beside them.
+    """Loads a model from a folder with its two files, or from a weights file with the record beside it.
 
-    Nothing but tensors and a validated record is read: no code and no pickle.
+    Reads only tensors and a validated record, no code and no pickle.
 
     Raises:
         fedvsr.errors.InputError: A file is missing.
-        fedvsr.errors.DataError: One is not what it should be.
+        fedvsr.errors.DataError: A file is damaged, or the weights do not fit the model.
     """
     weights = path / WEIGHTS if path.is_dir() else path
     description = weights.with_name(RECORD)
@@ -84,7 +84,7 @@ def load_trained(path: Path) -> TrainedModel:
         if not file.is_file():
             raise InputError(
                 f"{file}: no such file; a model is a folder with {WEIGHTS} and {RECORD}, "
-                "as `fedvsr models convert` makes it, or a registered one (models:/NAME@ALIAS)"
+                "as `fedvsr models convert` makes it, or a registered model (models:/NAME@ALIAS)"
             )
     record = ModelRecord.from_bytes(description.read_bytes(), str(description))
     check_digest(weights, record.weights_digest, str(weights))

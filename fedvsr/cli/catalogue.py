@@ -11,7 +11,10 @@ from rich.table import Table
 @click.group(invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models that `--model` knows; package.module:callable names any other."""
+    """List the models.
+
+    `--model` takes one of these names, or package.module:callable for any other model.
+    """
     if context.invoked_subcommand:
         return
     from fedvsr.models.registry import model_info, model_names
@@ -55,7 +58,10 @@ def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tup
 
 @click.command()
 def strategies() -> None:
-    """List the strategies that `--strategy` knows."""
+    """List the strategies.
+
+    `--strategy` takes one of these names.
+    """
     from fedvsr.strategies.registry import strategy_class, strategy_names
 
     table = Table()

@@ -1,4 +1,4 @@
-"""`fedvsr check`: what `helm test` runs."""
+"""`fedvsr check`, which `helm test` runs."""
 
 import uuid
 
@@ -13,9 +13,10 @@ from fedvsr.store.workspace import Workspace
 @click.command()
 @tracking_option
 def check(tracking_uri: str) -> None:
-    """Write, read and delete an object of the federation's store, and ask MLflow for its models.
+    """Check that the object store and MLflow answer.
 
-    The stores and MLflow are those of the environment, as a step of the pipeline has them.
+    Writes, reads and deletes an object of the federation's store, and lists the registered models. The
+    environment names the store and MLflow, as for a step of the pipeline.
     """
     from fedvsr.tracking.connection import connect
 

@@ -31,7 +31,9 @@ _client_option = click.option("--client", "name", required=True, help="This clie
 
 @click.group()
 def client() -> None:
-    """Do one client's work: its Job runs these commands, and so can `docker run` without Kubernetes.
+    """Do one client's work.
+
+    Its Job runs these commands, and so can `docker run` without Kubernetes.
 
     The environment names the stores (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT) and
     holds the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). Exit code 65: another attempt
@@ -60,8 +62,9 @@ def train(run: str, round_number: int, name: str) -> None:
         from fedvsr.store.workspace import Workspace
 
         workspace = Workspace.from_environment()
-        check_model_allowed(load_run(workspace.federation(), run).config.model.name)
-        report = train_client(workspace, run, round_number, name, LogProgress())
+        record = load_run(workspace.federation(), run)
+        check_model_allowed(record.config.model.name)
+        report = train_client(workspace, record, round_number, name, LogProgress())
         took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
         print(f"delivered: loss {report.loss:.4f}, {took}")
 

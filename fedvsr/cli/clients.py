@@ -17,7 +17,10 @@ from fedvsr.errors import ConfigError, FedVSRError
 
 @click.group()
 def clients() -> None:
-    """List, check and add the clients of a deployment, on the cluster of the kube context."""
+    """List, check and add the clients of a deployment.
+
+    The deployment is on the cluster of the kube context.
+    """
 
 
 @clients.command("list")

@@ -24,8 +24,9 @@ class _EvaluateCommand(click.Command):
 @click.option("--round", "round_number", type=int, help="The round; if left out, the last that has ended.")
 @store_option
 def evaluate(run: str, round_number: int | None, store: str) -> None:
-    """Score a round of RUN on the held-out clips, beside bicubic interpolation.
+    """Score a run's round on the held-out clips.
 
+    The scores of bicubic interpolation stand beside them.
     PSNR and SSIM are means over frames, on RGB and on Y (BT.601 studio swing).
 
     To score a model on a published test set, use `fedvsr benchmark`.
@@ -45,5 +46,5 @@ def evaluate(run: str, round_number: int | None, store: str) -> None:
         raise ConfigError("--round", round_number, f"it must be from 0 (the initial weights) to {last_round}")
     console = Console()
     with show_progress(console) as progress:
-        evaluation = evaluate_round(federation, run, round_number, progress)
+        evaluation = evaluate_round(federation, record, round_number, progress)
     console.print(scores_table(evaluation))

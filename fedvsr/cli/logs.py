@@ -63,10 +63,10 @@ def logs(
     endpoint: str,
     namespace: str,
 ) -> None:
-    """Show the logs of RUN's steps. RUN is a name, for its newest run, or a run's id in KFP.
+    """Show the logs of a run's steps and clients.
 
-    The logs of the steps shard and train_clients hold the clients' lines, each with the client's name
-    in front.
+    RUN is a name, for the newest run of that name, or an id in KFP. The logs of the steps shard and
+    train_clients hold the clients' lines, each with the client's name in front.
     """
     connection = Connection(endpoint)
     version = get_newest_version(connection, pipeline_name(namespace))

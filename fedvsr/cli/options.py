@@ -1,4 +1,4 @@
-"""Command-line options made from the configuration's fields, so that each can be overridden."""
+"""Command-line options for every field of the configuration."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from fedvsr.config.experiment import Experiment, VideosConfig
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError
 
-# What stands for a dot in the name of an option's parameter, which must be an identifier.
+# Replaces the dot in the name of an option's parameter, which must be an identifier.
 _DOT = "__"
 
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A field that holds a value: its dotted name and what pydantic knows of it."""
+    """A field that holds a value: its dotted name and its pydantic description."""
 
     path: str
     field: FieldInfo
@@ -36,12 +36,12 @@ class _Leaf:
 
     @property
     def holds_paths(self) -> bool:
-        """Whether it maps names to videos, whose path may look like a number."""
+        """Whether the field maps names to videos. A path may look like a number."""
         return self.is_mapping and get_args(self.kind)[1] is VideosConfig
 
 
 class ConfiguredCommand(click.Command):
-    """A command whose configuration options are listed by section, apart from its own."""
+    """A command that lists its configuration options by section, after its own options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
@@ -58,10 +58,10 @@ class ConfiguredCommand(click.Command):
 
 
 def configuration_options(section: type[RunConfig] = Experiment) -> list[click.Option]:
-    """Returns an option for each field of a run, or of an experiment.
+    """Returns an option for each field of a run or of an experiment.
 
-    A field is ``--section.field``, and ``--field`` as well where only one section has that field;
-    ``--model`` and ``--strategy`` are those sections' names.
+    A field's option is ``--section.field``. It is also ``--field`` if only one section has that field.
+    ``--model`` and ``--strategy`` set the ``name`` of these sections.
     """
     leaves = list(_leaves(section, ""))
     counts = Counter(leaf.path.rpartition(".")[2] for leaf in leaves)
@@ -69,7 +69,7 @@ def configuration_options(section: type[RunConfig] = Experiment) -> list[click.O
 
 
 def read_overrides(values: dict[str, Any]) -> dict[str | tuple[str, ...], Any]:
-    """Returns the fields that were given on the command line, parsed as YAML would be."""
+    """Returns the fields that the command line sets. Values are parsed as YAML."""
     result: dict[str | tuple[str, ...], Any] = {}
     for leaf in _leaves(Experiment, ""):
         value = values.get(leaf.path.replace(".", _DOT))
@@ -89,7 +89,7 @@ def read_overrides(values: dict[str, Any]) -> dict[str | tuple[str, ...], Any]:
 
 
 def parse_field(text: str) -> tuple[str, Any]:
-    """Returns a field's dotted name and its value, of FIELD=VALUE."""
+    """Splits FIELD=VALUE into the field's dotted name and its value."""
     field, separator, value = text.partition("=")
     if not separator:
         raise click.BadParameter(f"{text!r} is not FIELD=VALUE", param_hint="--set")
@@ -97,21 +97,21 @@ def parse_field(text: str) -> tuple[str, Any]:
 
 
 def given_fields(experiment: Experiment) -> dict[str, Any]:
-    """Returns what of a run was set by a person, by its dotted name; defaults are left to whoever runs it."""
+    """Returns the fields of a run that were set, by their dotted names. Fields with defaults are left out."""
     values = experiment.model_dump(mode="json", exclude_unset=True, include=set(RunConfig.model_fields))
     result: dict[str, Any] = {}
     for leaf in _leaves(RunConfig, ""):
         *sections, last = leaf.path.split(".")
-        found = values
+        section_values = values
         for section in sections:
-            found = found.get(section, {})
-        if last in found:
-            result[leaf.path] = found[last]
+            section_values = section_values.get(section, {})
+        if last in section_values:
+            result[leaf.path] = section_values[last]
     return result
 
 
 def _parse(field: str, text: str) -> object:
-    """A value as YAML would have it: a number, a truth value, a list."""
+    """Parses a value as YAML: a number, true or false, a list."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -148,7 +148,7 @@ def _leaves(section: type[BaseModel], prefix: str) -> Iterator[_Leaf]:
 
 
 def _plain(annotation: Any) -> Any:
-    """Takes away ``| None`` and ``Annotated``."""
+    """Removes ``| None`` from an annotation."""
     if get_origin(annotation) in (Union, UnionType):
         return _plain(next(part for part in get_args(annotation) if part is not type(None)))
     return annotation

@@ -1,4 +1,4 @@
-"""Progress on a terminal: nested bars; in a file or pipe: lines."""
+"""Progress as nested bars on a terminal, and as lines in a file or pipe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from rich.progress import Progress as Bars
 
 from fedvsr.progress import Advance, LogProgress, Progress
 
-# Rounds, and the end of each round's clients; every local step would be hundreds of lines.
+# Rounds, and the end of each round's clients. Every local step would give hundreds of lines.
 _LOGGED_STAGES = 1
 
 
 @contextmanager
 def show_progress(console: Console) -> Iterator[Progress]:
-    """Shows progress on a console as it can."""
+    """Shows progress on a console."""
     if not console.is_terminal:
         yield LogProgress(lambda text: print_line(console, text), _LOGGED_STAGES)
         return
@@ -33,7 +33,7 @@ def show_progress(console: Console) -> Iterator[Progress]:
 
 
 class _BarProgress(Progress):
-    """One bar a stage, the inner below the outer."""
+    """One bar for each stage, an inner stage below its outer one."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -58,5 +58,5 @@ class _BarProgress(Progress):
 
 
 def print_line(console: Console, text: str) -> None:
-    """Prints a line as it is: a path or a reason in it may have brackets, which are no markup."""
+    """Prints a line without interpreting markup, since a path or a reason may have brackets."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)

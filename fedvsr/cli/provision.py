@@ -18,7 +18,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--wait", default=300.0, show_default=True, help="Seconds to wait for the S3 server.")
 @click.option("--policies", is_flag=True, help="Print each user's policy as JSON and change nothing.")
 def provision_command(deployment: Path, secrets: Path | None, wait: float, policies: bool) -> None:
-    """Make the buckets, S3 users and policies for the JSON file DEPLOYMENT.
+    """Make the buckets, S3 users and policies of a deployment.
+
+    The JSON file DEPLOYMENT describes it.
 
     The server is FEDVSR_S3_ENDPOINT, a MinIO; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its root
     user's keys. Running it again changes nothing. The user of a client that is no longer listed is

@@ -21,16 +21,22 @@ from fedvsr.cli.stores import (
 @tracking_option
 @registered_model_option
 def register(run: str, store: str, tracking_uri: str, registered_model: str) -> None:
-    """Register the best round of RUN in MLflow as a new version with the alias challenger."""
+    """Register a run's best round as the challenger.
+
+    The best round of RUN becomes a new version of the registered model in MLflow, with the alias challenger.
+    """
     from fedvsr.federation.runs import load_run
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import register_run
 
     federation = open_workspace(store).federation()
-    load_run(federation, run)  # before a database is made for a run that does not exist
+    record = load_run(federation, run)  # before connecting, which may create a database
     connection = connect(tracking_config(tracking_uri, registered_model), store)
-    made = register_run(connection, federation, run, registered_model)
-    click.echo(f"{made.model} version {made.model_version} is round {made.round} of {run}: challenger")
+    registration = register_run(connection, federation, record, registered_model)
+    click.echo(
+        f"{registration.model} version {registration.model_version} is round {registration.round} of {run}: "
+        "challenger"
+    )
 
 
 @click.command()
@@ -42,22 +48,23 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     type=float,
     default=0.05,
     show_default=True,
-    help="By how many dB of PSNR (Y) the challenger must be better.",
+    help="How many dB of PSNR (Y) the challenger must be better.",
 )
 @click.option("--force", is_flag=True, help="Promote without comparing.")
 def promote(store: str, tracking_uri: str, registered_model: str, threshold: float, force: bool) -> None:
-    """Make the challenger champion if it is better on the evaluation clips.
+    """Make the challenger the champion if it is better.
 
-    Without a champion it must beat bicubic interpolation. Setting the alias champion by hand in
-    MLflow does the same, without the comparison. Exit code 1 when the champion stays.
+    Both are scored on the held-out clips of the challenger's run. If there is no champion, the challenger
+    must beat bicubic interpolation. You can also set the alias champion by hand in MLflow, without the
+    comparison. Exit code 1 if the champion stays.
     """
     from fedvsr.tracking.connection import connect
-    from fedvsr.tracking.promotion import promote as decide
+    from fedvsr.tracking.promotion import promote as promote_challenger
 
     connection = connect(tracking_config(tracking_uri, registered_model), store, make=False)
     console = Console()
     with show_progress(console) as progress:
-        found = decide(
+        promotion = promote_challenger(
             connection,
             open_workspace(store).federation(),
             registered_model,
@@ -65,17 +72,17 @@ def promote(store: str, tracking_uri: str, registered_model: str, threshold: flo
             force=force,
             progress=progress,
         )
-    before = f"version {found.champion}" if found.champion else "bicubic interpolation"
-    if found.challenger_psnr is not None and found.champion_psnr is not None:
+    before = f"version {promotion.champion}" if promotion.champion else "bicubic interpolation"
+    if promotion.challenger_psnr is not None and promotion.champion_psnr is not None:
         console.print(
-            f"challenger version {found.challenger}: {found.challenger_psnr:.2f} dB, "
-            f"{before}: {found.champion_psnr:.2f} dB",
+            f"challenger version {promotion.challenger}: {promotion.challenger_psnr:.2f} dB, "
+            f"{before}: {promotion.champion_psnr:.2f} dB",
             highlight=False,
         )
-    if found.promoted:
-        console.print(f"{registered_model} version {found.challenger} is champion", highlight=False)
-    elif found.champion == found.challenger:
-        console.print(f"{registered_model} version {found.champion} is champion already", highlight=False)
+    if promotion.promoted:
+        console.print(f"{registered_model} version {promotion.challenger} is champion", highlight=False)
+    elif promotion.champion == promotion.challenger:
+        console.print(f"{registered_model} version {promotion.champion} is champion already", highlight=False)
     else:
         console.print(f"not promoted: it must be better by {threshold} dB (--force)", highlight=False)
         sys.exit(1)

@@ -12,15 +12,20 @@ from fedvsr.cli.stores import open_workspace, store_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the page goes. [default: RUN.html]",
+    help="The HTML file to write. [default: RUN.html]",
 )
 @store_option
 def report(name: str, output: Path | None, store: str) -> None:
-    """Write RUN as one HTML page that needs nothing else: curves, rounds, clients, crops."""
+    """Write a run as one HTML page.
+
+    The page shows the curves, rounds, clients and crops of RUN. It needs no other files.
+    """
+    from fedvsr.federation.runs import load_run
     from fedvsr.report.page import render_page
     from fedvsr.report.summary import summarise_run
 
-    page = render_page(summarise_run(open_workspace(store).federation(), name))
+    federation = open_workspace(store).federation()
+    page = render_page(summarise_run(federation, load_run(federation, name)))
     target = output or Path(f"{name}.html")
     target.write_text(page, encoding="utf-8")
     click.echo(target)

@@ -16,61 +16,59 @@ if TYPE_CHECKING:
     from fedvsr.experiment.results import ExperimentResult
     from fedvsr.federation.run.rounds import OnRound
 
-_CLIENTS = "--clients"
 
-
-def _options() -> list[click.Option]:
-    """Those of the configuration; `--clients` says here where the clients are, not who."""
-    options = configuration_options()
-    for option in options:
-        option.opts = [flag for flag in option.opts if flag != _CLIENTS]
-    return options
-
-
-@click.command(cls=ConfiguredCommand, params=_options())
+@click.command(cls=ConfiguredCommand, params=[*configuration_options()])
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Print the resolved plan and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option(
-    _CLIENTS,
-    "where",
-    type=click.Choice(["here", "cluster"]),
-    default="here",
+    "--on",
+    "place",
+    type=click.Choice(["local", "cluster"]),
+    default="local",
     show_default=True,
-    help="Where they train: here, one after the other, or in Jobs on the cluster of the kube context.",
+    help="Where clients train: on this machine, one after the other, or as Jobs on the cluster of the "
+    "kube context.",
 )
 @namespace_option
-def run(config: Path, dry_run: bool, where: str, namespace: str, **values: Any) -> None:
-    """Train a model federatedly, as the YAML file CONFIG says.
+@click.pass_context
+def run(
+    context: click.Context, /, config: Path, dry_run: bool, place: str, namespace: str, **values: Any
+) -> None:
+    """Train a model with federated learning.
 
-    Shards every client's videos, trains round by round, records each round in MLflow, registers the
-    best round as the challenger, and writes a report, a before/after picture and an upscaled clip.
-    Running it again continues where it ended. Every field of CONFIG can be overridden here.
+    The YAML file CONFIG describes the run. The command shards every client's videos, trains round by
+    round, records each round in MLflow and registers the best round as the challenger. It writes a
+    report, a before/after picture and an upscaled clip. Run it again to continue a stopped run. Options
+    override the fields of CONFIG.
 
-    With --clients cluster the clients are those of a deployment, and the videos those in its stores: the
-    environment names them (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
-    MLFLOW_TRACKING_URI), and CONFIG's sections clients and evaluation_videos are not needed.
+    With --on cluster, the clients of a deployment train on the videos in its stores. The environment
+    names the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
+    MLFLOW_TRACKING_URI). CONFIG needs no sections clients and evaluation_videos then.
     """
+    if values["federation__clients"] in ("here", "cluster"):
+        raise click.UsageError("--clients names the run's clients; use --on local or --on cluster.", context)
     experiment = load_experiment(config, read_overrides(values))
-    on_cluster = namespace if where == "cluster" else ""
+    deployment = namespace if place == "cluster" else ""
     if dry_run:
-        _print_plan(experiment, on_cluster)
+        _print_plan(experiment, deployment)
     else:
-        _run(experiment, on_cluster)
+        _run(experiment, deployment)
 
 
 @click.command()
 @click.argument("name", metavar="RUN")
 @store_option
 def resume(name: str, store: str) -> None:
-    """Continue the run RUN, as it was given to `fedvsr run`.
+    """Continue a run that was stopped.
 
-    It goes on after the last whole step; the final weights are those of a run that was never stopped.
+    RUN continues with the settings it was started with, after its last completed step. The final weights
+    are the same as without a stop.
     """
     from fedvsr.experiment.stored import load_stored_experiment
 
-    found = load_stored_experiment(open_workspace(store).federation(), name)
-    # The folder may have been moved since.
-    _run(found.experiment.model_copy(update={"store": store}), found.namespace)
+    stored = load_stored_experiment(open_workspace(store).federation(), name)
+    # The store may have been moved since the run was started.
+    _run(stored.experiment.model_copy(update={"store": store}), stored.namespace)
 
 
 def _print_plan(experiment: Experiment, namespace: str) -> None:
@@ -87,12 +85,12 @@ def _print_plan(experiment: Experiment, namespace: str) -> None:
 
 
 def _run(experiment: Experiment, namespace: str) -> None:
-    # Imported here so that a wrong configuration is told of before PyTorch is loaded.
+    # Imported here so that a wrong configuration is reported before PyTorch is loaded.
     from fedvsr.cli.tables import round_line, rounds_table
 
     console = Console()
     with show_progress(console) as progress:
-        result = _run_where(
+        result = _run_experiment(
             experiment,
             namespace,
             progress,
@@ -113,7 +111,7 @@ def _run(experiment: Experiment, namespace: str) -> None:
         print_line(console, f"{label + ':':<14} {path}")
 
 
-def _run_where(
+def _run_experiment(
     experiment: Experiment, namespace: str, progress: Progress, on_round: "OnRound"
 ) -> "ExperimentResult":
     if namespace:

@@ -27,7 +27,7 @@ _STYLES = {SUCCEEDED: "green", "FAILED": "red", "RUNNING": "cyan"}
 @endpoint_option
 @namespace_option
 def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
-    """List the runs on a cluster, newest first, with the round that each is in."""
+    """List the newest runs and their rounds."""
     connection = Connection(endpoint)
     pipeline_id = get_newest_version(connection, pipeline_name(namespace)).pipeline_id
     rows = [(run, _rounds_done(connection, run)) for run in islice(list_runs(connection, pipeline_id), limit)]

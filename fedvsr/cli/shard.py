@@ -1,7 +1,7 @@
 """`fedvsr shard`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -10,22 +10,25 @@ from rich.table import Table
 from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.progress import show_progress
 from fedvsr.config.experiment import load_experiment
+from fedvsr.config.run import DataConfig
+
+if TYPE_CHECKING:
+    from fedvsr.federation.run.rounds import Videos
+    from fedvsr.store.base import Store
+    from fedvsr.store.workspace import Workspace
 
 
 @click.command(cls=ConfiguredCommand, params=[*configuration_options()])
 @click.argument("config", type=click.Path(path_type=Path))
 def shard(config: Path, **values: Any) -> None:
-    """Turn the videos that the YAML file CONFIG names into training clips, without training.
+    """Turn videos into training clips without training.
 
-    Writes each client's shards into that client's store and the held-out clips into the federation's.
-    What is there already and current is left as it is.
+    The YAML file CONFIG names the videos. The command writes each client's shards into the client's store,
+    and the held-out clips into the federation's store. Current shards stay as they are.
     """
     from fedvsr.experiment.videos import collect_videos
-    from fedvsr.federation import layout
-    from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
     from fedvsr.federation.run.rounds import shard_all
     from fedvsr.store.workspace import Workspace
-    from fedvsr.video.shards import GROUND_TRUTH
 
     experiment = load_experiment(config, read_overrides(values))
     videos = collect_videos(experiment)
@@ -33,28 +36,34 @@ def shard(config: Path, **values: Any) -> None:
     console = Console()
     with show_progress(console) as progress:
         shard_all(workspace, videos, experiment.data, progress)
-    table = Table(title=f"shards of {experiment.data.dataset}", title_justify="left")
-    for heading in ("whose", "videos", "clips", "frames", "MB", "digest"):
-        table.add_column(heading, justify="left" if heading in ("whose", "digest") else "right")
-    dataset = experiment.data.dataset
-    owners = [
-        (name, len(found), workspace.client(name), layout.training_clips(dataset))
-        for name, found in videos.clients.items()
-    ]
-    owners.append(
-        ("held-out", len(videos.evaluation), workspace.federation(), layout.evaluation_clips(dataset))
+    console.print(_shards_table(workspace, videos, experiment.data))
+
+
+def _shards_table(workspace: "Workspace", videos: "Videos", data: DataConfig) -> Table:
+    from fedvsr.federation import layout
+
+    table = Table(title=f"shards of {data.dataset}", title_justify="left")
+    for heading in ("owner", "videos", "clips", "frames", "MB", "digest"):
+        table.add_column(heading, justify="left" if heading in ("owner", "digest") else "right")
+    training_clips = layout.training_clips(data.dataset)
+    for client, sources in videos.clients.items():
+        table.add_row(client, str(len(sources)), *_cells(workspace.client(client), training_clips, data))
+    evaluation_clips = layout.evaluation_clips(data.dataset)
+    held_out = _cells(workspace.federation(), evaluation_clips, data)
+    table.add_row("held-out", str(len(videos.evaluation)), *held_out)
+    return table
+
+
+def _cells(store: "Store", folder: str, data: DataConfig) -> tuple[str, str, str, str]:
+    """Returns the number of clips, of frames and of megabytes of an owner's shards, and a digest."""
+    from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
+    from fedvsr.video.shards import GROUND_TRUTH
+
+    ground_truth = read_manifest(store, folder, GROUND_TRUTH)
+    low_resolution = read_manifest(store, folder, low_resolution_kind(data))
+    return (
+        str(ground_truth.clips),
+        str(ground_truth.frames),
+        f"{(ground_truth.bytes + low_resolution.bytes) / 1e6:.1f}",
+        ground_truth.shards[0].digest[:12],
     )
-    for name, count, store, folder in owners:
-        truth, low = (
-            read_manifest(store, folder, kind)
-            for kind in (GROUND_TRUTH, low_resolution_kind(experiment.data))
-        )
-        table.add_row(
-            name,
-            str(count),
-            str(truth.clips),
-            str(truth.frames),
-            f"{(truth.bytes + low.bytes) / 1e6:.1f}",
-            truth.shards[0].digest[:12],
-        )
-    console.print(table)

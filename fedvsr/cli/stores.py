@@ -1,4 +1,4 @@
-"""Where a command finds runs and models, and which MLflow it talks to."""
+"""Options for stores, MLflow and the deployment, and what they open."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ store_option = click.option(
     default="runs",
     show_default=True,
     envvar="FEDVSR_STORE",
-    help="Where runs are: the folder or s3://BUCKET/PREFIX of the experiment. [env: FEDVSR_STORE]",
+    help="The store of the runs: a folder or s3://BUCKET/PREFIX, as `store` in CONFIG. [env: FEDVSR_STORE]",
 )
 
 namespace_option = click.option(
@@ -32,7 +32,7 @@ namespace_option = click.option(
 tracking_option = click.option(
     "--tracking-uri",
     default="",
-    help="MLflow; MLFLOW_TRACKING_URI or else SQLite below the store.",
+    help="The address of MLflow. [default: MLFLOW_TRACKING_URI, or else SQLite below the store]",
 )
 
 registered_model_option = click.option(
@@ -41,19 +41,19 @@ registered_model_option = click.option(
 
 
 def open_workspace(store: str) -> Workspace:
-    """Returns the stores of a deployment, or those below one root."""
+    """Returns the stores that the environment names, or else those below one root."""
     if os.environ.get(FEDERATION_VARIABLE) and os.environ.get(CLIENT_VARIABLE):
         return Workspace.from_environment()
     return Workspace.below(store)
 
 
 def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> TrackingConfig:
-    """Returns the tracking part of a configuration from a command's options."""
+    """Returns the tracking section of a configuration from a command's options."""
     return TrackingConfig(uri=tracking_uri, registered_model=registered_model)
 
 
 def open_model(model: str, store: str, tracking_uri: str) -> "TrainedModel":
-    """Returns a registered model, ``models:/…``, or one of a folder."""
+    """Returns a registered model (``models:/…``) or one from a folder."""
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import download_model
     from fedvsr.trained import load_trained

@@ -74,7 +74,9 @@ def submit(
     namespace: str,
     **values: Any,
 ) -> None:
-    """Start RUN on a cluster: the pipeline in KFP, on the clients' own videos.
+    """Start a pipeline run, or continue one.
+
+    RUN trains on the clients' own videos, on a cluster with KFP.
 
     Takes the settings of `fedvsr run` and checks them before anything starts. A name that was
     submitted before continues that run. RUN may be left out if the YAML file names it.

@@ -13,8 +13,9 @@ from fedvsr.cli.progress import print_line, show_progress
 @click.option("--client", metavar="NAME", help="Upload into this client's bucket.")
 @click.option("--held-out", is_flag=True, help="Upload into the federation's bucket, for evaluation.")
 def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None:
-    """Upload VIDEOS (files or folders) to the place where the shard step reads them.
+    """Upload videos to a bucket for the shard step.
 
+    VIDEOS are files or folders.
     The environment names the bucket: FEDVSR_CLIENT_STORE or FEDVSR_FEDERATION_STORE, FEDVSR_S3_ENDPOINT
     and the owner's credentials. Any other S3 program works too: put a client's videos below raw/ and
     held-out videos below evaluation-videos/.

@@ -21,15 +21,17 @@ from fedvsr.cli.stores import open_model, store_option, tracking_option
     show_default=True,
     help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder with weights.safetensors and model.json.",
 )
-@click.option("--window", default=16, show_default=True, help="Frames upscaled at once; 0: all.")
-@click.option("--tile", default=256, show_default=True, help="Input pixels a side upscaled at once; 0: all.")
+@click.option("--window", default=16, show_default=True, help="Frames to upscale at once; 0 for all.")
 @click.option(
-    "--self-ensemble", is_flag=True, help="Average over flips and transpositions: 8 times the work."
+    "--tile", default=256, show_default=True, help="Side of a tile, in input pixels; 0 for no tiles."
+)
+@click.option(
+    "--self-ensemble", is_flag=True, help="Average over flips and transpositions. It takes 8 times as long."
 )
 @click.option(
     "--features-on-cpu",
     is_flag=True,
-    help="Keep a recurrent model's features in the CPU's memory: for more frames at once than the GPU holds.",
+    help="Keep a recurrent model's features in CPU memory. Then more frames fit on the GPU at once.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @store_option
@@ -46,11 +48,11 @@ def upscale(
     store: str,
     tracking_uri: str,
 ) -> None:
-    """Upscale the video INPUT, a file or a folder of frames, into OUTPUT.
+    """Upscale a video of any length with a trained model.
 
-    OUTPUT is .mp4 (lossy), .avi or .mkv (FFV1, lossless), or a folder of PNG frames. Frames are read,
-    upscaled and written in overlapping windows and tiles, so that memory does not grow with the
-    video. The frame rate is kept; sound is not.
+    INPUT is a video file or a folder of frames. OUTPUT is .mp4 (lossy), .avi or .mkv (FFV1, lossless), or
+    a folder of PNG frames. Frames are read, upscaled and written in overlapping windows and tiles, so
+    memory use does not grow with the video. OUTPUT keeps the frame rate and has no sound.
     """
     from fedvsr.device import select_device
     from fedvsr.errors import InputError
@@ -61,14 +63,14 @@ def upscale(
     from fedvsr.video.encode import VideoWriter
 
     settings = WindowSettings(window, tile)
-    where = select_device(device)
+    target_device = select_device(device)
     if source.resolve() == target.resolve():
         raise InputError(f"{target} is the input; name another output")
     with VideoReader(source) as reader:
-        # It refuses a name that it cannot write before a model is fetched.
+        # A wrong output name is refused before the model is downloaded.
         output = VideoWriter(target, reader.fps or FOLDER_FRAMES_PER_SECOND)
-        found = open_model(model, store, tracking_uri)
-        network = found.network.to(where)
+        trained = open_model(model, store, tracking_uri)
+        network = trained.network.to(target_device)
         if features_on_cpu:
             keep_features_on_cpu(network)
         if self_ensemble:
@@ -86,11 +88,11 @@ def upscale(
         ):
             task = bars.add_task(target.name, total=reader.frame_count, rate="")
             start = time.monotonic()
-            for frame in upscale_frames(network, reader, where, settings):
+            for frame in upscale_frames(network, reader, target_device, settings):
                 writer.write(frame)
                 rate = _rate(writer.frames_written, reader.frame_count, time.monotonic() - start)
                 bars.update(task, advance=1, rate=rate)
-    scale = found.record.scale
+    scale = trained.record.scale
     print_line(
         console,
         f"{target}: {writer.frames_written} frames of {reader.width * scale}×{reader.height * scale}",
@@ -98,12 +100,12 @@ def upscale(
 
 
 def _rate(done: int, total: int | None, seconds: float) -> str:
-    """Frames a second since the start, and how long the rest takes.
+    """Returns the frames per second since the start, and the time that is left.
 
-    A window's frames come all at once, so that the time between two of them says nothing.
+    The frames of a window come all at once, so the time between two frames says nothing.
     """
     text = f"{done / max(seconds, 1e-9):.1f} fps"
     if total:
-        left = timedelta(seconds=round(seconds / done * max(0, total - done)))
-        text += f"  {left} left"
+        remaining = timedelta(seconds=round(seconds / done * max(0, total - done)))
+        text += f"  {remaining} left"
     return text

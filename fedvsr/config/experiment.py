@@ -1,4 +1,4 @@
-"""The YAML file of `fedvsr run`: a run, where its videos are, and where results go."""
+"""The YAML file of `fedvsr run`: a run, its videos, its store and its MLflow."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from fedvsr.errors import ConfigError
 
 
 class VideosConfig(Section):
-    """Videos below a folder."""
+    """A video, or the videos below a folder."""
 
     path: str = Field(description="a video, or a folder of videos or of frame folders")
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
@@ -25,7 +25,7 @@ class VideosConfig(Section):
 
 
 class SplitConfig(Section):
-    """One folder of videos divided among virtual clients."""
+    """A folder of videos that is divided among virtual clients."""
 
     path: str = Field(description="the folder of videos")
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
@@ -38,7 +38,7 @@ class SplitConfig(Section):
 
 
 class ClientsConfig(Section):
-    """The clients of a federation on this machine: given one by one, or made by dividing a folder."""
+    """The clients of a federation on this machine: named one by one, or made by dividing a folder."""
 
     videos: dict[Name, VideosConfig] = Field(
         default_factory=dict, description="each client's videos: NAME=PATH"
@@ -48,30 +48,32 @@ class ClientsConfig(Section):
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
         if self.videos and self.split:
-            raise FieldError("clients.split", "set", "give clients.videos or clients.split, not both")
+            raise FieldError("clients.split", "set", "set clients.videos or clients.split, not both")
         return self
 
 
 class TrackingConfig(Section):
-    """Where MLflow is."""
+    """The MLflow that records the run."""
 
-    uri: str = Field("", description="empty: MLFLOW_TRACKING_URI, or else SQLite below store")
+    uri: str = Field(
+        "", description="address of MLflow; if empty, MLFLOW_TRACKING_URI, or else SQLite below store"
+    )
     experiment: str = Field("fedvsr", description="MLflow experiment")
     registered_model: str = Field("fedvsr", description="MLflow registered model")
 
 
 class Experiment(RunConfig):
-    """A run and its surroundings."""
+    """A run with its videos, its store and its MLflow."""
 
     clients: ClientsConfig = ClientsConfig()
     evaluation_videos: VideosConfig | None = Field(None, description="the held-out videos")
     store: str = Field(
-        "runs", description="where runs, shards and results go: a folder or s3://BUCKET/PREFIX"
+        "runs", description="store of runs, shards and results: a folder or s3://BUCKET/PREFIX"
     )
     tracking: TrackingConfig = TrackingConfig()
 
     def run_config(self, clients: tuple[str, ...]) -> RunConfig:
-        """Returns what the run's weights depend on, with its clients' names filled in."""
+        """Returns the run without its surroundings, with its clients' names filled in."""
         values = self.model_dump(include=set(RunConfig.model_fields))
         values["federation"]["clients"] = clients
         return RunConfig.parse(values)
@@ -80,16 +82,15 @@ class Experiment(RunConfig):
 def load_experiment(
     path: Path | None, overrides: Mapping[str | tuple[str, ...], Any] | None = None
 ) -> Experiment:
-    """Reads an experiment; relative paths of videos in it are relative to the file's folder.
+    """Reads an experiment. Relative paths of videos in the file are relative to the file's folder.
 
     Args:
-        path: The YAML file; None where all is said by the overrides.
-        overrides: Values by dotted field name that replace those of the file; a tuple of the name's
-            parts where one of them has a dot in it. Paths among them are relative to the working
-            folder.
+        path: The YAML file; None if the overrides set every field.
+        overrides: Values that replace those of the file, by dotted field name. The name is a tuple of its
+            parts if a part contains a dot. Paths in overrides are relative to the working folder.
 
     Raises:
-        fedvsr.errors.ConfigError: The file is missing or no YAML mapping, or a value is not allowed.
+        fedvsr.errors.ConfigError: The file is missing or not a YAML mapping, or a value is not allowed.
     """
     values = _read(path) if path else {}
     for name, value in (overrides or {}).items():
@@ -103,14 +104,14 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError("CONFIG", str(path), f"it must be a readable file ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        # PyYAML's sentence has the lines of the file in it.
+        # PyYAML's message quotes lines of the file.
         reason = " ".join(str(error).split())
         raise ConfigError("CONFIG", str(path), f"it must be a YAML file ({reason})") from None
     if not isinstance(values, dict):
         raise ConfigError("CONFIG", str(path), "it must be a YAML mapping of fields")
     _anchor(values, path.parent)
     if isinstance(values.get("evaluation_videos"), str):
-        # Just a path is short for the section, whose other fields may be overridden.
+        # A path stands for the section. Overrides may set the section's other fields.
         values["evaluation_videos"] = {"path": values["evaluation_videos"]}
     return values
 

@@ -1,1 +1,1 @@
-"""A whole experiment: videos in; report, registered model and upscaled clip out."""
+"""A whole experiment: from videos to a report, a registered model and an upscaled clip."""

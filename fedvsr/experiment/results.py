@@ -1,4 +1,4 @@
-"""What an experiment leaves: a registered model, a report, pictures, an upscaled clip."""
+"""The results of an experiment: a registered model, a report, a picture and an upscaled clip."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from fedvsr.config.experiment import Experiment
 from fedvsr.device import select_device
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
-from fedvsr.federation.records import RegistrationRecord
+from fedvsr.federation.records import RegistrationRecord, RunRecord
 from fedvsr.inference.windows import upscale_frames
 from fedvsr.progress import Progress
 from fedvsr.report.page import render_page
@@ -28,7 +28,16 @@ _RESULTS = "results"
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """What an experiment leaves."""
+    """The results of an experiment.
+
+    Attributes:
+        summary: Everything that the run's store holds of it.
+        registration: The registered model version.
+        tracking_uri: The address of MLflow.
+        report: The HTML page.
+        picture: Crops before and after, a PNG.
+        upscaled: The first held-out clip, upscaled.
+    """
 
     summary: RunSummary
     registration: RegistrationRecord
@@ -39,17 +48,20 @@ class ExperimentResult:
 
 
 def conclude(
-    experiment: Experiment, workspace: Workspace, connection: Connection, progress: Progress
+    experiment: Experiment,
+    record: RunRecord,
+    workspace: Workspace,
+    connection: Connection,
+    progress: Progress,
 ) -> ExperimentResult:
     """Registers a finished run's best round and writes its report, picture and upscaled clip."""
     store = workspace.federation()
-    name = experiment.name
-    registration = register_run(connection, store, name, experiment.tracking.registered_model)
-    summary = summarise_run(store, name)
-    tracker = RunTracker(connection, summary.record)
+    registration = register_run(connection, store, record, experiment.tracking.registered_model)
+    summary = summarise_run(store, record)
+    tracker = RunTracker(connection, record)
     tracker.log_summary(summary)
     tracker.finish()
-    folder = results_folder(experiment.store, name)
+    folder = results_folder(experiment.store, experiment.name)
     results = LocalStore(folder)
     report, picture = folder / "report.html", folder / "before-after.png"
     results.write(report.name, render_page(summary).encode())
@@ -59,7 +71,7 @@ def conclude(
 
 
 def results_folder(store: str, run: str) -> Path:
-    """Returns where a run's report and pictures go: below a local store, else the working folder."""
+    """Returns the folder of a run's results: below a local store, or below ``runs`` for an S3 store."""
     root = Path("runs") if "://" in store else Path(store)
     return root / _RESULTS / run
 
@@ -83,7 +95,7 @@ def _upscale_held_out(
     device = select_device(config.training.device)
     target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
     frames: Frames = np.asarray(shard[clip.name])
-    # The file cannot hold an odd height or width, which ×3 may give.
+    # The video format needs an even height and width. ×3 may give odd ones.
     height, width = (side * config.data.scale // 2 * 2 for side in frames.shape[1:3])
     with (
         progress.stage("upscale", len(frames)) as advance,

@@ -1,4 +1,4 @@
-"""What a run was given, kept beside it so that `fedvsr resume` needs no more than its name."""
+"""The experiment of a run, stored beside it so that `fedvsr resume` needs only the run's name."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from fedvsr.federation.runs import run_names
 from fedvsr.store.base import Store
 
 
-def keep_experiment(store: Store, experiment: Experiment, namespace: str = "") -> None:
-    """Keeps what a run is given; from here on `load_stored_experiment` finds it.
+def store_experiment(store: Store, experiment: Experiment, namespace: str = "") -> None:
+    """Stores an experiment for `load_stored_experiment`.
 
     Args:
         store: The federation's store.
         experiment: The experiment.
-        namespace: The deployment's namespace, where the run's clients are on a cluster.
+        namespace: The deployment's namespace; empty if the clients train on this machine.
     """
     record = ExperimentRecord(experiment=_absolute(experiment), namespace=namespace)
     write_record(store, layout.experiment(experiment.name), record)
 
 
 def load_stored_experiment(store: Store, run: str) -> ExperimentRecord:
-    """Returns what a run was given; raises `fedvsr.errors.UnknownNameError` if there is none."""
+    """Returns a run's experiment; raises `fedvsr.errors.UnknownNameError` if the run does not exist."""
     try:
         return read_record(store, layout.experiment(run), ExperimentRecord)
     except NotFoundError:
@@ -32,10 +32,10 @@ def load_stored_experiment(store: Store, run: str) -> ExperimentRecord:
 
 
 def _absolute(experiment: Experiment) -> Experiment:
-    """Makes paths independent of the working folder, so that it can be resumed from another."""
+    """Makes the paths absolute, so that the run can be resumed from another working folder."""
 
-    def source(found: VideosConfig) -> VideosConfig:
-        return found.model_copy(update={"path": str(Path(found.path).absolute())})
+    def absolute(videos: VideosConfig) -> VideosConfig:
+        return videos.model_copy(update={"path": str(Path(videos.path).absolute())})
 
     split = experiment.clients.split
     if split:
@@ -43,7 +43,7 @@ def _absolute(experiment: Experiment) -> Experiment:
         split = split.model_copy(update={"path": str(Path(split.path).absolute()), "labels": labels})
     clients = experiment.clients.model_copy(
         update={
-            "videos": {name: source(each) for name, each in experiment.clients.videos.items()},
+            "videos": {name: absolute(videos) for name, videos in experiment.clients.videos.items()},
             "split": split,
         }
     )
@@ -52,7 +52,7 @@ def _absolute(experiment: Experiment) -> Experiment:
     return experiment.model_copy(
         update={
             "clients": clients,
-            "evaluation_videos": source(held_out) if held_out else None,
+            "evaluation_videos": absolute(held_out) if held_out else None,
             "store": store,
         }
     )

@@ -1,4 +1,4 @@
-"""Where an experiment's videos are on this machine, and whose they are."""
+"""Finds an experiment's videos on this machine and divides them among the clients."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ def collect_videos(experiment: Experiment) -> Videos:
     """Finds each client's videos and the held-out ones.
 
     Raises:
-        fedvsr.errors.ConfigError: There are no clients or no held-out videos.
+        fedvsr.errors.ConfigError: No clients or held-out videos are named, or a video is in the store.
         fedvsr.errors.VideoError: A folder holds no video.
     """
     clients: dict[str, list[LocalSource]] = {}
@@ -22,42 +22,47 @@ def collect_videos(experiment: Experiment) -> Videos:
         clients = _split(experiment.clients.split, experiment.seed)
     for name, source in experiment.clients.videos.items():
         clients[name] = local_sources(Path(source.path), source.pattern)
-    wanted = experiment.federation.clients
-    for name in wanted:
+    requested_clients = experiment.federation.clients
+    for name in requested_clients:
         if name not in clients:
-            raise ConfigError("federation.clients", name, f"the clients section has {', '.join(clients)}")
-    if wanted:
-        clients = {name: clients[name] for name in wanted}
+            known_names = ", ".join(clients) or "no client"
+            raise ConfigError("federation.clients", name, f"the clients section has {known_names}")
+    if requested_clients:
+        clients = {name: clients[name] for name in requested_clients}
     if not clients:
-        raise ConfigError("clients", "nothing", "give clients.videos or clients.split: at least one client")
+        raise ConfigError("clients", "nothing", "set clients.videos or clients.split: at least one client")
     if experiment.evaluation_videos is None:
         raise ConfigError("evaluation_videos", "nothing", "name the held-out videos")
     held_out: VideosConfig = experiment.evaluation_videos
-    found = Videos(clients, local_sources(Path(held_out.path), held_out.pattern))
-    _check_outside(found, experiment.store)
-    return found
+    videos = Videos(clients, local_sources(Path(held_out.path), held_out.pattern))
+    _check_outside(videos, experiment.store)
+    return videos
 
 
 def _check_outside(videos: Videos, store: str) -> None:
-    """Refuses videos below the store: a run's own results would be the next run's videos."""
+    """Refuses videos below the store: a run's upscaled clip would become the next run's video."""
+    if "://" in store:
+        return
     root = Path(store).resolve()
-    for found in (*videos.clients.values(), videos.evaluation):
-        for video in found:
-            if "://" not in store and video.path.resolve().is_relative_to(root):
-                raise ConfigError("store", store, f"the video {video.path} lies in it; put one elsewhere")
+    for sources in (*videos.clients.values(), videos.evaluation):
+        for video in sources:
+            if video.path.resolve().is_relative_to(root):
+                raise ConfigError(
+                    "store", store, f"the video {video.path} lies in it; move the video or the store"
+                )
 
 
 def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
-    found = {each.name: each for each in local_sources(Path(split.path), split.pattern)}
+    videos = {video.name: video for video in local_sources(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
     try:
-        parts = partition(list(found), split.count, split.scheme, seed, split.alpha, labels)
+        parts = partition(list(videos), split.count, split.scheme, seed, split.alpha, labels)
     except ConfigError as error:
         field = error.field.replace("clients.", "clients.split.")
         raise ConfigError(field, error.value, error.allowed) from None
     digits = len(str(split.count))
     return {
-        f"client-{number:0{digits}d}": [found[name] for name in part]
+        f"client-{number:0{digits}d}": [videos[name] for name in part]
         for number, part in enumerate(parts, start=1)
     }
 

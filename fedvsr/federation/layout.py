@@ -1,20 +1,20 @@
-"""Every key of the object stores.
+"""The keys of all objects in the stores.
 
 Federation's store::
 
-    clients/<client>.json                             a client that takes part
+    clients/<client>.json                             a client of the federation
     evaluation-videos/…                               the held-out videos
     evaluation-clips/<dataset>/<kind>/manifest.json   the held-out clips' shards; kind: frames, bi-x4, …
-    runs/<run>/experiment.json                        what `fedvsr run` was given, for `fedvsr resume`
-    runs/<run>/config.json                            what the run is
+    runs/<run>/experiment.json                        the experiment, for `fedvsr resume`
+    runs/<run>/config.json                            the run's record
     runs/<run>/rounds/0000/global.safetensors         the initial weights
-    runs/<run>/rounds/<r>/plan.json                   who trains on what, until when
+    runs/<run>/rounds/<r>/plan.json                   clients, base weights, quorum, deadline
     runs/<run>/rounds/<r>/updates/<client>/           update.safetensors, strategy.safetensors, report.json
-    runs/<run>/rounds/<r>/outcomes.json               what became of each client
+    runs/<run>/rounds/<r>/outcomes.json               each client's outcome
     runs/<run>/rounds/<r>/global.safetensors          the aggregated weights
-    runs/<run>/rounds/<r>/strategy.safetensors        what the strategy carries to the next round
+    runs/<run>/rounds/<r>/strategy.safetensors        the strategy state
     runs/<run>/rounds/<r>/round.json                  the round's record: written last
-    runs/<run>/evaluation/<r>/evaluation.json         numbers; crops.png beside it: pictures
+    runs/<run>/evaluation/<r>/evaluation.json         the scores; crops.png beside it: pictures
     runs/<run>/registration.json                      the registered model version
     checks/<id>                                       what `fedvsr check` writes and deletes
 
@@ -22,15 +22,14 @@ Client's store::
 
     raw/…                                             its videos
     shards/<dataset>/<kind>/manifest.json             its clips' shards
-    runs/<run>/state/<identity>/<r>.safetensors       what a stateful strategy keeps at the client
+    runs/<run>/state/<identity>/<r>.safetensors       the client state
 
-Within a folder, what is written last is what says that the rest is whole: the report after the
+In each folder, the record is written last. If it exists, the rest is complete: the report comes after the
 update, the round's record after the weights, the manifest after the shards.
 """
 
-# The initial weights are those "after round 0"; training rounds count from 1.
+# The initial weights are those "after round 0". Training rounds count from 1.
 INITIAL_ROUND = 0
-
 
 RAW_VIDEOS = "raw/"
 EVALUATION_VIDEOS = "evaluation-videos/"
@@ -106,7 +105,7 @@ def check(name: str) -> str:
 
 
 def client_state_folder(run: str, identity: str) -> str:
-    """Where a client keeps its state in a run; another run of that name, before it, had another."""
+    """Returns the folder of a client's states in a run. An earlier run of the same name has another one."""
     return f"runs/{run}/state/{identity}/"
 
 
@@ -123,7 +122,7 @@ def evaluation_clips(dataset: str) -> str:
 
 
 def manifest(clips: str, kind: str) -> str:
-    """The manifest of one kind of shards (``frames``, ``bi-x4``) below a clips folder."""
+    """Returns the key of the manifest of one kind of shards (``frames``, ``bi-x4``) below a clips folder."""
     return f"{clips}{kind}/manifest.json"
 
 

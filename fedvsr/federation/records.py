@@ -1,4 +1,4 @@
-"""Every JSON record in the object stores: typed, versioned, validated on reading."""
+"""The JSON records in the stores: typed, versioned, and validated when they are read."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,10 +13,10 @@ from fedvsr.scoring.clip_scores import ClipScores, mean_over_frames
 from fedvsr.store.base import DIGEST_PATTERN, Store, bytes_digest
 from fedvsr.text import printable
 
-# What may differ when a run is continued, and so is no part of what the run is.
+# Settings that may change when a run is continued. They are not part of the run's identity.
 MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {"federation": {"rounds"}, "jobs": True}
 
-# What a client may write: a digest names a file here, a number is added up and logged as a float.
+# Limits on a client's records: a digest becomes a file's name, and numbers are summed and logged as floats.
 MAX_RECORD_BYTES: Final = 1 << 20
 MAX_LOSS: Final = 1e12
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
@@ -40,10 +40,10 @@ class Record(BaseModel):
 
     @classmethod
     def from_bytes(cls, data: bytes, key: str) -> Self:
-        """Validates a record's bytes.
+        """Parses and validates a record's bytes.
 
         Raises:
-            fedvsr.errors.RecordError: They are no JSON, or no such record of this version.
+            fedvsr.errors.RecordError: They are not JSON, or not such a record of this version.
         """
         try:
             return cls.model_validate_json(data)
@@ -65,7 +65,7 @@ def read_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
 
 
 def read_client_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
-    """Reads a record that a client wrote, unless it is too large to be one.
+    """Reads a record that a client wrote, if it is not too large.
 
     Raises NotFoundError or RecordError.
     """
@@ -91,9 +91,9 @@ class ClientRecord(Record):
 
 
 class ExperimentRecord(Record):
-    """experiment.json: what `fedvsr run` was given, so that it can be resumed.
+    """experiment.json: the experiment of `fedvsr run`, so that it can be resumed.
 
-    Where its clients are on a cluster, namespace is that of their deployment.
+    If its clients are on a cluster, ``namespace`` is that of their deployment; otherwise it is empty.
     """
 
     what: ClassVar[str] = "experiment record"
@@ -103,7 +103,7 @@ class ExperimentRecord(Record):
 
 
 class RunRecord(Record):
-    """config.json: what a run is. Its digest of the initial weights makes it the run's identity."""
+    """config.json: a run's settings and initial weights."""
 
     what: ClassVar[str] = "run record"
 
@@ -114,13 +114,13 @@ class RunRecord(Record):
 
     @property
     def identity(self) -> str:
-        """A digest of all that the weights depend on except the number of rounds, which may be raised."""
+        """The digest of everything that the weights depend on, except the number of rounds."""
         settings = self.config.model_dump_json(exclude=MAY_CHANGE)
         return bytes_digest(f"{settings} {self.initial_digest}".encode())
 
 
 class PlanRecord(Record):
-    """plan.json: who trains in a round, from which weights, and for how long."""
+    """plan.json: a round's clients, base weights, quorum and deadline."""
 
     what: ClassVar[str] = "round plan"
 
@@ -135,7 +135,7 @@ class PlanRecord(Record):
 
 
 class ReportRecord(Record):
-    """report.json: what a client says of its update. The update is whole once this is there."""
+    """report.json: a client's report about its update. The client writes it after the update."""
 
     what: ClassVar[str] = "client report"
 
@@ -158,7 +158,7 @@ class ReportRecord(Record):
 
 
 class Outcome(StrEnum):
-    """What became of a client in a round."""
+    """The outcome of a client in a round."""
 
     OK = "ok"
     FAILED = "failed"
@@ -169,7 +169,7 @@ class Outcome(StrEnum):
 
 
 class ClientOutcome(BaseModel):
-    """One client's outcome, with the reason: why it is not ok, or what went wrong before it was."""
+    """One client's outcome, with the reason if it is not ok or if an attempt before it failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -180,7 +180,7 @@ class ClientOutcome(BaseModel):
 
 
 class OutcomesRecord(Record):
-    """outcomes.json: what the train step saw become of each client."""
+    """outcomes.json: the clients' outcomes as the training step saw them."""
 
     what: ClassVar[str] = "outcomes record"
 
@@ -201,12 +201,14 @@ class Participant(BaseModel):
     steps: int
     samples: int
     seconds: float
-    weight: float | None = Field(description="its share of the aggregate; None where it has none")
+    weight: float | None = Field(
+        description="its share of the aggregate; None if the strategy has no weights"
+    )
     dataset_digest: str
 
 
 class RoundRecord(Record):
-    """round.json: how a round ended. The round is over once this is there."""
+    """round.json: the result of a round. A round has ended if this record exists."""
 
     what: ClassVar[str] = "round record"
 
@@ -218,7 +220,9 @@ class RoundRecord(Record):
     strategy_digest: str | None = None
     participants: tuple[Participant, ...]
     outcomes: tuple[ClientOutcome, ...]
-    diagnostics: dict[str, float] = Field(description="what the strategy says of its aggregation")
+    diagnostics: dict[str, float] = Field(
+        description="numbers that the strategy reports about its aggregation"
+    )
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float] = Field(description="wall time by phase: train, aggregate")
@@ -254,7 +258,7 @@ class EvaluationRecord(Record):
 
 
 class RegistrationRecord(Record):
-    """registration.json: which model version a run became."""
+    """registration.json: the model version of a run."""
 
     what: ClassVar[str] = "registration record"
 
@@ -267,9 +271,9 @@ class RegistrationRecord(Record):
 
 
 class ModelRecord(Record):
-    """model.json: which network weights belong to; it lies beside them wherever they go.
+    """model.json: the network of a weights file, stored beside it.
 
-    Weights that come from elsewhere have a source and no run.
+    Weights that were not trained by fedvsr have a source and no run.
     """
 
     what: ClassVar[str] = "model record"

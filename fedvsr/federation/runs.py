@@ -7,7 +7,7 @@ from fedvsr.store.base import Store
 
 
 def find_run(store: Store, run: str) -> RunRecord | None:
-    """Returns a run's record, or None if there is no such run."""
+    """Returns a run's record, or None if the run does not exist."""
     try:
         return read_record(store, layout.config(run), RunRecord)
     except NotFoundError:
@@ -15,7 +15,7 @@ def find_run(store: Store, run: str) -> RunRecord | None:
 
 
 def load_run(store: Store, run: str) -> RunRecord:
-    """Returns a run's record; raises `fedvsr.errors.UnknownNameError` if there is no such run."""
+    """Returns a run's record; raises `fedvsr.errors.UnknownNameError` if the run does not exist."""
     record = find_run(store, run)
     if record is None:
         raise UnknownNameError(f"run (in {store.uri})", run, run_names(store))

@@ -1,4 +1,4 @@
-"""Who trains in which round."""
+"""The random choice of a round's clients, and the seeds of a round."""
 
 import hashlib
 
@@ -8,11 +8,11 @@ import numpy as np
 def select_clients(
     clients: tuple[str, ...], count: int, run: str, seed: int, round_number: int
 ) -> tuple[str, ...]:
-    """Draws a round's clients without replacement, as a function of (run, seed, round) alone.
+    """Draws a round's clients without replacement, as a function of (run, seed, round).
 
     Args:
         clients: All clients, in any order.
-        count: How many to draw; 0 takes all.
+        count: How many to draw; 0 for all.
         run: The run's name.
         seed: The run's seed.
         round_number: The round.
@@ -33,6 +33,6 @@ def generator(run: str, seed: int, round_number: int, client: str = "") -> np.ra
 
 
 def derived_seed(run: str, seed: int, round_number: int, client: str = "") -> int:
-    """Returns a seed from 0 to 2³² − 1 that is a function of its arguments on every machine."""
+    """Returns a seed from 0 to 2³² − 1: the same for the same arguments on every machine."""
     digest = hashlib.sha256(f"{run}/{seed}/{round_number}/{client}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

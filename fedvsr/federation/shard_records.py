@@ -1,4 +1,4 @@
-"""What is recorded of shards: a manifest at their owner's, and the little of it that may leave."""
+"""Records of shards: the owner's manifest, and the summary of it that may leave the owner."""
 
 from typing import ClassVar, Self
 
@@ -44,7 +44,7 @@ class ManifestRecord(Record):
 
 
 class ShardSummary(Record):
-    """What leaves a client's site of its shards: sizes and a digest, no name of a video or clip."""
+    """The only facts about shards that leave a client: sizes and a digest, no names of videos or clips."""
 
     what: ClassVar[str] = "summary of shards"
 
@@ -55,6 +55,6 @@ class ShardSummary(Record):
 
     @classmethod
     def of(cls, manifest: ManifestRecord) -> Self:
-        """Sums up a manifest."""
+        """Summarises a manifest."""
         digest = bytes_digest("\n".join(shard.digest for shard in manifest.shards).encode())
         return cls(clips=manifest.clips, frames=manifest.frames, bytes=manifest.bytes, digest=digest)

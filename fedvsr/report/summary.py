@@ -12,7 +12,6 @@ from fedvsr.federation.records import (
     RunRecord,
     read_record,
 )
-from fedvsr.federation.runs import load_run
 from fedvsr.store.base import Store
 
 
@@ -42,13 +41,9 @@ class RunSummary:
         return len(self.rounds) == self.record.config.federation.rounds
 
 
-def summarise_run(store: Store, run: str) -> RunSummary:
-    """Gathers a run's records.
-
-    Raises:
-        fedvsr.errors.UnknownNameError: There is no such run.
-    """
-    record = load_run(store, run)
+def summarise_run(store: Store, record: RunRecord) -> RunSummary:
+    """Gathers everything that a store holds of a run."""
+    run = record.config.name
     rounds = []
     for round_number in range(1, record.config.federation.rounds + 1):
         try:

@@ -1,8 +1,8 @@
-"""The steps of the pipeline, as a container runs them: a file a step, named as its component is.
+"""The steps of the pipeline, as containers run them. Each file has the name of its component.
 
-Each is one call into `fedvsr.federation` or `fedvsr.tracking`, with the stores and MLflow that the
-environment names (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, MLFLOW_TRACKING_URI) and with what a
-person looks at written where the pipeline wants it: Markdown and HTML files, and numbers.
+A step calls `fedvsr.federation` and `fedvsr.tracking` with the stores and the MLflow that the environment
+names (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, MLFLOW_TRACKING_URI). It returns numbers, and writes
+Markdown and HTML files that the pipeline shows.
 
 `shard`, `train_clients` and `aggregate` need no PyTorch: they run in the small image.
 """

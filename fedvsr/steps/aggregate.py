@@ -1,4 +1,4 @@
-"""The step that makes new global weights of a round's updates."""
+"""The step that aggregates a round's updates into new global weights."""
 
 from pathlib import Path
 
@@ -6,21 +6,28 @@ from fedvsr.federation.records import RoundRecord
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.report.markdown import round_markdown
-from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.links import run_link
+from fedvsr.tracking.connection import connect_from_environment
 from fedvsr.tracking.runs import RunTracker
 
 
 def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
-    """Aggregates a round and sends it to MLflow; returns the numbers to show."""
+    """Aggregates a round and sends it to MLflow.
+
+    Args:
+        run: The run's name.
+        round_number: The round.
+        summary: The Markdown file to write.
+
+    Returns:
+        The round's numbers, by the names that the pipeline shows.
+    """
     store = Workspace.from_environment().federation()
     run_record = load_run(store, run)
     record = aggregate_round(store, run_record, round_number)
-    connection = environment_connection()
-    tracker = RunTracker(connection, run_record)
+    tracker = RunTracker(connect_from_environment(), run_record)
     tracker.log_round(record)
-    summary.write_text(round_markdown(record, run_link(connection, tracker)))
+    summary.write_text(round_markdown(record, tracker.url))
     return _round_numbers(record)
 
 

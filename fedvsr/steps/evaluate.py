@@ -1,4 +1,4 @@
-"""The step that judges a round's weights."""
+"""The step that evaluates a round's weights on the held-out clips."""
 
 from pathlib import Path
 
@@ -10,22 +10,39 @@ from fedvsr.federation.server.evaluate import evaluate_round
 from fedvsr.progress import LogProgress
 from fedvsr.report.page import render_page
 from fedvsr.report.summary import summarise_run
-from fedvsr.steps.evaluation_numbers import evaluation_numbers
-from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.links import run_link
+from fedvsr.tracking.connection import connect_from_environment
 from fedvsr.tracking.runs import RunTracker
 
 
 def evaluate(run: str, round_number: int, page: Path) -> dict[str, float]:
-    """Judges a round's weights, where that is due, and sends the numbers to MLflow; returns them."""
+    """Evaluates a round's weights if the configuration asks for it, and sends the scores to MLflow.
+
+    Args:
+        run: The run's name.
+        round_number: The round; 0 has no evaluation.
+        page: The HTML file to write: the run so far.
+
+    Returns:
+        The scores, by the names that the pipeline shows; empty if the round is not evaluated.
+    """
     store = Workspace.from_environment().federation()
     record = load_run(store, run)
-    connection = environment_connection()
-    tracker = RunTracker(connection, record)
-    found: EvaluationRecord | None = None
+    tracker = RunTracker(connect_from_environment(), record)
+    numbers: dict[str, float] = {}
     if round_number != layout.INITIAL_ROUND and is_evaluated(record.config, round_number):
-        found = evaluate_round(store, run, round_number, LogProgress())
-        tracker.log_evaluation(found)
-    page.write_text(render_page(summarise_run(store, run), run_link(connection, tracker)))
-    return evaluation_numbers(found) if found else {}
+        evaluation = evaluate_round(store, record, round_number, LogProgress())
+        tracker.log_evaluation(evaluation)
+        numbers = evaluation_numbers(evaluation)
+    page.write_text(render_page(summarise_run(store, record), tracker.url))
+    return numbers
+
+
+def evaluation_numbers(evaluation: EvaluationRecord) -> dict[str, float]:
+    """Returns the numbers of an evaluation that the pipeline shows, by their names in MLflow."""
+    return {
+        "round": float(evaluation.round),
+        "psnr_y": evaluation.mean("psnr_y"),
+        "psnr_y_over_bicubic": evaluation.gain,
+        "ssim_y": evaluation.mean("ssim_y"),
+    }

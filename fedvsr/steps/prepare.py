@@ -1,4 +1,4 @@
-"""The step that begins a run or finds it."""
+"""The step that starts or continues a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from fedvsr.cluster.settings import choose_clients, clients_from_environment
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.config.run import RunConfig
+from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.clients import client_names, clients_of_run
-from fedvsr.federation.run.prepare import prepare_run
-from fedvsr.federation.runs import rounds_left
+from fedvsr.federation.runs import find_run, rounds_left
 from fedvsr.federation.sampling import select_clients
-from fedvsr.steps.mlflow_connection import environment_connection
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
+from fedvsr.tracking.connection import connect_from_environment
 from fedvsr.tracking.runs import RunTracker
-from fedvsr.tracking.warm_start import weights_of_new_run
+from fedvsr.tracking.start import check_start
 
 Round = dict[str, Any]
 
 
 def prepare(settings: Mapping[str, Any]) -> list[Round]:
-    """Validates a run's settings, writes its record and initial weights, or finds the run and goes on.
+    """Checks a run's settings, then starts the run or continues it.
 
     Args:
         settings: Values by dotted name of `fedvsr.config.run.RunConfig`'s fields. Without
@@ -28,39 +28,43 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
             describes, or those that the federation's store lists.
 
     Returns:
-        The rounds that are left: number, previous round, and clients of each.
+        The rounds that have not ended. Each has its number (``round``), the number of the round before
+        (``previous``) and the names of its clients (``clients``).
+
+    Raises:
+        fedvsr.errors.FedVSRError: The run is refused. Nothing is written.
     """
-    workspace = Workspace.from_environment()
-    store = workspace.federation()
+    store = Workspace.from_environment().federation()
     values = _nested(settings)
+    # Checked alone first: it is part of a key of the store.
+    name = RunConfig.parse({field: value for field, value in values.items() if field == "name"}).name
+    stored = find_run(store, name)
     federation = values.setdefault("federation", {})
-    federation["clients"] = _clients(store, str(values.get("name")), federation.get("clients") or ())
+    federation["clients"] = _clients(store, stored, federation.get("clients") or ())
     config = RunConfig.parse(values)
-    connection = environment_connection()
-    initial = weights_of_new_run(connection, store, config, TrackingConfig().registered_model)
-    record = prepare_run(store, config, initial)
-    RunTracker(connection, record)
-    limits = record.config.federation
-    return [
-        {
-            "round": round_number,
-            "previous": round_number - 1,
-            "clients": list(
-                select_clients(
-                    limits.clients, limits.clients_per_round, config.name, config.seed, round_number
-                )
-            ),
-        }
-        for round_number in rounds_left(store, record)
-    ]
+    start = check_start(config, stored, connect_from_environment, TrackingConfig().registered_model)
+    record = start.write(store)
+    # Creates the run in MLflow for the steps that follow.
+    RunTracker(start.connection, record)
+    return [_round(config, round_number) for round_number in rounds_left(store, record)]
 
 
-def _clients(store: Store, run: str, wanted: Sequence[str]) -> Sequence[str]:
+def _clients(store: Store, stored: RunRecord | None, requested_clients: Sequence[str]) -> Sequence[str]:
     def choose() -> Sequence[str]:
         deployed = clients_from_environment()
-        return choose_clients(deployed, wanted) if deployed is not None else wanted or client_names(store)
+        if deployed is None:
+            return requested_clients or client_names(store)
+        return choose_clients(deployed, requested_clients)
 
-    return clients_of_run(store, run, wanted, choose)
+    return clients_of_run(stored, requested_clients, choose)
+
+
+def _round(config: RunConfig, round_number: int) -> Round:
+    federation = config.federation
+    clients = select_clients(
+        federation.clients, federation.clients_per_round, config.name, config.seed, round_number
+    )
+    return {"round": round_number, "previous": round_number - 1, "clients": list(clients)}
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,9 +79,9 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_integers(value: Any) -> Any:
-    """Undoes what a pipeline's parameters go through, where every number becomes a float."""
+    """Turns whole floats back into integers. A pipeline's parameters turn every number into a float."""
     if isinstance(value, dict):
-        return {key: _with_integers(each) for key, each in value.items()}
+        return {key: _with_integers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_integers(each) for each in value]
+        return [_with_integers(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -5,29 +5,38 @@ from pathlib import Path
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation
+from fedvsr.federation.runs import load_run
 from fedvsr.report.markdown import registration_markdown
 from fedvsr.report.summary import summarise_run
-from fedvsr.steps.evaluation_numbers import evaluation_numbers
-from fedvsr.steps.mlflow_connection import environment_connection
+from fedvsr.steps.evaluate import evaluation_numbers
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.links import run_link, version_link
-from fedvsr.tracking.registry import register_run
+from fedvsr.tracking.connection import connect_from_environment
+from fedvsr.tracking.registry import register_run, version_url
 from fedvsr.tracking.runs import RunTracker
 
 
 def register(run: str, registered_model: str, summary: Path) -> dict[str, float]:
-    """Registers a run's best round as the challenger; returns its numbers."""
+    """Registers a run's best round as the challenger and marks the run as finished in MLflow.
+
+    Args:
+        run: The run's name.
+        registered_model: The registered model's name.
+        summary: The Markdown file to write.
+
+    Returns:
+        The best round's scores, by the names that the pipeline shows.
+    """
     store = Workspace.from_environment().federation()
-    connection = environment_connection()
-    registration = register_run(connection, store, run, registered_model)
+    record = load_run(store, run)
+    connection = connect_from_environment()
+    registration = register_run(connection, store, record, registered_model)
     best = find_evaluation(store, run, registration.round)
     if best is None:
         raise NotFoundError(layout.evaluation(run, registration.round), store.uri)
-    found = summarise_run(store, run)
-    tracker = RunTracker(connection, found.record)
-    tracker.log_summary(found)
+    tracker = RunTracker(connection, record)
+    tracker.log_summary(summarise_run(store, record))
     tracker.finish()
     numbers = evaluation_numbers(best)
-    version = version_link(connection, registration.model, registration.model_version)
-    summary.write_text(registration_markdown(registration, numbers, run_link(connection, tracker), version))
+    version = version_url(connection, registration.model, registration.model_version)
+    summary.write_text(registration_markdown(registration, numbers, tracker.url, version))
     return numbers

@@ -14,24 +14,30 @@ from fedvsr.store.workspace import Workspace
 
 
 def shard(run: str, summary: Path) -> None:
-    """Makes the shards of a run's clients and of the held-out clips, or finds them current.
+    """Makes the shards of a run's clients and of the held-out clips. Current shards stay as they are.
 
-    In a deployment, which FEDVSR_CLIENTS describes, each client does that in a Job in its own namespace,
-    the only place from which its videos can be read; without one, all is done here. A client without
-    shards is told of and no error: its training will fail for the same reason, and whether that matters
-    is for the quorum to say.
+    In a deployment, which FEDVSR_CLIENTS describes, each client makes its shards in a Job in its own
+    namespace: only there its videos can be read. Without a deployment, this process makes all shards.
+    A client without shards is reported and raises no error: its training will fail for the same reason,
+    and the quorum decides.
+
+    Args:
+        run: The run's name.
+        summary: The Markdown file to write: each owner's shards, or the reason for having none.
     """
     workspace = Workspace.from_environment()
     record = load_run(workspace.federation(), run)
     clients = clients_from_environment()
     if clients is None:
-        summaries, failures = _shard_here(workspace, record)
+        summaries, failures = _shard_in_process(workspace, record)
     else:
         summaries, failures = _shard_in_jobs(workspace, record, clients)
     summary.write_text(shards_markdown(summaries, failures))
 
 
-def _shard_here(workspace: Workspace, record: RunRecord) -> tuple[dict[str, ShardSummary], dict[str, str]]:
+def _shard_in_process(
+    workspace: Workspace, record: RunRecord
+) -> tuple[dict[str, ShardSummary], dict[str, str]]:
     progress = LogProgress()
     data = record.config.data
     summaries = {"held-out": ShardSummary.of(shard_evaluation(workspace, data, progress))}
@@ -54,7 +60,7 @@ def _shard_in_jobs(
     progress = LogProgress()
     jobs = ShardJobs(Cluster(), clients, record, progress)
     jobs.start()
-    # The federation's own videos meanwhile. Should that fail, the Jobs are found again by the next try.
+    # The Jobs run meanwhile. If this fails, the next try of the step finds them again.
     held_out = ShardSummary.of(shard_evaluation(workspace, record.config.data, progress))
     jobs.wait()
     return {"held-out": held_out, **jobs.summaries}, jobs.failures

@@ -2,9 +2,9 @@
 
 import os
 
-# MLflow reads it when it is imported, and would tell its makers of every use.
+# Turns off MLflow's telemetry. MLflow reads the variable when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# It looks for a Git, says much where there is none, and needs none.
+# MLflow logs a long warning if Git is not installed, which it does not need.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# It would print addresses that only the cluster knows.
+# MLflow would print addresses that only the cluster knows.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

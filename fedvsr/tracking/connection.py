@@ -1,4 +1,4 @@
-"""Which MLflow, and what its failures look like."""
+"""The connection to an MLflow server or database."""
 
 import logging
 import os
@@ -19,30 +19,32 @@ from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+# The address for browsers. The pipeline's steps reach MLflow at an address that only the cluster knows.
+BROWSER_VARIABLE = "FEDVSR_MLFLOW_URL"
 _SQLITE = "sqlite:///"
 
-# MLflow's own 7 tries wait for minutes where no server is; these, about a quarter of one.
+# If no server answers, MLflow's default of 7 retries takes minutes; 3 take about 15 seconds.
 _RETRIES = 3
 
 
 class Connection:
     """A connection to an MLflow server or database.
 
-    A new experiment in an SQLite file keeps its artifacts in a folder beside that file, where MLflow alone
-    would take one in the working folder; a server chooses for itself.
+    A new experiment in an SQLite file stores its artifacts in a folder beside that file, not in the
+    working folder as MLflow's default does. A server chooses its own place.
 
     Args:
-        uri: Its tracking URI.
-        experiment: The experiment that runs go to; made if it is not there.
+        uri: The tracking URI.
+        experiment: The experiment that runs belong to; it is created with the first run.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.uri = uri
         self.experiment = experiment
-        # MLflow tells every migration of a new database and every version it makes.
+        # MLflow logs every migration of a new database and every version it creates.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        # Its progress bars would cut through ours.
+        # MLflow's progress bars would break fedvsr's.
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
             MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
@@ -51,15 +53,15 @@ class Connection:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Makes this the MLflow of those of its functions that take none."""
+        """Temporarily sets the global tracking URI."""
         before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         variable = os.environ.get(URI_VARIABLE)
         try:
             mlflow.set_tracking_uri(self.uri)
             yield
         finally:
-            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None is what it is at first
-            # MLflow sets the variable too, which would name this MLflow to the next connection.
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
+            # MLflow sets the variable too; the next connection would use it.
             os.environ.pop(URI_VARIABLE, None)
             if variable is not None:
                 os.environ[URI_VARIABLE] = variable
@@ -70,45 +72,70 @@ class Connection:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            # The database's messages go on with the statement and a link.
+            # A database's message has the SQL statement and a link after its first line.
             reason = str(error).partition("\n")[0]
             raise TrackingError(
                 f"MLflow at {self.uri} could not {verb}: {reason}; nothing is lost: the run's records are "
                 "in its store, and `fedvsr register` or resuming the run sends them again"
             ) from error
 
-    def experiment_id(self) -> str:
-        """Returns the experiment's id, making the experiment where it is not there."""
+    def check(self) -> None:
+        """Raises `fedvsr.errors.TrackingError` if MLflow does not answer."""
         with self.failures(f"open the experiment {self.experiment!r}"):
-            found = self.client.get_experiment_by_name(self.experiment)
-            if found:
-                return str(found.experiment_id)
+            self.client.get_experiment_by_name(self.experiment)
+
+    def experiment_id(self) -> str:
+        """Returns the experiment's id. Creates the experiment if it does not exist."""
+        with self.failures(f"open the experiment {self.experiment!r}"):
+            experiment = self.client.get_experiment_by_name(self.experiment)
+            if experiment:
+                return str(experiment.experiment_id)
             location = None
             if self.uri.startswith(_SQLITE):
                 database = Path(self.uri.removeprefix(_SQLITE)).absolute()
                 location = (database.parent / "mlartifacts").as_uri()
             return str(self.client.create_experiment(self.experiment, artifact_location=location))
 
+    def page_url(self, page: str) -> str:
+        """Returns the address of a page of MLflow's website, or an empty string if no server shows it."""
+        server = os.environ.get(BROWSER_VARIABLE, "") or self.uri
+        return f"{server.rstrip('/')}/#/{page}" if server.startswith(("http://", "https://")) else ""
+
+
+def connect_from_environment() -> Connection:
+    """Connects to the MLflow that MLFLOW_TRACKING_URI names.
+
+    Raises:
+        fedvsr.errors.ConfigError: The variable is not set.
+        fedvsr.errors.TrackingError: MLflow refuses the URI.
+    """
+    uri = os.environ.get(URI_VARIABLE, "")
+    if not uri:
+        raise ConfigError(URI_VARIABLE, uri, "set it to the address of MLflow")
+    return Connection(uri, TrackingConfig().experiment)
+
 
 def connect(tracking: TrackingConfig, store: str, *, make: bool = True) -> Connection:
     """Connects to the MLflow of a configuration.
 
     Args:
-        tracking: Names the URI; where it does not, MLFLOW_TRACKING_URI does, and else SQLite and a
-            folder below the store are used.
+        tracking: Names the URI. If it is empty, MLFLOW_TRACKING_URI names it. If that is not set either,
+            MLflow is an SQLite database and a folder below the store.
         store: The root of the stores, as in the experiment's configuration.
-        make: Whether to make the SQLite database where there is none, or to refuse.
+        make: Whether a missing SQLite database is created or refused.
 
     Raises:
         fedvsr.errors.ConfigError: No URI is named and the store is not a local folder.
-        fedvsr.errors.InputError: There is no database and none is to be made.
-        fedvsr.errors.TrackingError: MLflow does not take the URI.
+        fedvsr.errors.InputError: The database does not exist and ``make`` is false.
+        fedvsr.errors.TrackingError: MLflow refuses the URI.
     """
     uri = tracking.uri or os.environ.get(URI_VARIABLE, "")
     if uri:
         return Connection(uri, tracking.experiment)
     if "://" in store:
-        raise ConfigError("tracking.uri", "", f"a store at {store} needs it, or {URI_VARIABLE}, to be set")
+        raise ConfigError(
+            "tracking.uri", "", f"set it or {URI_VARIABLE}: the store {store} is not a local folder"
+        )
     folder = Path(store).absolute()
     database = folder / "mlflow.db"
     if not make and not database.is_file():

@@ -1,4 +1,4 @@
-"""The registered model's code, which MLflow keeps beside the weights and runs to serve it.
+"""The code that MLflow stores with a registered model and runs to serve it.
 
 The input is a clip of RGB frames, uint8 (T, h, w, 3); the output is uint8 (T, s·h, s·w, 3).
 """
@@ -20,11 +20,11 @@ class VideoSuperResolution(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         self.model = load_trained(Path(context.artifacts["model"]))
 
-    # MLflow warns of a `predict` whose input it knows nothing of; the signature says more than this.
+    # MLflow warns if `predict` has an input without a type hint it knows.
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # the very type that MLflow looks for
+        model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> Frames:
         return self.model.upscale(np.asarray(model_input, dtype=np.uint8))

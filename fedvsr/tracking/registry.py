@@ -3,16 +3,19 @@
 import re
 import tempfile
 import warnings
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
 
 import fedvsr
+from fedvsr.config.run import RunConfig
 from fedvsr.errors import InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
@@ -25,7 +28,6 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
-from fedvsr.federation.runs import load_run
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import Connection
 from fedvsr.tracking.runs import RUN_TAG, RunTracker
@@ -35,37 +37,53 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 
 _MODEL_URI = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[A-Za-z0-9_.-]+)|/(?P<version>[0-9]+))$")
-# Where a version's artifacts hold the two files of a trained model.
+# The folder of a trained model's two files in a version's artifacts.
 _MODEL_PATH = "artifacts/model"
 _DIGEST_TAG = "fedvsr.weights_digest"
+_CLIP_SCHEMA = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
+# What the model's code imports.
+_REQUIREMENTS = (
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "opencv-python-headless",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "scenedetect-headless",
+    "torch",
+)
 
 
-def register_run(connection: Connection, store: Store, run: str, registered_model: str) -> RegistrationRecord:
+def register_run(
+    connection: Connection, store: Store, record: RunRecord, registered_model: str
+) -> RegistrationRecord:
     """Registers a run's best round as a new version, with the alias ``challenger``.
 
-    Where these weights of this run are registered already, that version is returned.
+    If these weights of this run are already registered, returns that version.
 
     Args:
         connection: The MLflow.
         store: The federation's store.
-        run: A run with an evaluated round.
-        registered_model: The registered model's name; made if it is not there.
+        record: The record of a run with an evaluated round.
+        registered_model: The registered model's name; created if it does not exist.
 
     Raises:
         fedvsr.errors.InputError: The run has no evaluated round.
         fedvsr.errors.TrackingError: MLflow failed.
     """
-    record = load_run(store, run)
+    run = record.config.name
     best = find_best_evaluation(list_evaluations(store, record.config))
     if best is None:
         raise InputError(f"run {run!r} has no evaluated round yet; finish it first (fedvsr resume {run})")
-    known = _known_registration(connection, store, run, best, registered_model)
-    if known:
-        return known
+    registration = _find_registration(connection, store, run, best, registered_model)
+    if registration:
+        return registration
     tracker = RunTracker(connection, record)
     version = _find_version(connection, registered_model, run, best.global_digest)
     if version is None:
-        version = _create_version(connection, store, record, best, registered_model, tracker.run_id)
+        model = _log_model(connection, store, record, best, tracker.run_id)
+        version = _create_version(connection, record.config, best, registered_model, model)
     with connection.failures("set the alias"):
         connection.client.set_registered_model_alias(registered_model, CHALLENGER, version)
     registration = RegistrationRecord(
@@ -81,18 +99,18 @@ def register_run(connection: Connection, store: Store, run: str, registered_mode
 
 
 def download_model(connection: Connection, uri: str) -> TrainedModel:
-    """Loads a registered model's weights and record, running none of its code.
+    """Loads a registered model's weights and record. Runs no code of the model.
 
     Args:
         connection: The MLflow.
         uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
     Raises:
-        fedvsr.errors.InputError: There is no such model, alias or version.
+        fedvsr.errors.InputError: The model, alias or version does not exist.
     """
     match = _MODEL_URI.match(uri)
     if not match:
-        raise InputError(f"{uri!r} is no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise InputError(f"{uri!r} is not a registered model; use models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, version = match.group("name"), match.group("alias"), match.group("version")
     with connection.current(), tempfile.TemporaryDirectory(prefix="fedvsr-model-") as temporary:
         try:
@@ -104,51 +122,53 @@ def download_model(connection: Connection, uri: str) -> TrainedModel:
             )
         except MlflowException as error:
             raise InputError(
-                f"{uri} cannot be had from MLflow at {connection.uri}: {error}; "
-                "`fedvsr register RUN` makes a challenger, `fedvsr promote` a champion"
+                f"{uri} cannot be loaded from MLflow at {connection.uri}: {error}; "
+                "`fedvsr register RUN` makes a challenger, `fedvsr promote` makes a champion"
             ) from error
         return load_trained(Path(folder))
 
 
 def find_alias(connection: Connection, registered_model: str, alias: str) -> str | None:
-    """Returns the version an alias points to, or None if there is no such alias or model."""
+    """Returns the version that an alias points to, or None if the alias or model does not exist."""
     try:
-        found = connection.client.get_model_version_by_alias(registered_model, alias)
+        version = connection.client.get_model_version_by_alias(registered_model, alias)
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
         raise TrackingError(f"MLflow at {connection.uri} could not find {alias!r}: {error}") from error
-    return str(found.version)
+    return str(version.version)
 
 
-def _known_registration(
+def version_url(connection: Connection, registered_model: str, version: str) -> str:
+    """Returns the address of a model version's page in MLflow, or an empty string if no server shows it."""
+    return connection.page_url(f"models/{quote(registered_model, safe='')}/versions/{version}")
+
+
+def _find_registration(
     connection: Connection, store: Store, run: str, best: EvaluationRecord, registered_model: str
 ) -> RegistrationRecord | None:
     try:
-        known = read_record(store, layout.registration(run), RegistrationRecord)
+        registration = read_record(store, layout.registration(run), RegistrationRecord)
     except NotFoundError:
         return None
-    same = (known.global_digest, known.model) == (best.global_digest, registered_model)
-    found = _find_version(connection, registered_model, run, best.global_digest)
-    return known if same and found == known.model_version else None
+    if (registration.global_digest, registration.model) != (best.global_digest, registered_model):
+        return None
+    version = _find_version(connection, registered_model, run, best.global_digest)
+    return registration if version == registration.model_version else None
 
 
 def _find_version(connection: Connection, registered_model: str, run: str, digest: str) -> str | None:
     with connection.failures("search the registry"):
-        for found in connection.client.search_model_versions(f"name = '{registered_model}'"):
-            if (found.tags.get(RUN_TAG), found.tags.get(_DIGEST_TAG)) == (run, digest):
-                return str(found.version)
+        for version in connection.client.search_model_versions(f"name = '{registered_model}'"):
+            if (version.tags.get(RUN_TAG), version.tags.get(_DIGEST_TAG)) == (run, digest):
+                return str(version.version)
     return None
 
 
-def _create_version(
-    connection: Connection,
-    store: Store,
-    record: RunRecord,
-    best: EvaluationRecord,
-    registered_model: str,
-    run_id: str,
-) -> str:
+def _log_model(
+    connection: Connection, store: Store, record: RunRecord, best: EvaluationRecord, run_id: str
+) -> ModelInfo:
+    """Stores the weights of the best round with the code that runs them, as an MLflow model."""
     config = record.config
     description = ModelRecord(
         name=config.model.name,
@@ -164,24 +184,34 @@ def _create_version(
         bicubic_psnr_y=best.mean("psnr_y", of_bicubic=True),
     )
     clip = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)[0]
-    example = np.ascontiguousarray(clip.low_resolution[:2, :32, :32])
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()
         save_trained(folder, description, store, layout.global_weights(config.name, best.round))
-        with connection.current(), connection.failures("take the model"), warnings.catch_warnings():
-            # MLflow warns that uint8 has no missing value, which a picture does not need.
+        with connection.current(), connection.failures("store the model"), warnings.catch_warnings():
+            # MLflow warns that integer inputs cannot have missing values. Frames have none.
             warnings.simplefilter("ignore", UserWarning)
             with mlflow.start_run(run_id=run_id):
-                info = mlflow.pyfunc.log_model(
+                model: ModelInfo = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(Path(__file__).with_name("pyfunc_model.py")),
                     artifacts={"model": str(folder)},
                     code_paths=[str(Path(fedvsr.__file__).parent)],
-                    signature=_SIGNATURE,
-                    input_example=example,
-                    pip_requirements=_requirements(),
+                    signature=ModelSignature(inputs=_CLIP_SCHEMA, outputs=_CLIP_SCHEMA),
+                    input_example=np.ascontiguousarray(clip.low_resolution[:2, :32, :32]),
+                    pip_requirements=[f"{name}=={metadata.version(name)}" for name in _REQUIREMENTS],
                 )
+    return model
+
+
+def _create_version(
+    connection: Connection,
+    config: RunConfig,
+    best: EvaluationRecord,
+    registered_model: str,
+    model: ModelInfo,
+) -> str:
+    """Creates a model version, and the registered model if it does not exist. Returns the version."""
     tags = {
         RUN_TAG: config.name,
         "fedvsr.round": str(best.round),
@@ -191,46 +221,23 @@ def _create_version(
         "fedvsr.psnr_y_over_bicubic": f"{best.gain:.4f}",
         _DIGEST_TAG: best.global_digest,
     }
-    with connection.current(), connection.failures("make the model version"):
+    description = (
+        f"Round {best.round} of {config.name}: {config.model.name} ×{config.data.scale}, "
+        f"{config.strategy.name}, {best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
+        f"{best.gain:+.2f} dB over bicubic"
+    )
+    with connection.current(), connection.failures("create the model version"):
         client = connection.client
         try:
             client.get_registered_model(registered_model)
         except MlflowException:
             client.create_registered_model(registered_model)
-        made = client.create_model_version(
+        version = client.create_model_version(
             registered_model,
-            info.model_uri,
-            run_id=run_id,
+            model.model_uri,
+            run_id=model.run_id,
             tags=tags,
-            model_id=info.model_id,
-            description=(
-                f"Round {best.round} of {config.name}: {config.model.name} ×{config.data.scale}, "
-                f"{config.strategy.name}, {best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
-                f"{best.gain:+.2f} dB over bicubic"
-            ),
+            model_id=model.model_id,
+            description=description,
         )
-    return str(made.version)
-
-
-_SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-    outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-)
-
-
-def _requirements() -> list[str]:
-    """What the model's code imports, at the versions it was trained with."""
-    return [
-        f"{name}=={version(name)}"
-        for name in (
-            "matplotlib",
-            "mlflow",
-            "numpy",
-            "opencv-python-headless",
-            "pydantic",
-            "pyyaml",
-            "safetensors",
-            "scenedetect-headless",
-            "torch",
-        )
-    ]
+    return str(version.version)

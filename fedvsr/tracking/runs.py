@@ -1,4 +1,4 @@
-"""A federated run as an MLflow run: a picture of its records, which can be drawn again at any time."""
+"""A federated run as an MLflow run: a copy of its records that can be sent again at any time."""
 
 import os
 import tempfile
@@ -13,31 +13,39 @@ from fedvsr.report.summary import RunSummary
 from fedvsr.tracking.connection import Connection
 
 RUN_TAG = "fedvsr.run"
-# Kubeflow Pipelines makes an MLflow run for a pipeline run and hands its id to the steps.
+# Kubeflow Pipelines creates an MLflow run for a pipeline run and gives its id to the steps.
 RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
-# What runs the steps says which of its runs they belong to.
+# The pipeline run that a step belongs to.
 PIPELINE_RUN_VARIABLE = "KFP_RUN_ID"
-# A metric of every round, and one of every evaluated round: their steps say what was sent already.
+# A metric of every round and one of every evaluated round. Their MLflow steps show which rounds were sent.
 _ROUND_METRIC = "participants"
 _EVALUATION_METRIC = "psnr_y"
-_LONGEST_PARAM = 6000
+_MAX_PARAM_LENGTH = 6000  # MLflow's limit
 
 
 class RunTracker:
     """Sends a federated run's rounds to its MLflow run.
 
-    Sending a round twice changes nothing, so a run that is resumed has each round once.
+    Sending a round twice changes nothing, so a resumed run has each round once.
 
     Args:
         connection: The MLflow.
-        record: The run; its MLflow run is found by its name, or made.
+        record: The run's record. Its MLflow run is found by its name, or created.
+
+    Raises:
+        fedvsr.errors.TrackingError: MLflow failed.
     """
 
     def __init__(self, connection: Connection, record: RunRecord) -> None:
         self._connection = connection
         self._client = connection.client
         self._record = record
-        self.run_id, self.experiment_id = self._find_or_make()
+        self.run_id, self.experiment_id = self._open()
+
+    @property
+    def url(self) -> str:
+        """The address of the run's page in MLflow; empty if no server shows it."""
+        return self._connection.page_url(f"experiments/{self.experiment_id}/runs/{self.run_id}")
 
     def log_round(self, record: RoundRecord) -> None:
         """Sends a round's metrics, with its number as the step."""
@@ -64,8 +72,8 @@ class RunTracker:
         self._log(values, evaluation.round, _EVALUATION_METRIC)
 
     def log_summary(self, summary: RunSummary) -> None:
-        """Sends what of the run's records is not there yet, and its configuration, plot, crops and report."""
-        # Imported here because whoever sends a round alone draws nothing: its image has no Matplotlib.
+        """Sends the records that MLflow does not have yet, and the configuration, plot, crops and report."""
+        # Imported here because a step that only sends a round runs in an image without Matplotlib.
         from fedvsr.report.figures import psnr_figure, to_png
         from fedvsr.report.page import render_page
 
@@ -81,33 +89,36 @@ class RunTracker:
                 (folder / "psnr.png").write_bytes(to_png(psnr_figure(summary.evaluations)))
             if summary.crops:
                 (folder / "crops.png").write_bytes(summary.crops)
-            with self._connection.failures("take the run's artifacts"):
+            with self._connection.failures("store the run's artifacts"):
                 self._client.log_artifacts(self.run_id, str(folder))
 
     def finish(self, *, succeeded: bool = True) -> None:
-        """Says that the run has ended; a run that goes on later is opened again by its tracker."""
+        """Marks the run as ended. The tracker of a continued run opens it again."""
         status = RunStatus.to_string(RunStatus.FINISHED if succeeded else RunStatus.FAILED)
         with self._connection.failures("close the run"):
             self._client.set_terminated(self.run_id, status)
 
-    def _find_or_make(self) -> tuple[str, str]:
+    def _open(self) -> tuple[str, str]:
         name = self._record.config.name
         with self._connection.failures("open the run"):
-            given = os.environ.get(RUN_ID_VARIABLE)
-            if given:
-                self._client.get_run(given)
-                run_id = given
+            pipeline_run_id = os.environ.get(RUN_ID_VARIABLE)
+            if pipeline_run_id:
+                self._client.get_run(pipeline_run_id)
+                run_id = pipeline_run_id
             else:
                 run_id = self._find() or str(
                     self._client.create_run(self._connection.experiment_id(), run_name=name).info.run_id
                 )
             self._client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-            found = self._client.get_run(run_id)
-            known = found.data.params
+            run = self._client.get_run(run_id)
             params = _flatten(self._record.config.model_dump(mode="json"))
-            # The number of rounds may be raised later, and a parameter cannot be changed: it is a tag.
+            # The number of rounds may be raised later. A parameter cannot change, so it is a tag.
             rounds = params.pop("federation.rounds")
-            new = [Param(key, value[:_LONGEST_PARAM]) for key, value in params.items() if key not in known]
+            new_params = [
+                Param(key, value[:_MAX_PARAM_LENGTH])
+                for key, value in params.items()
+                if key not in run.data.params
+            ]
             tags = {
                 RUN_TAG: name,
                 "fedvsr.identity": self._record.initial_digest,
@@ -118,13 +129,13 @@ class RunTracker:
             if pipeline_run := os.environ.get(PIPELINE_RUN_VARIABLE):
                 tags["fedvsr.kfp_run_id"] = pipeline_run
             self._client.log_batch(
-                run_id, params=new, tags=[RunTag(key, value) for key, value in tags.items()]
+                run_id, params=new_params, tags=[RunTag(key, value) for key, value in tags.items()]
             )
-        return run_id, str(found.info.experiment_id)
+        return run_id, str(run.info.experiment_id)
 
     def _find(self) -> str | None:
-        """The MLflow run of this name and these initial weights; a run made anew has another identity."""
-        found = self._client.search_runs(
+        """Returns the MLflow run of this name and these initial weights, or None if there is none."""
+        runs = self._client.search_runs(
             [self._connection.experiment_id()],
             filter_string=(
                 f"tags.`{RUN_TAG}` = '{self._record.config.name}' "
@@ -132,12 +143,12 @@ class RunTracker:
             ),
             max_results=1,
         )
-        return str(found[0].info.run_id) if found else None
+        return str(runs[0].info.run_id) if runs else None
 
     def _log(self, values: Mapping[str, float], step: int, witness: str) -> None:
-        with self._connection.failures(f"take the metrics of round {step}"):
+        with self._connection.failures(f"store the metrics of round {step}"):
             history = self._client.get_metric_history(self.run_id, witness)
-            if any(each.step == step for each in history):
+            if any(metric.step == step for metric in history):
                 return
             now = int(time.time() * 1000)
             metrics = [Metric(key, value, now, step) for key, value in values.items()]
@@ -150,7 +161,7 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             result.update(_flatten(value, f"{prefix}{key}."))
         elif isinstance(value, list):
-            result[prefix + key] = ",".join(str(each) for each in value)
+            result[prefix + key] = ",".join(str(item) for item in value)
         else:
             result[prefix + key] = str(value)
     return result

@@ -1,4 +1,4 @@
-"""The batches of one client's round, read ahead of the training."""
+"""The batches of a client's round, read while the batch before is trained on."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +8,7 @@ from fedvsr.video.patches import PatchBatch, PatchSampler
 
 
 def step_count(sampler: PatchSampler, training: TrainingConfig) -> int:
-    """Returns how many steps a round has for a client: as configured, or its epochs' worth."""
+    """Returns the number of local steps of a round: as configured, or from the number of epochs."""
     return training.local_steps or training.local_epochs * sampler.epoch_length
 
 

@@ -1,4 +1,4 @@
-"""One client's training in one round."""
+"""Local training: one client in one round."""
 
 import math
 import time
@@ -20,13 +20,13 @@ from fedvsr.video.patches import PatchBatch
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a client's training amounted to.
+    """The numbers of a client's training in a round.
 
     Attributes:
-        loss: Mean of L over the steps, without the strategy's own term.
-        steps: Optimiser steps.
-        samples: Patches trained on.
-        seconds: Wall time.
+        loss: Mean of the loss L over the steps, without the strategy's own term.
+        steps: Number of optimiser steps.
+        samples: Number of patches trained on.
+        seconds: Wall time in seconds.
     """
 
     loss: float
@@ -45,21 +45,21 @@ def train_locally(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     first_step: int = 0,
 ) -> TrainingSummary:
-    """Trains a model in place with Adam, one step a batch.
+    """Trains a model in place with Adam, one step for each batch.
 
     Args:
         model: The model, on the device, with the global weights.
         batches: Degraded and ground-truth patches.
         objective: The loss.
-        term: The strategy's part.
-        training: Learning rate, decay rates, precision, and what saves memory.
-        device: Where to compute.
+        term: The strategy's local term.
+        training: Learning rate, decay rates, precision and memory settings.
+        device: The device to compute on.
         on_step: Called after each step with its number, from 1, and its loss.
-        first_step: How many steps the run had before, for parameters that are frozen at first.
+        first_step: The number of local steps in earlier rounds, for parameters that are frozen at first.
 
     Raises:
         fedvsr.errors.NonFiniteLossError: The loss became NaN or infinite.
-        fedvsr.errors.TrainingError: The trained weights are not finite, or there was no batch.
+        fedvsr.errors.TrainingError: The trained weights are not finite, or there is no batch.
     """
     start = time.perf_counter()
     model.train()
@@ -82,12 +82,8 @@ def train_locally(
             on_step(step, value)
     groups.release()
     if not losses:
-        raise TrainingError("there was no batch to train on; look at the client's shards")
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(
-                f"tensor {name!r} is not finite after step {len(losses)}; lower training.learning_rate"
-            )
+        raise TrainingError("there was no batch to train on; check the client's shards")
+    _check_finite(model, len(losses))
     return TrainingSummary(math.fsum(losses) / len(losses), len(losses), samples, time.perf_counter() - start)
 
 
@@ -99,7 +95,7 @@ def _backward(
     training: TrainingConfig,
     device: torch.device,
 ) -> float:
-    """Adds a batch's gradients up, part by part; returns its loss without the strategy's own term."""
+    """Sums a batch's gradients part by part. Returns its loss without the strategy's own term."""
     value = 0.0
     for part in split_batch(batch, training.accumulation):
         share = len(part.clips) / len(batch.clips)
@@ -118,9 +114,17 @@ def _backward(
     return value
 
 
+def _check_finite(model: nn.Module, steps: int) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise TrainingError(
+                f"tensor {name!r} is not finite after step {steps}; lower training.learning_rate"
+            )
+
+
 def _tensor(array: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
-        # Pinned memory lets the copy run beside the previous step.
+        # Pinned memory lets the copy run during the previous step.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor

@@ -1,4 +1,4 @@
-"""Training in less memory: activations computed again, kept on the CPU, or for a part of the batch."""
+"""Ways to train in less memory: recompute activations, keep them on the CPU, or split the batch."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,10 +15,10 @@ from fedvsr.video.patches import PatchBatch
 
 @contextmanager
 def activation_checkpointing(model: nn.Module, *, enabled: bool) -> Iterator[None]:
-    """Has a model's parts keep their inputs alone and compute the rest again in the backward pass.
+    """Makes a model's parts keep only their inputs and recompute the rest in the backward pass.
 
-    The parts are the modules named by the model's attribute ``checkpointed_modules``, else its direct
-    children that have parameters. The gradients are the same bytes on a CPU.
+    The parts are the modules that the model's attribute ``checkpointed_modules`` names, or else its direct
+    children with parameters. On a CPU, the gradients are the same bytes as without it.
     """
     if not enabled:
         yield
@@ -33,12 +33,12 @@ def activation_checkpointing(model: nn.Module, *, enabled: bool) -> Iterator[Non
         yield
     finally:
         for module in modules:
-            # The instance's attribute hid the class's method.
+            # The attribute of the instance hides the method of the class.
             del module.forward
 
 
 def saved_on_cpu(device: torch.device, *, enabled: bool) -> AbstractContextManager[Any]:
-    """Keeps what the backward pass needs in the CPU's memory: for sequences longer than the GPU's holds."""
+    """Keeps activations for the backward pass in CPU memory, for sequences that do not fit on the GPU."""
     if not enabled:
         return nullcontext()
     return torch.autograd.graph.save_on_cpu(pin_memory=device.type == "cuda")
@@ -46,12 +46,12 @@ def saved_on_cpu(device: torch.device, *, enabled: bool) -> AbstractContextManag
 
 def split_batch(batch: PatchBatch, parts: int) -> list[PatchBatch]:
     """Splits a batch into at most ``parts`` batches of nearly equal size, in order."""
-    indices = [each for each in np.array_split(np.arange(len(batch.clips)), parts) if len(each)]
     return [
         PatchBatch(
-            batch.low_resolution[each],
-            batch.ground_truth[each],
-            tuple(batch.clips[index] for index in each),
+            batch.low_resolution[indices],
+            batch.ground_truth[indices],
+            tuple(batch.clips[index] for index in indices),
         )
-        for each in indices
+        for indices in np.array_split(np.arange(len(batch.clips)), parts)
+        if len(indices)
     ]

@@ -10,12 +10,14 @@ from fedvsr.losses.high_frequency import high_frequency_loss
 
 @dataclass(frozen=True)
 class Objective:
-    """L = λ_VSR·L_VSR + λ_HiFr·L_HiFr (arXiv 2503.13745); λ_HiFr = 0 is the plain loss.
+    """The loss L = λ_VSR·L_VSR + λ_HiFr·L_HiFr of FedVSR (https://arxiv.org/abs/2503.13745).
+
+    With λ_HiFr = 0 it is the Charbonnier loss alone.
 
     Attributes:
         lambda_vsr: Weight of the Charbonnier loss.
         lambda_hf: Weight of the high-frequency loss.
-        epsilon: Charbonnier's ε, in both.
+        epsilon: ε of the Charbonnier function in both losses.
     """
 
     lambda_vsr: float = 1.0
@@ -23,7 +25,7 @@ class Objective:
     epsilon: float = 1e-9
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Returns the loss of a batch: (N, T, 3, H, W) each, in [0, 1]; a scalar in float32."""
+        """Returns the loss of a batch as a float32 scalar. Both tensors are (N, T, 3, H, W) in [0, 1]."""
         loss = self.lambda_vsr * charbonnier(prediction, target, self.epsilon)
         if self.lambda_hf:
             loss = loss + self.lambda_hf * high_frequency_loss(prediction, target, self.epsilon)

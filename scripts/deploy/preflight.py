@@ -70,7 +70,7 @@ def check_kfp(settings: Settings, cluster: Cluster) -> None:
         raise DeployError(
             f"Kubeflow Pipelines is not installed in namespace {settings.kfp_namespace!r}; set its "
             "KFP_NAMESPACE, install it with KFP_INSTALL=1, or deploy without it with KFP=0 (`fedvsr run "
-            "--clients cluster` then starts the clients' Jobs)"
+            "--on cluster` then starts the clients' Jobs)"
         )
     if settings.kfp_namespace != kfp.NAMESPACE:
         raise DeployError(

@@ -13,6 +13,7 @@ import yaml
 from fedvsr.federation import layout
 from fedvsr.federation.owner.sources import local_sources
 from fedvsr.federation.records import RunRecord
+from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import Videos, run_rounds, shard_all
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
@@ -115,7 +116,7 @@ def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], St
         workspace = Workspace.below(str(tmp_path / "stores"))
         clients = {client: local_sources(tmp_path / client) for client in config.federation.clients}
         shard_all(workspace, Videos(clients, local_sources(tmp_path / "held-out")), config.data)
-        run_rounds(workspace, config)
+        run_rounds(workspace, prepare_run(workspace.federation(), config))
         return workspace.federation()
 
     return train

@@ -18,7 +18,7 @@ ROUNDS, CLIENTS = 3, ("ann", "bob")
 
 @pytest.fixture(scope="module")
 def finished(deployment):
-    """Runs it on Kubeflow Pipelines if that is installed, else with `fedvsr run --clients cluster`."""
+    """Runs it on Kubeflow Pipelines if that is installed, else with `fedvsr run --on cluster`."""
     return run_of(deployment, RUN, fields_of(CLIENTS, ROUNDS), registered_model=MODEL)
 
 

@@ -65,7 +65,7 @@ def drive(
     registered_model: str = "fedvsr-test",
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it with `fedvsr run --clients cluster`."""
+    """Runs it with `fedvsr run --on cluster`."""
     values: dict[str, Any] = {"name": name, "tracking": {"registered_model": registered_model}}
     for field, value in fields.items():
         *sections, leaf = field.split(".")
@@ -76,4 +76,4 @@ def drive(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.yaml"
         path.write_text(yaml.safe_dump(values))
-        return deployment.fedvsr("run", path, "--clients", "cluster", check=check)
+        return deployment.fedvsr("run", path, "--on", "cluster", check=check)

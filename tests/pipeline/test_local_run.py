@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
 from fedvsr.federation.owner.sources import local_sources
+from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import Videos, run_rounds, shard_all
 from fedvsr.store.workspace import Workspace
 from pipelines.federated_training import federated_training
@@ -99,7 +100,7 @@ def test_the_weights_of_every_round_equal_those_of_a_run_in_this_process(finishe
         local_sources(SAMPLES, HELD_OUT),
     )
     shard_all(workspace, videos, config.data)
-    run_rounds(workspace, config)
+    run_rounds(workspace, prepare_run(workspace.federation(), config))
     for round_number in (0, 1, 2):
         key = layout.global_weights("piped", round_number)
         assert workspace.federation().read(key) == finished_workspace.federation().read(key)

@@ -1,4 +1,4 @@
-"""Where an experiment's videos are, and what is written down of it."""
+"""An experiment's videos, and the stored experiment."""
 
 import pytest
 import yaml
@@ -27,8 +27,8 @@ def split(config, many, **values):
     content = yaml.safe_load(config.read_text())
     content["clients"] = {"split": {"path": str(many), **values}}
     config.write_text(yaml.safe_dump(content))
-    found = collect_videos(load_experiment(config)).clients
-    return {client: [video.name for video in videos] for client, videos in found.items()}
+    clients = collect_videos(load_experiment(config)).clients
+    return {client: [video.name for video in videos] for client, videos in clients.items()}
 
 
 def test_equal_shares_are_contiguous(config, many):
@@ -39,7 +39,7 @@ def test_equal_shares_are_contiguous(config, many):
     }
 
 
-def test_clients_sort_as_they_count(config, tmp_path):
+def test_client_names_sort_by_their_numbers(config, tmp_path):
     for number in range(10):
         write_video(tmp_path / "ten" / f"{number}.avi", number, frames=3, size=(16, 16))
     names = list(split(config, tmp_path / "ten", count=10))
@@ -48,7 +48,7 @@ def test_clients_sort_as_they_count(config, tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"scheme": "quantity-skew", "alpha": 1.0}, {"scheme": "dirichlet"}])
-def test_every_share_is_disjoint_and_together_they_are_all(config, many, values):
+def test_the_shares_are_disjoint_and_complete(config, many, values):
     if values["scheme"] == "dirichlet":
         values = {**values, "labels": str(many.parent / "labels.csv"), "alpha": 0.5}
     shares = split(config, many, count=3, **values)
@@ -77,7 +77,7 @@ def test_a_plan_fills_in_the_clients_and_counts_the_videos(config, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_resumed_does_not_depend_on_the_working_folder(settings, videos, fedvsr, store, monkeypatch):
+def test_a_run_is_resumed_from_another_working_folder(settings, videos, fedvsr, store, monkeypatch):
     folder = videos.parent
     content = {
         **settings,
@@ -87,14 +87,14 @@ def test_what_is_resumed_does_not_depend_on_the_working_folder(settings, videos,
     monkeypatch.chdir(folder)
     (videos / "relative.yaml").write_text(yaml.safe_dump(content))
     assert fedvsr("run", f"{videos.name}/relative.yaml", "--store", store, "--rounds", 1).code == 0
-    found = load_stored_experiment(LocalStore(store / "federation"), RUN).experiment
-    assert found.clients.videos["ann"].path == str(videos / "ann")
-    assert found.evaluation_videos.path == str(videos / "held-out")
+    experiment = load_stored_experiment(LocalStore(store / "federation"), RUN).experiment
+    assert experiment.clients.videos["ann"].path == str(videos / "ann")
+    assert experiment.evaluation_videos.path == str(videos / "held-out")
     monkeypatch.chdir("/")
     assert fedvsr("resume", RUN, "--store", store).code == 0
 
 
-def test_a_store_that_was_moved_is_resumed_where_it_is(copied, tmp_path, monkeypatch, fedvsr):
+def test_a_moved_store_is_resumed_in_its_new_place(copied, tmp_path, monkeypatch, fedvsr):
     copied.store.rename(tmp_path / "moved")
     seen = []
 
@@ -107,12 +107,12 @@ def test_a_store_that_was_moved_is_resumed_where_it_is(copied, tmp_path, monkeyp
     assert seen == [str(tmp_path / "moved")]
 
 
-def test_a_run_that_nobody_began(tmp_path):
+def test_a_run_that_does_not_exist(tmp_path):
     with pytest.raises(UnknownNameError, match=RUN):
         load_stored_experiment(LocalStore(tmp_path), RUN)
 
 
-def test_a_folder_of_no_videos(config, tmp_path):
+def test_a_folder_without_videos(config, tmp_path):
     (tmp_path / "empty").mkdir()
     experiment = load_experiment(config, {"evaluation_videos.path": str(tmp_path / "empty")})
     with pytest.raises(VideoError, match="no video"):
@@ -125,9 +125,9 @@ def test_results_of_a_run_in_a_bucket_are_on_this_machine(tmp_path):
 
 
 def test_videos_inside_the_store_are_refused(config, many):
-    # A run writes an upscaled clip below its store, which the next run would train on.
+    # A run writes an upscaled clip below its store. The next run would train on it.
     experiment = load_experiment(config, {"store": str(many)})
     content = {"split": {"path": str(many), "count": 2}}
     experiment = experiment.parse({**experiment.model_dump(), "clients": content})
-    with pytest.raises(ConfigError, match=r"^store: .* lies in it; put one elsewhere$"):
+    with pytest.raises(ConfigError, match=r"^store: .* lies in it; move the video or the store$"):
         collect_videos(experiment)

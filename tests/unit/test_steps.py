@@ -1,4 +1,4 @@
-"""The pipeline's steps, as a container calls them: one after the other, told by the environment."""
+"""The pipeline's steps, one after the other, as containers call them with an environment."""
 
 import re
 import shutil
@@ -43,7 +43,7 @@ SETTINGS = {
 
 @pytest.fixture
 def deployment(tmp_path, videos, empty_database, monkeypatch):
-    """The stores of two clients and a federation, with videos in them and nothing else."""
+    """The stores of two clients and a federation, which hold only videos."""
     workspace = Workspace.below(str(tmp_path / "buckets"))
     for client in ("ann", "bob"):
         shutil.copytree(videos / client, tmp_path / "buckets/clients" / client / layout.RAW_VIDEOS)
@@ -57,10 +57,10 @@ def deployment(tmp_path, videos, empty_database, monkeypatch):
     return workspace
 
 
-def run_round(each, folder):
-    train_clients_step(RUN, each["round"], folder / "clients.md")
-    evaluate_step(RUN, each["previous"], folder / "previous.html")
-    return aggregate_step(RUN, each["round"], folder / "round.md")
+def run_round(planned, folder):
+    train_clients_step(RUN, planned["round"], folder / "clients.md")
+    evaluate_step(RUN, planned["previous"], folder / "previous.html")
+    return aggregate_step(RUN, planned["round"], folder / "round.md")
 
 
 def test_a_run_step_by_step(deployment, finished, tmp_path):
@@ -69,7 +69,7 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
         {"round": 1, "previous": 0, "clients": ["ann", "bob"]},
         {"round": 2, "previous": 1, "clients": ["ann", "bob"]},
     ]
-    # What goes through JSON and back is what the steps are given.
+    # Whole floats became integers again.
     config = load_run(deployment.federation(), RUN).config
     assert config.model.options == {"channels": 8, "blocks": 1}
     assert type(config.training.local_steps) is int
@@ -78,9 +78,9 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     shards = (tmp_path / "shards.md").read_text()
     assert all(f"| {owner}\u00a0" in shards for owner in ("ann", "bob", "held-out"))
 
-    numbers = [run_round(each, tmp_path) for each in rounds]
-    assert [each["round"] for each in numbers] == [1, 2]
-    assert all(each["participants"] == 2 and each["client_loss_mean"] > 0 for each in numbers)
+    numbers = [run_round(planned, tmp_path) for planned in rounds]
+    assert [values["round"] for values in numbers] == [1, 2]
+    assert all(values["participants"] == 2 and values["client_loss_mean"] > 0 for values in numbers)
     assert re.search(r"\| ann\W+ok\W", (tmp_path / "clients.md").read_text())
     assert (tmp_path / "round.md").read_text().startswith("# Round 2")
 
@@ -93,7 +93,7 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
         scores["psnr_y_over_bicubic"] + best["psnr_y"] - scores["psnr_y"]
     )
 
-    # The same run as `fedvsr run` makes, in other stores: the same weights.
+    # `fedvsr run` in other stores gives the same weights.
     for round_number in (0, 1, 2):
         key = layout.global_weights(RUN, round_number)
         assert deployment.federation().read(key) == finished.weights(round_number)
@@ -103,19 +103,19 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     version = client.get_model_version_by_alias("models", "challenger")
     run = client.get_run(version.run_id)
     assert (run.info.run_name, run.info.status) == (RUN, "FINISHED")
-    assert [each.step for each in client.get_metric_history(version.run_id, "psnr_y")] == [1, 2]
+    assert [metric.step for metric in client.get_metric_history(version.run_id, "psnr_y")] == [1, 2]
 
-    # Submitted again: nothing is left, and what comes after the rounds still succeeds.
+    # Submitted again, no round is left, and the steps after the rounds still succeed.
     assert prepare_step(SETTINGS) == []
     shard_step(RUN, tmp_path / "shards.md")
     assert evaluate_step(RUN, 2, tmp_path / "page.html") == scores
     assert register_step(RUN, "models", tmp_path / "registered.md") == best
     assert len(client.search_model_versions("name = 'models'")) == 1
-    # With more rounds it goes on.
-    assert [each["round"] for each in prepare_step({**SETTINGS, "federation.rounds": 3.0})] == [3]
+    # With more rounds it continues.
+    assert [planned["round"] for planned in prepare_step({**SETTINGS, "federation.rounds": 3.0})] == [3]
 
 
-def test_a_round_that_is_not_due_is_not_evaluated(deployment, tmp_path):
+def test_only_the_configured_rounds_are_evaluated(deployment, tmp_path):
     prepare_step({**SETTINGS, "evaluation.every": 2.0, "federation.clients": ["bob"]})
     shard_step(RUN, tmp_path / "shards.md")
     assert evaluate_step(RUN, 0, tmp_path / "page.html") == {}
@@ -125,7 +125,7 @@ def test_a_round_that_is_not_due_is_not_evaluated(deployment, tmp_path):
     assert "No round has ended yet" not in (tmp_path / "page.html").read_text()
 
 
-def test_a_client_without_videos_is_told_and_left_to_the_quorum(deployment, tmp_path):
+def test_a_client_without_videos_is_reported_and_the_quorum_decides(deployment, tmp_path):
     shutil.rmtree(tmp_path / "buckets/clients/bob")
     prepare_step({**SETTINGS, "federation.quorum": 2.0})
     shard_step(RUN, tmp_path / "shards.md")
@@ -137,7 +137,7 @@ def test_a_client_without_videos_is_told_and_left_to_the_quorum(deployment, tmp_
         aggregate_step(RUN, 1, tmp_path / "round.md")
 
 
-def test_a_wrong_setting_is_told_before_anything_is_written(deployment, tmp_path):
+def test_a_wrong_setting_is_refused_before_anything_is_written(deployment, tmp_path):
     with pytest.raises(ConfigError, match=r"training\.local_steps"):
         prepare_step({**SETTINGS, "training.local_steps": 1.5})
     with pytest.raises(ConfigError, match=r"federation\.clients"):
@@ -164,14 +164,14 @@ def test_settings_are_every_other_field():
     assert fields == {"name": RUN, "training.threads": 1, "model.options": {}}
 
 
-def test_a_federation_without_clients_has_nobody_to_ask(deployment, tmp_path):
+def test_a_federation_without_clients_is_refused(deployment, tmp_path):
     shutil.rmtree(tmp_path / "buckets/federation/clients")
     with pytest.raises(ConfigError, match="at least one client"):
         prepare_step(SETTINGS)
 
 
 @pytest.mark.parametrize("missing", ["FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE", "MLFLOW_TRACKING_URI"])
-def test_a_container_without_its_environment_says_what_is_missing(deployment, monkeypatch, missing):
+def test_a_missing_environment_variable_is_named(deployment, monkeypatch, missing):
     monkeypatch.delenv(missing)
     with pytest.raises(ConfigError, match=missing):
         prepare_step(SETTINGS)

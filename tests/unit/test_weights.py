@@ -1,4 +1,4 @@
-"""Weights files: the same bytes for the same weights, and clear errors for what is none."""
+"""Weights files: the same bytes for the same weights, and clear errors for invalid files."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_bytes_do_not_depend_on_the_order_and_every_tensor_comes_back(folder, te
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_view_is_written_as_what_it_shows(folder):
+def test_a_view_is_written_with_the_values_it_shows(folder):
     array = np.arange(24, dtype=np.float32).reshape(4, 6)
     path = folder / "view"
     path.write_bytes(serialize({"transposed": array.T, "strided": array[::2, ::-3]}))
@@ -72,7 +72,7 @@ def whole() -> bytes:
     [b"", b"x", b"this is some text, but no weights", whole()[:-1], whole()[:20], whole() + b"\0"],
     ids=["empty", "one byte", "text", "last byte cut", "header cut", "one byte too many"],
 )
-def test_what_is_no_whole_weights_file_is_refused(folder, content):
+def test_an_invalid_weights_file_is_refused(folder, content):
     path = folder / "broken"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"^the update: not a whole safetensors file"):

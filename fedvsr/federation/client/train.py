@@ -17,7 +17,6 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
-from fedvsr.federation.runs import load_run
 from fedvsr.federation.sampling import derived_seed
 from fedvsr.federation.stored_weights import load_base_weights, load_strategy_state
 from fedvsr.models.registry import build_model
@@ -35,7 +34,11 @@ from fedvsr.weights import Array, Tensors, load, serialize
 
 
 def train_client(
-    workspace: Workspace, run: str, round_number: int, client: str, progress: Progress | None = None
+    workspace: Workspace,
+    record: RunRecord,
+    round_number: int,
+    client: str,
+    progress: Progress | None = None,
 ) -> ReportRecord:
     """Trains the global model on a client's clips and writes its update and report.
 
@@ -44,7 +47,7 @@ def train_client(
 
     Args:
         workspace: The federation's store and the client's.
-        run: The run's name.
+        record: The run's record.
         round_number: The round; its plan exists.
         client: The client's name; the plan has it.
         progress: Shows the local steps.
@@ -54,13 +57,13 @@ def train_client(
             are not what the plan says, a loss that is not finite.
     """
     federation, own = workspace.federation(), workspace.client(client)
+    run = record.config.name
     plan = read_record(federation, layout.plan(run, round_number), PlanRecord)
     if client not in plan.clients:
         raise RecordError(f"client {client!r} is not in the plan of round {round_number} of {run!r}")
     delivered = find_delivery(federation, plan, client)
     if delivered:
         return delivered
-    record = load_run(federation, run)
     data = record.config.data
     clips = open_clips(own, layout.training_clips(data.dataset), data)
     base = load_base_weights(federation, plan)

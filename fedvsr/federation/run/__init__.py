@@ -1,1 +1,1 @@
-"""The run: its beginning, its rounds, and how the clients of a round are run."""
+"""A run: its start, its rounds, and how the clients of a round are run."""

@@ -1,4 +1,4 @@
-"""Clients of a round that train in this process, one after the other."""
+"""Runs a round's clients in this process, one after the other."""
 
 import time
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
-# What ends a client's Job ends only the client here too: PyTorch tells a lack of memory, and all else that
-# its operators refuse, as a RuntimeError.
+# Such an error ends one client's work, as it would end its Job. PyTorch raises RuntimeError if memory runs
+# out or an operator refuses its input.
 _CLIENT_FAILURES = (FedVSRError, OSError, RuntimeError)
 
 
 class InProcessRunner(ClientRunner):
     """Runs the clients one after the other in this process.
 
-    A client that fails is an outcome; those whose turn would come after the deadline are timed out.
+    A client that fails gets an outcome. A client whose turn comes after the deadline is timed out.
     """
 
     def run(
@@ -33,7 +33,7 @@ class InProcessRunner(ClientRunner):
                     yield ClientOutcome(client=client, outcome=Outcome.TIMED_OUT, reason=reason)
                     continue
                 try:
-                    report = train_client(workspace, plan.run, plan.round, client, progress)
+                    report = train_client(workspace, record, plan.round, client, progress)
                 except _CLIENT_FAILURES as error:
                     advance(done, f"{client} failed")
                     progress.message(f"client {client}: {error}")

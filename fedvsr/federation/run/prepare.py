@@ -1,5 +1,6 @@
-"""The first step of a run: its record, its initial weights, and the rounds that are left."""
+"""The start of a run: checks of its settings, its record and initial weights, and the plan of a round."""
 
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import fedvsr
@@ -24,76 +25,67 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None) -> RunRecord:
-    """Writes a run's record and initial weights, or finds those of a run that was begun.
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run that passed its checks. Nothing is written yet.
 
-    A run that was begun goes on as it is; only its number of rounds may be raised, and how its Jobs
-    run may be changed.
+    Attributes:
+        config: The run, with its clients.
+        stored: Its record in the store; None for a new run.
+        weights: The initial weights of a new run; empty for a stored one.
+        parameters: The number of trainable parameters of a new run.
+    """
+
+    config: RunConfig
+    stored: RunRecord | None
+    weights: Tensors = field(default_factory=dict)
+    parameters: int = 0
+
+    def with_weights(self, weights: Tensors) -> "CheckedRun":
+        """Returns the new run with other initial weights.
+
+        Raises:
+            fedvsr.errors.WeightsError: They do not fit the model.
+        """
+        problem = check_fit(specs_of(weights), specs_of(self.weights))
+        if problem:
+            raise WeightsError(
+                f"warm_start {self.config.warm_start!r} does not fit {self.config.model.name}: {problem}"
+            )
+        return replace(self, weights=weights)
+
+
+def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None) -> RunRecord:
+    """Checks a run, then writes its record and initial weights, or continues the stored run.
 
     Args:
         store: The federation's store.
         config: The run, with its clients.
-        initial: Weights to start from; seeded random ones when None.
+        initial: Weights that a new run starts from; None for seeded random ones.
 
     Raises:
-        fedvsr.errors.ConfigError: A value is not allowed, or differs from that of the begun run.
+        fedvsr.errors.InputError: As `check_run`.
         fedvsr.errors.WeightsError: The initial weights do not fit the model.
     """
-    # Imported here because whoever only reads a run, the aggregation among them, needs no PyTorch.
-    from fedvsr.models.state import state_of
-
-    begun = check_run(store, config)
-    if begun:
-        return _continue_run(store, begun, config)
-    strategy = build_strategy(config.strategy.name, config.strategy.options)
-    model = new_model(config)
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    strategy.make_local_term(model, {}, {}).finish()
-    tensors: Tensors = state_of(model)
-    if initial is not None:
-        problem = check_fit(specs_of(initial), specs_of(tensors))
-        if problem:
-            raise WeightsError(
-                f"warm_start {config.warm_start!r} does not fit {config.model.name}: {problem}"
-            )
-        tensors = initial
-    data = serialize(tensors)
-    store.write(layout.global_weights(config.name, layout.INITIAL_ROUND), data)
-    record = RunRecord(
-        config=config,
-        initial_digest=bytes_digest(data),
-        parameters=sum(parameter.numel() for parameter in trainable),
-        fedvsr_version=fedvsr.__version__,
-    )
-    write_record(store, layout.config(config.name), record)
-    return record
+    run = check_run(config, find_run(store, config.name))
+    if initial is not None and run.stored is None:
+        run = run.with_weights(initial)
+    return write_run(store, run)
 
 
-def new_model(config: RunConfig) -> "nn.Module":
-    """Builds a run's model with the random weights of its seed.
+def check_run(config: RunConfig, stored: RunRecord | None) -> CheckedRun:
+    """Checks a run's settings and builds the model of a new run. Writes nothing.
 
-    Raises:
-        fedvsr.errors.ConfigError: The model refuses its options or has nothing to train.
-    """
-    from fedvsr.device import repeatable
-    from fedvsr.models.registry import build_model
+    A stored run continues with the same settings. Only its number of rounds may be raised, and the
+    settings of its Jobs may change.
 
-    with repeatable(config.seed):
-        model = build_model(config.model.name, config.data.scale, config.model.options)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError("model.name", config.model.name, "it must have parameters to train")
-    return model
-
-
-def check_run(store: Store, config: RunConfig) -> RunRecord | None:
-    """Checks what can be checked of a run before anything is written.
-
-    Returns:
-        The record of the run if it was begun, else None.
+    Args:
+        config: The run, with its clients.
+        stored: The record of this run in the store; None for a new run.
 
     Raises:
         fedvsr.errors.InputError: A name is unknown, a value is not allowed, or one differs from that
-            of the begun run.
+            of the stored run.
     """
     from fedvsr.models.registry import model_info
 
@@ -101,14 +93,37 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
     model_info(config.model.name)
     if not config.federation.clients:
         raise ConfigError("federation.clients", [], "name at least one client")
-    begun = find_run(store, config.name)
-    if begun:
-        _check_continuation(begun, config)
-    return begun
+    if stored is None:
+        return _check_new_run(config)
+    _check_continuation(stored, config)
+    return CheckedRun(config, stored)
+
+
+def write_run(store: Store, run: CheckedRun) -> RunRecord:
+    """Writes a run's record, and the initial weights of a new run.
+
+    Returns:
+        The record. A stored run with the same settings keeps its record, and nothing is written.
+    """
+    name = run.config.name
+    if run.stored is None:
+        data = serialize(run.weights)
+        store.write(layout.global_weights(name, layout.INITIAL_ROUND), data)
+        record = RunRecord(
+            config=run.config,
+            initial_digest=bytes_digest(data),
+            parameters=run.parameters,
+            fedvsr_version=fedvsr.__version__,
+        )
+    else:
+        record = run.stored.model_copy(update={"config": run.config})
+    if record != run.stored:
+        write_record(store, layout.config(name), record)
+    return record
 
 
 def check_settings(config: RunConfig) -> None:
-    """Checks what can be checked of settings without a store and without the model's code.
+    """Checks a run's settings as far as that needs neither a store nor the model's code.
 
     Raises:
         fedvsr.errors.InputError: A name is unknown, or a value is not allowed.
@@ -123,7 +138,7 @@ def check_settings(config: RunConfig) -> None:
 
 
 def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord:
-    """Writes a round's plan, or finds it.
+    """Returns a round's plan, and writes it if the store does not have it.
 
     Raises:
         fedvsr.errors.NotFoundError: The previous round has not ended.
@@ -145,33 +160,53 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
         deadline_seconds=federation.deadline_seconds,
     )
     try:
-        found = read_record(store, key, PlanRecord)
+        stored = read_record(store, key, PlanRecord)
     except NotFoundError:
-        found = None
-    if found != plan:
+        stored = None
+    if stored != plan:
         write_record(store, key, plan)
     return plan
 
 
-def _continue_run(store: Store, begun: RunRecord, config: RunConfig) -> RunRecord:
-    # What differs is what may: `check_run` has looked.
-    if config != begun.config:
-        begun = begun.model_copy(update={"config": config})
-        write_record(store, layout.config(config.name), begun)
-    return begun
+def _check_new_run(config: RunConfig) -> CheckedRun:
+    # Imported here because steps that only read a run must not need PyTorch.
+    from fedvsr.models.state import state_of
+
+    model = _build_model(config)
+    parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
+    # A strategy may refuse a model only when it makes the local term.
+    strategy.make_local_term(model, {}, {}).finish()
+    return CheckedRun(config, None, state_of(model), parameters)
 
 
-def _check_continuation(begun: RunRecord, config: RunConfig) -> None:
+def _build_model(config: RunConfig) -> "nn.Module":
+    """Builds a run's model with the random weights of its seed.
+
+    Raises:
+        fedvsr.errors.ConfigError: The model refuses its options or has nothing to train.
+    """
+    from fedvsr.device import repeatable
+    from fedvsr.models.registry import build_model
+
+    with repeatable(config.seed):
+        model = build_model(config.model.name, config.data.scale, config.model.options)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("model.name", config.model.name, "it must have parameters to train")
+    return model
+
+
+def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
     difference = _first_difference(
-        begun.config.model_dump(exclude=MAY_CHANGE),
+        stored.config.model_dump(exclude=MAY_CHANGE),
         config.model_dump(exclude=MAY_CHANGE),
     )
     if difference:
-        field, was, now = difference
+        path, was, now = difference
         raise ConfigError(
-            field, now, f"run {config.name!r} was begun with {was!r}; keep that or choose another name"
+            path, now, f"run {config.name!r} was begun with {was!r}; keep that or choose another name"
         )
-    rounds = begun.config.federation.rounds
+    rounds = stored.config.federation.rounds
     if config.federation.rounds < rounds:
         raise ConfigError(
             "federation.rounds",
@@ -183,8 +218,8 @@ def _check_continuation(begun: RunRecord, config: RunConfig) -> None:
 def _first_difference(was: object, now: object, path: str = "") -> tuple[str, object, object] | None:
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
-            found = _first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-            if found:
-                return found
+            difference = _first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+            if difference:
+                return difference
         return None
     return None if was == now else (path, was, now)

@@ -12,8 +12,8 @@ from fedvsr.device import repeatable, select_device
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, list_evaluations
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
-from fedvsr.federation.records import EvaluationRecord, write_record
-from fedvsr.federation.runs import digests_after, load_run
+from fedvsr.federation.records import EvaluationRecord, RunRecord, write_record
+from fedvsr.federation.runs import digests_after
 from fedvsr.federation.stored_weights import load_weights
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state
@@ -26,7 +26,7 @@ from fedvsr.store.base import Store
 
 
 def evaluate_round(
-    store: Store, run: str, round_number: int, progress: Progress | None = None
+    store: Store, record: RunRecord, round_number: int, progress: Progress | None = None
 ) -> EvaluationRecord:
     """Scores a round's global weights, and bicubic interpolation, on the held-out clips.
 
@@ -34,15 +34,14 @@ def evaluate_round(
 
     Args:
         store: The federation's store, which holds the held-out clips.
-        run: The run's name.
+        record: The run's record.
         round_number: A round that has ended, or 0 for the initial weights.
         progress: Shows the clips.
 
     Raises:
         fedvsr.errors.NotFoundError: The round has not ended, or there are no held-out clips.
     """
-    record = load_run(store, run)
-    config = record.config
+    config, run = record.config, record.config.name
     weights_digest, _ = digests_after(store, record, round_number)
     clips_digest = dataset_digest(store, layout.evaluation_clips(config.data.dataset), config.data)
     evaluation = find_evaluation(store, run, round_number)

@@ -1,30 +1,32 @@
-"""Every field of the configuration can be given on the command line."""
+"""Every field of the configuration has a command-line option."""
 
 import subprocess
 import sys
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin
 
+import click
 import pytest
 from pydantic import BaseModel
 
+from fedvsr.cli.main import _COMMANDS, cli
 from fedvsr.cli.run import run
 from fedvsr.config.experiment import Experiment
 
 
 def fields(section=Experiment, prefix=""):
-    """The dotted name and type of each field that holds a value."""
+    """Yields the dotted name, type and default of each field that holds a value."""
     for name, field in section.model_fields.items():
         kind = field.annotation
         if get_origin(kind) in (Union, UnionType):
-            kind = next(each for each in get_args(kind) if each is not type(None))
+            kind = next(part for part in get_args(kind) if part is not type(None))
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from fields(kind, f"{prefix}{name}.")
         else:
             yield prefix + name, kind, field.get_default(call_default_factory=True)
 
 
-# Where the first value of a type would not do, or would be what it is already.
+# Values for fields that refuse the usual value of their type, or have it as their default.
 VALUES = {
     "clients.split.path": ("elsewhere", "elsewhere"),
     "clients.videos": ("ann=2024", {"path": "2024", "pattern": ""}),
@@ -57,7 +59,7 @@ def value_for(name, kind, default):
 
 
 def resolved(*arguments, config):
-    """The experiment that `fedvsr run` would run."""
+    """Returns the experiment that `fedvsr run` would run."""
     from fedvsr.cli.options import read_overrides
     from fedvsr.config.experiment import load_experiment
 
@@ -65,7 +67,7 @@ def resolved(*arguments, config):
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in ("config", "dry_run", "where", "namespace")
+        if key not in ("config", "dry_run", "place", "namespace")
     }
     return load_experiment(config, read_overrides(values)).model_dump(mode="json")
 
@@ -77,8 +79,10 @@ def bare(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("name", "kind", "default"), [pytest.param(*each, id=each[0]) for each in fields()])
-def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bare):
+@pytest.mark.parametrize(
+    ("name", "kind", "default"), [pytest.param(*field, id=field[0]) for field in fields()]
+)
+def test_an_option_sets_its_field(name, kind, default, bare):
     text, value = value_for(name, kind, default)
     arguments = [f"--{name.replace('_', '-')}", text]
     if name.startswith("clients.split.") and not name.endswith(("path", "count")):
@@ -89,13 +93,13 @@ def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bar
         arguments += ["--clients.split.path", "a"]
     elif name == "evaluation_videos.pattern":
         arguments += ["--evaluation-videos.path", "a"]
-    found = resolved(*arguments, config=bare)
+    resolved_value = resolved(*arguments, config=bare)
     for part in name.split("."):
-        found = found[part]
+        resolved_value = resolved_value[part]
     if "=" in text:
-        found = found[text.partition("=")[0]]
-    assert found == value
-    assert found != default
+        resolved_value = resolved_value[text.partition("=")[0]]
+    assert resolved_value == value
+    assert resolved_value != default
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,7 @@ def test_a_field_given_on_the_command_line_takes_effect(name, kind, default, bar
         ("--learning-rate=1e-3", "training.learning_rate"),
         ("--scale=2", "data.scale"),
         ("--quorum=3", "federation.quorum"),
+        ("--clients=ann,bob", "federation.clients"),
         ("--registered-model=other", "tracking.registered_model"),
     ],
 )
@@ -131,8 +136,8 @@ def test_one_option_of_several_is_overridden(bare):
 
 def test_the_command_line_wins_over_a_section_that_is_just_a_path(bare):
     bare.write_text("name: bare\nevaluation_videos: here\n")
-    found = resolved("--evaluation-videos.path", "there", config=bare)
-    assert found["evaluation_videos"] == {"path": "there", "pattern": ""}
+    resolved_value = resolved("--evaluation-videos.path", "there", config=bare)
+    assert resolved_value["evaluation_videos"] == {"path": "there", "pattern": ""}
 
 
 def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
@@ -164,6 +169,15 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
     }
     # The first steps are a list, not a paragraph.
     assert "    fedvsr promote                  challenger → champion" in lines
+
+
+def test_the_list_of_commands_has_the_first_line_of_each_commands_help():
+    context = click.Context(cli)
+    first_lines = {
+        name: " ".join(cli.get_command(context, name).help.partition("\n\n")[0].split())
+        for name in cli.list_commands(context)
+    }
+    assert {name: summary for _, name, _, summary in _COMMANDS} == first_lines
 
 
 def test_help_of_run_describes_every_field_at_once():

@@ -22,7 +22,7 @@ def rows(text):
 
 @pytest.mark.parametrize("round_number", [0, 1, 2])
 def test_evaluate_prints_the_scores_of_a_rounds_weights(copied, fedvsr, videos, round_number):
-    """The numbers are those of the video, the weights and the metrics, without what evaluates a run."""
+    """The expected numbers come from the video, the weights and the metrics, without the code under test."""
     import torch
 
     truth, _ = read_video(videos / "held-out" / "clip.avi")
@@ -55,7 +55,7 @@ def test_evaluate_takes_the_last_round(copied, fedvsr):
     assert last.out == fedvsr("evaluate", RUN, "--round", 2, "--store", copied.store).out
 
 
-def test_report_goes_where_it_is_asked_to(finished, fedvsr, tmp_path, monkeypatch):
+def test_report_writes_the_requested_file(finished, fedvsr, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert fedvsr("report", RUN, "--store", finished.store).out == f"{RUN}.html\n"
     fedvsr("report", RUN, "--store", finished.store, "--output", "other.html")
@@ -71,10 +71,10 @@ def test_the_store_may_come_from_the_environment(finished, fedvsr, tmp_path, mon
 
 
 def test_register_twice_gives_one_version(copied, fedvsr):
-    said = [fedvsr("register", RUN, "--store", copied.store) for _ in range(2)]
-    assert [each.code for each in said] == [0, 0]
-    assert said[0].out == said[1].out
-    assert re.fullmatch(r"fedvsr version 1 is round \d of tiny: challenger\n", said[0].out)
+    outputs = [fedvsr("register", RUN, "--store", copied.store) for _ in range(2)]
+    assert [output.code for output in outputs] == [0, 0]
+    assert outputs[0].out == outputs[1].out
+    assert re.fullmatch(r"fedvsr version 1 is round \d of tiny: challenger\n", outputs[0].out)
     assert len(MlflowClient(copied.tracking_uri).search_model_versions("name = 'fedvsr'")) == 1
 
 
@@ -86,19 +86,19 @@ def test_register_under_another_name(copied, fedvsr):
     assert client.get_run(client.get_model_version("other", "1").run_id).info.status == "FINISHED"
 
 
-def test_promote_tells_both_and_moves_the_alias(copied, fedvsr):
+def test_promote_prints_both_scores_and_moves_the_alias(copied, fedvsr):
     client = MlflowClient(copied.tracking_uri)
     output = fedvsr("promote", "--store", copied.store, "--threshold", "-5")
     assert (output.code, output.err) == (0, "")
-    told = re.search(r"challenger version 1: ([\d.]+) dB, bicubic interpolation: ([\d.]+) dB", output.out)
-    assert told
+    scores = re.search(r"challenger version 1: ([\d.]+) dB, bicubic interpolation: ([\d.]+) dB", output.out)
+    assert scores
     assert output.out.endswith("fedvsr version 1 is champion\n")
     assert client.get_model_version_by_alias("fedvsr", "champion").version == 1
     again = fedvsr("promote", "--store", copied.store)
     assert (again.code, again.out) == (0, "fedvsr version 1 is champion already\n")
 
 
-def test_promote_keeps_what_is_not_beaten(copied, fedvsr):
+def test_promote_refuses_a_challenger_that_is_not_better(copied, fedvsr):
     output = fedvsr("promote", "--store", copied.store, "--threshold", "50")
     assert (output.code, output.err) == (1, "")
     assert output.out.endswith("not promoted: it must be better by 50.0 dB (--force)\n")
@@ -108,7 +108,7 @@ def test_promote_keeps_what_is_not_beaten(copied, fedvsr):
 
 
 @pytest.mark.parametrize(("command", "names"), [("models", model_names()), ("strategies", strategy_names())])
-def test_catalogues_name_everything(fedvsr, command, names):
+def test_catalogues_list_every_name(fedvsr, command, names):
     output = fedvsr(command)
     assert (output.code, output.err) == (0, "")
     assert set(names) <= {row[0] for row in rows(output.out)}

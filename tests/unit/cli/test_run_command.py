@@ -12,7 +12,7 @@ from tests.unit.tiny_run import RUN, read_video, write_video
 
 
 class Page(HTMLParser):
-    """Collects what a page would load, and checks that what is opened is closed."""
+    """Collects the addresses that a page loads, and checks that every tag is closed."""
 
     VOID = frozenset({"meta", "img", "br", "hr", "link"})
 
@@ -32,7 +32,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_last_lines_are_the_paths_of_what_it_left(finished):
+def test_the_last_lines_are_the_paths_of_the_results(finished):
     assert finished.output.err == ""
     *_, report, picture, clip = finished.output.out.splitlines()
     results = finished.store / "results" / RUN
@@ -41,13 +41,13 @@ def test_last_lines_are_the_paths_of_what_it_left(finished):
     assert clip.split() == ["Upscaled", "clip:", str(results / "clip-x2.mp4")]
 
 
-def test_report_is_whole_and_loads_nothing(finished):
+def test_the_report_is_complete_and_loads_nothing(finished):
     page = Page()
     page.feed((finished.store / "results" / RUN / "report.html").read_text())
     page.close()
     assert page.open == []
     assert page.loads
-    assert all(each.startswith(("data:", "#")) for each in page.loads)
+    assert all(address.startswith(("data:", "#")) for address in page.loads)
     headings = " ".join(page.text)
     for heading in ("Before and after", "Rounds", "Clients", "Held-out clips, round", "Configuration"):
         assert heading in headings
@@ -67,7 +67,7 @@ def test_upscaled_clip_is_the_held_out_one_twice_as_large(finished, videos):
     assert fps == rate == 30
 
 
-def test_a_table_tells_every_round(finished):
+def test_a_table_lists_every_round(finished):
     rows = [line for line in finished.output.out.splitlines() if re.match(r"│ +\d", line)]
     assert [row.split("│")[1].strip() for row in rows] == ["1", "2"]
     assert all("2/2" in row for row in rows)
@@ -77,7 +77,7 @@ def test_running_again_trains_nothing(copied, fedvsr, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("something was trained")
 
-    monkeypatch.setattr("fedvsr.federation.client.train_locally", fail)
+    monkeypatch.setattr("fedvsr.federation.client.train.train_locally", fail)
     before = copied.weights(2)
     again = fedvsr("run", copied.config, "--store", copied.store)
     assert (again.code, again.err) == (0, "")
@@ -110,11 +110,11 @@ def test_frames_that_do_not_divide_by_the_scale_are_cropped(fedvsr, config, stor
     output = fedvsr("run", config, "--store", store, "--rounds", 1)
     assert (output.code, output.err) == (0, "")
     frames, _ = read_video(store / "results" / RUN / "clip-x3.mp4")
-    # 46 × 50 is cropped to 45 × 48, and 45 to 44 because the file holds no odd width.
+    # 46 × 50 is cropped to 45 × 48, and 45 to 44 because the video format has no odd width.
     assert frames.shape == (10, 48, 44, 3)
 
 
-def test_dry_run_tells_the_plan_and_changes_nothing(fedvsr, config, tmp_path, monkeypatch):
+def test_dry_run_prints_the_plan_and_changes_nothing(fedvsr, config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     output = fedvsr("run", config, "--dry-run", "--rounds", 3, "--clients-per-round", 1)
@@ -134,15 +134,15 @@ def test_dry_run_draws_the_clients_that_the_run_will(fedvsr, config, store):
     drawn = re.findall(r"│ +\d │ (\w+) +│", plan)
     assert fedvsr("run", *arguments).code == 0
     updates = store / "federation" / "runs" / RUN / "rounds"
-    found = [
-        each.name
+    trained = [
+        folder.name
         for round_number in (1, 2)
-        for each in (updates / f"{round_number:04d}" / "updates").iterdir()
+        for folder in (updates / f"{round_number:04d}" / "updates").iterdir()
     ]
-    assert found == drawn
+    assert trained == drawn
 
 
-def test_a_setting_with_brackets_is_told_as_it_is(fedvsr, config):
+def test_a_setting_with_brackets_is_printed_as_it_is(fedvsr, config):
     output = fedvsr("run", config, "--dry-run", "--store", "[red]runs")
     assert "│ [red]runs " in output.out
 
@@ -161,7 +161,7 @@ def test_shard_alone_then_again_changes_nothing(fedvsr, config, store):
 
 
 @pytest.mark.parametrize("missing", ["one client", "everybody"])
-def test_what_a_failed_client_costs(fedvsr, config, store, missing, monkeypatch):
+def test_a_failed_client_counts_against_the_quorum(fedvsr, config, store, missing, monkeypatch):
     from fedvsr.errors import TrainingError
     from fedvsr.federation.run import in_process
 

@@ -22,13 +22,13 @@ def test_a_clients_videos_go_into_its_own_bucket_and_held_out_ones_into_the_fede
 
 
 @pytest.mark.parametrize("owner", [[], ["--client", "ann", "--held-out"]])
-def test_whose_they_are_must_be_said_once(fedvsr, buckets, videos, owner):
+def test_exactly_one_owner_must_be_named(fedvsr, buckets, videos, owner):
     output = fedvsr("upload", videos / "ann", *owner)
     assert output.code == 2
     assert "give either --client NAME or --held-out" in output.err
 
 
-def test_a_folder_without_videos_is_told(fedvsr, buckets, tmp_path):
+def test_a_folder_without_videos_is_refused(fedvsr, buckets, tmp_path):
     (tmp_path / "empty").mkdir()
     output = fedvsr("upload", tmp_path / "empty", "--client", "ann")
     assert output.code == 2

@@ -1,4 +1,4 @@
-"""`fedvsr upscale`: any length, any output, the same frames however they are cut."""
+"""`fedvsr upscale`: any length, any output, and the same frames for every window and tile."""
 
 import shutil
 
@@ -41,7 +41,7 @@ def expected(finished, source):
 
 
 def assert_same(frames, expected):
-    """But for a value in ten thousand that the order of additions rounds the other way."""
+    """Checks equality, except for one value in ten thousand that rounds the other way."""
     assert frames.shape == expected.shape
     difference = np.abs(frames.astype(int) - expected)
     assert difference.max() <= 1
@@ -97,7 +97,7 @@ def test_the_weights_file_itself(fedvsr, source, model, expected, tmp_path):
     assert_same(read_video(tmp_path / "out.avi")[0], expected)
 
 
-def test_frames_in_hand_do_not_grow_with_the_video(fedvsr, source, model, tmp_path, monkeypatch):
+def test_the_frames_in_memory_do_not_grow_with_the_video(fedvsr, source, model, tmp_path, monkeypatch):
     """Reading is never ahead of writing by more than a window and its overlap on both sides."""
     from fedvsr.video.decode import VideoReader
 
@@ -119,7 +119,7 @@ def test_frames_in_hand_do_not_grow_with_the_video(fedvsr, source, model, tmp_pa
     command = ("upscale", source, tmp_path / "out.avi", "--model", model, "--window", 4)
     assert fedvsr(*command).code == 0
     assert len(ahead) == read == FRAMES
-    assert max(ahead) <= 4 + 1  # fastvsr looks at one frame on either side
+    assert max(ahead) <= 4 + 1  # fastvsr uses one frame on either side
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_frames_in_hand_do_not_grow_with_the_video(fedvsr, source, model, tmp_pa
         (["in.avi", "out.mp4", "--device", "abacus"], ["'abacus'", "auto, cpu"]),
         (["in.avi", "out.mp4", "--model", "models:/fedvsr/1", "--features-on-cpu"], ["features_on_cpu"]),
     ],
-    ids=lambda each: " ".join(each) if len(each) > 1 and each[1].startswith(("out", "in", "./")) else "",
+    ids=lambda value: " ".join(value) if len(value) > 1 and value[1].startswith(("out", "in", "./")) else "",
 )
-def test_what_cannot_be_upscaled(fedvsr, finished, source, tmp_path, monkeypatch, arguments, parts):
+def test_wrong_arguments_are_refused(fedvsr, finished, source, tmp_path, monkeypatch, arguments, parts):
     monkeypatch.chdir(tmp_path)
     shutil.copy(source, "in.avi")
     (tmp_path / "text.mp4").write_text("no video")
@@ -187,7 +187,7 @@ def test_speed_is_frames_since_the_start():
     assert _rate(10, None, 5.0) == "2.0 fps"
 
 
-def test_the_challenger_that_the_run_left_is_not_champion_yet(fedvsr, finished, source, tmp_path):
+def test_a_new_challenger_is_not_champion_yet(fedvsr, finished, source, tmp_path):
     output = fedvsr("upscale", source, tmp_path / "out.mp4", "--store", finished.store)
     assert output.code == 2
     assert "models:/fedvsr@champion" in output.err

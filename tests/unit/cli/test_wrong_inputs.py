@@ -1,4 +1,4 @@
-"""A wrong input is told of in one sentence, with exit code 2, and changes nothing."""
+"""A wrong input is reported in one sentence with exit code 2, and changes nothing."""
 
 import itertools
 import subprocess
@@ -15,7 +15,7 @@ FEDVSR = Path(sys.executable).with_name("fedvsr")
 
 
 def one_sentence(output, *parts):
-    """What stands on standard error is one line that names these."""
+    """Checks that the error output is one line that contains the parts."""
     assert output.code == 2, output.err
     assert output.err.startswith("error: ")
     assert output.err.count("\n") == 1, output.err
@@ -62,6 +62,8 @@ def half_written(root):
         (["--quorum", "3"], ["federation.quorum", "3", "(2)"]),
         (["--quorum", "2", "--clients-per-round", "1"], ["federation.quorum", "2", "(1)"]),
         (["--federation.clients", "ann,eve"], ["federation.clients", "'eve'", "ann, bob"]),
+        (["--clients", "cluster"], ["--on cluster", "fedvsr run --help"]),
+        (["--on", "moon"], ["--on", "'moon'", "'local', 'cluster'"]),
         (["--frames", "4"], ["training.frames", "4", "data.minimum_frames (3)"]),
         (["--patch-size", "33"], ["training.patch_size", "33", "multiple of data.scale (2)"]),
         (["--device", "abacus"], ["training.device", "'abacus'", "auto, cpu, cuda"]),
@@ -72,12 +74,12 @@ def half_written(root):
         (["--evaluation-videos.pattern", "*.mp4"], ["no video that matches '*.mp4'"]),
         (["--no-such-option", "1"], ["--no-such-option", "fedvsr run --help"]),
     ],
-    ids=lambda each: " ".join(each) if isinstance(each, list) and each[0].startswith("--") else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",
 )
 def test_a_wrong_option_of_run(fedvsr, config, tmp_path, arguments, parts):
     one_sentence(fedvsr("run", config, "--store", tmp_path / "new", *arguments), *parts)
     made = [path.name for path in (tmp_path / "new").rglob("*")]
-    # A warm start may be a registered model, so MLflow is opened before it is refused.
+    # A warm start may be a registered model, so MLflow is opened before the warm start is refused.
     assert made == (["mlflow.db"] if "--warm-start" in arguments else [])
 
 
@@ -92,7 +94,7 @@ def test_a_wrong_option_of_run(fedvsr, config, tmp_path, arguments, parts):
         ({"evaluation_videos": None}, ["evaluation_videos", "held-out"]),
         ({"training": [1]}, ["training", "mapping"]),
     ],
-    ids=lambda each: ", ".join(each) if isinstance(each, dict) else "",
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
 )
 def test_a_wrong_file(fedvsr, config, tmp_path, values, parts):
     one_sentence(fedvsr("run", edit(config, **values), "--store", tmp_path / "new"), *parts)
@@ -100,14 +102,14 @@ def test_a_wrong_file(fedvsr, config, tmp_path, values, parts):
 
 
 @pytest.mark.parametrize("split", [{"count": 0}, {"count": 3}, {"count": 2, "scheme": "dirichlet"}])
-def test_a_split_that_cannot_be(fedvsr, config, videos, tmp_path, split):
+def test_an_impossible_split(fedvsr, config, videos, tmp_path, split):
     edit(config, clients={"split": {"path": str(videos / "ann"), **split}})
     field = "clients.split.labels" if "scheme" in split else "clients.split.count"
     one_sentence(fedvsr("run", config, "--store", tmp_path / "new"), field)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_missing_file_and_one_that_is_no_yaml(fedvsr, tmp_path):
+def test_a_missing_file_and_an_invalid_yaml_file(fedvsr, tmp_path):
     one_sentence(fedvsr("run", tmp_path / "none.yaml"), "none.yaml", "readable file")
     one_sentence(fedvsr("run", tmp_path), str(tmp_path), "Is a directory")
     (tmp_path / "list.yaml").write_text("- 1")
@@ -157,7 +159,7 @@ def test_a_video_that_cannot_be_used(fedvsr, config, store, tmp_path, videos, ki
     one_sentence(output, name)
     assert half_written(store) == []
     assert not (store / f"federation/runs/{RUN}/config.json").exists()
-    # Mended under the same name, it goes on.
+    # Corrected under the same name, it continues.
     if whose == "ann":
         edit(config, clients__videos__ann=str(videos / "ann"))
     else:
@@ -170,14 +172,14 @@ def test_one_video_of_two_clients(fedvsr, config, store, videos):
     one_sentence(fedvsr("run", config, "--store", store), "ann-0.avi", "may not have the same video")
 
 
-def test_a_name_that_was_begun_with_other_settings(copied, fedvsr):
+def test_a_name_of_a_run_with_other_settings(copied, fedvsr):
     before = copied.weights(2)
     output = fedvsr("run", copied.config, "--store", copied.store, "--seed", 2)
     one_sentence(output, "seed: 2", "was begun with 1", "choose another name")
     output = fedvsr("run", copied.config, "--store", copied.store, "--rounds", 1)
     one_sentence(output, "federation.rounds: 1", "begun with 2", "raised")
     assert copied.weights(2) == before
-    # What it was begun with is still what `resume` finds.
+    # `resume` still uses the settings it was begun with.
     assert fedvsr("resume", RUN, "--store", copied.store).code == 0
 
 
@@ -192,8 +194,8 @@ def test_a_name_that_was_begun_with_other_settings(copied, fedvsr):
         (["evaluate", "tiny", "--round", "-1"], ["--round", "-1"]),
         (["promote", "--name", "nothing"], ["nothing", "no challenger", "fedvsr register"]),
     ],
-    ids=lambda each: (
-        " ".join(each) if each[0] in ("resume", "report", "evaluate", "register", "promote") else ""
+    ids=lambda value: (
+        " ".join(value) if value[0] in ("resume", "report", "evaluate", "register", "promote") else ""
     ),
 )
 def test_a_run_or_model_that_does_not_exist(finished, fedvsr, arguments, parts):
@@ -203,7 +205,7 @@ def test_a_run_or_model_that_does_not_exist(finished, fedvsr, arguments, parts):
 
 
 @pytest.mark.parametrize("command", [["promote"], ["register", "nobody"], ["resume", "nobody"]])
-def test_a_store_that_is_not_there_is_not_made(fedvsr, tmp_path, command):
+def test_a_missing_store_is_not_created(fedvsr, tmp_path, command):
     one_sentence(fedvsr(*command, "--store", tmp_path / "typo"), "typo")
     assert not (tmp_path / "typo").exists()
 
@@ -228,14 +230,14 @@ def test_a_report_that_cannot_be_written(finished, fedvsr, tmp_path):
             "(No such file or directory)\n",
         ),
     ],
-    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_exit_code_and_standard_error_of_the_program(arguments, code, error):
     done = subprocess.run([FEDVSR, *arguments], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, error)
 
 
-def test_a_reader_that_leaves_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     with subprocess.Popen([FEDVSR, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         program.stdout.close()
         assert program.stderr.read() == b""

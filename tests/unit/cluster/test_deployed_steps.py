@@ -1,4 +1,4 @@
-"""The pipeline's steps and `fedvsr run --clients cluster` in a deployment, with clients that really train."""
+"""The pipeline's steps and `fedvsr run --on cluster` in a deployment, with clients that really train."""
 
 import json
 import shutil
@@ -44,7 +44,12 @@ class ClientContainers:
         with self.one_at_a_time:
             message = ""
             if command[2] == "train":
-                train_client(self.workspace, run, int(options["--round"]), client)
+                train_client(
+                    self.workspace,
+                    load_run(self.workspace.federation(), run),
+                    int(options["--round"]),
+                    client,
+                )
             else:
                 data = load_run(self.workspace.federation(), run).config.data
                 message = ShardSummary.of(shard_client(self.workspace, client, data)).model_dump_json()
@@ -96,7 +101,7 @@ def flat(settings):
 def test_a_run_on_the_cluster_gives_the_weights_of_a_run_in_one_process(
     deployment, config, finished, kubernetes
 ):
-    output = run_command("run", config, "--clients", "cluster")
+    output = run_command("run", config, "--on", "cluster")
     assert output.code == 0, output.err
     for round_number in (0, 1, 2):
         key = layout.global_weights(RUN, round_number)
@@ -114,7 +119,7 @@ def test_a_run_on_the_cluster_gives_the_weights_of_a_run_in_one_process(
 
 
 def test_a_dry_run_lists_the_deployments_clients_and_changes_nothing(deployment, config, kubernetes):
-    output = run_command("run", config, "--clients", "cluster", "--dry-run")
+    output = run_command("run", config, "--on", "cluster", "--dry-run")
     assert output.code == 0, output.err
     assert "ann, bob" in output.out
     assert kubernetes.request_count("POST", "") == 0
@@ -122,7 +127,7 @@ def test_a_dry_run_lists_the_deployments_clients_and_changes_nothing(deployment,
 
 
 def test_a_namespace_without_a_deployment_is_an_error(deployment, config):
-    output = run_command("run", config, "--clients", "cluster", "--namespace", "elsewhere")
+    output = run_command("run", config, "--on", "cluster", "--namespace", "elsewhere")
     assert output.code == 1
     assert "namespace elsewhere has no ConfigMap 'fedvsr'" in output.err
     assert "make deploy" in output.err
@@ -130,7 +135,7 @@ def test_a_namespace_without_a_deployment_is_an_error(deployment, config):
 
 def test_no_cluster_is_an_error(deployment, config, monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    output = run_command("run", config, "--clients", "cluster")
+    output = run_command("run", config, "--on", "cluster")
     assert output.code == 1
     assert "no Kubernetes cluster to talk to" in output.err
 

@@ -24,7 +24,8 @@ def train(kubernetes, clients, workspace, progress):
     """Trains round 1 as the step does; returns the outcomes by client."""
 
     def run():
-        record = train_round(workspace, RUN, 1, JobRunner(kubernetes.cluster(), clients), progress)
+        run_record = load_run(workspace.federation(), RUN)
+        record = train_round(workspace, run_record, 1, JobRunner(kubernetes.cluster(), clients), progress)
         return {outcome.client: outcome for outcome in record.outcomes}
 
     return run

@@ -97,8 +97,8 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
             config: RunConfig = make_config(
                 strategy__name=strategy, federation__clients=["ann", "bob", "cleo"], federation__quorum=2
             )
-            prepare_run(workspace.federation(), config)
-            train_round(workspace, RUN, 1, InProcessRunner())
+            record = prepare_run(workspace.federation(), config)
+            train_round(workspace, record, 1, InProcessRunner())
             stores[strategy] = root / "stores"
         return stores[strategy]
 

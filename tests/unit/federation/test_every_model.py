@@ -10,6 +10,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import shard_videos
 from fedvsr.federation.owner.sources import local_sources
 from fedvsr.federation.records import RoundRecord, read_record
+from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import run_rounds
 from fedvsr.models.registry import model_names
 from fedvsr.store.workspace import Workspace
@@ -57,7 +58,7 @@ def test_two_rounds_with_two_clients(workspace, name, monkeypatch):
             "federation": {"rounds": 2, "clients": list(VIDEOS)},
         }
     )
-    run_rounds(workspace, config)
+    run_rounds(workspace, prepare_run(workspace.federation(), config))
     records = [
         read_record(workspace.federation(), layout.round_record(run, round_number), RoundRecord)
         for round_number in (1, 2)

@@ -12,6 +12,7 @@ from fedvsr.federation.client.train import train_client
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import Outcome
 from fedvsr.federation.run.clients import deliveries
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.store.base import bytes_digest
@@ -164,7 +165,7 @@ def test_a_loss_that_no_report_takes_is_told_by_the_client(trained_round, monkey
     trained.store.delete(REPORT)
     monkeypatch.setattr(client, "train_locally", lambda *_, **__: TrainingSummary(1e13, 1, 1, 1.0))
     with pytest.raises(TrainingError, match=r"the mean loss is 1e\+13, .*; lower training"):
-        train_client(trained.workspace, RUN, 1, "bob")
+        train_client(trained.workspace, load_run(trained.workspace.federation(), RUN), 1, "bob")
     assert not trained.store.exists(REPORT)
 
 

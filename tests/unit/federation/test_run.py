@@ -1,4 +1,4 @@
-"""Whole runs: the same bytes again, whatever fails, whoever kills them, however often."""
+"""Whole runs: they give the same bytes again, whatever fails or stops them."""
 
 import errno
 import os
@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, FedVSRError, NotFoundError, QuorumError, UnknownNameError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.client.train import train_client
 from fedvsr.federation.evaluations import find_evaluation
 from fedvsr.federation.records import Outcome, OutcomesRecord, RoundRecord, read_record
+from fedvsr.federation.run import rounds
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import plan_round, prepare_run
-from fedvsr.federation.run.rounds import run_rounds
+from fedvsr.federation.run.rounds import OnRound
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.runs import load_run, rounds_left
 from fedvsr.federation.server.aggregate import aggregate_round
@@ -32,7 +34,15 @@ RUN = "test"
 
 
 class Killed(BaseException):
-    """The process ends here: no except clause of the code under test may catch it."""
+    """Stands for a killed process: no except clause of the code under test may catch it."""
+
+
+def run_rounds(
+    workspace: Workspace, config: RunConfig, on_round: OnRound = lambda record, evaluation: None
+) -> None:
+    """Prepares a run and runs its rounds."""
+    record = prepare_run(workspace.federation(), config)
+    rounds.run_rounds(workspace, record, on_round=on_round)
 
 
 def weights(workspace: Workspace, round_number: int) -> bytes:
@@ -73,7 +83,7 @@ def test_the_initial_weights_are_a_function_of_the_seed(fresh, make_config):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_preparing_again_finds_the_run(clips_of_two, make_config, monkeypatch):
+def test_preparing_again_returns_the_stored_run(clips_of_two, make_config, monkeypatch):
     store = clips_of_two.federation()
     first = prepare_run(store, make_config())
     monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
@@ -93,7 +103,7 @@ def test_preparing_again_finds_the_run(clips_of_two, make_config, monkeypatch):
         ("data.degradation", "bd"),
     ],
 )
-def test_a_begun_run_refuses_another_value_of_any_field(clips_of_two, make_config, field, value):
+def test_a_stored_run_refuses_another_value_of_any_field(clips_of_two, make_config, field, value):
     store = clips_of_two.federation()
     begun = prepare_run(store, make_config())
     with pytest.raises(ConfigError) as caught:
@@ -103,7 +113,7 @@ def test_a_begun_run_refuses_another_value_of_any_field(clips_of_two, make_confi
     assert load_run(store, RUN) == begun
 
 
-def test_of_several_changed_fields_always_the_same_is_named(clips_of_two, make_config):
+def test_of_several_changed_fields_the_first_is_named(clips_of_two, make_config):
     store = clips_of_two.federation()
     prepare_run(store, make_config())
     with pytest.raises(ConfigError, match=r"^seed: 5 is not allowed"):
@@ -120,9 +130,7 @@ def test_rounds_can_be_raised_and_not_lowered(clips_of_two, make_config):
         prepare_run(store, make_config(federation__rounds=4))
 
 
-def test_how_jobs_run_may_change_when_a_run_is_continued_and_is_no_part_of_what_it_is(
-    clips_of_two, make_config
-):
+def test_job_settings_may_change_and_are_not_part_of_the_identity(clips_of_two, make_config):
     store = clips_of_two.federation()
     begun = prepare_run(store, make_config())
     continued = prepare_run(store, make_config(jobs__gpus=2, jobs__retries=0))
@@ -152,7 +160,9 @@ def test_how_jobs_run_may_change_when_a_run_is_continued_and_is_no_part_of_what_
         ),
     ],
 )
-def test_a_wrong_run_is_told_before_anything_is_written(clips_of_two, make_config, overrides, error, message):
+def test_a_wrong_run_is_refused_before_anything_is_written(
+    clips_of_two, make_config, overrides, error, message
+):
     store = clips_of_two.federation()
     before = list(store.keys(""))
     with pytest.raises(error) as caught:
@@ -161,9 +171,7 @@ def test_a_wrong_run_is_told_before_anything_is_written(clips_of_two, make_confi
     assert list(store.keys("")) == before
 
 
-def test_a_warm_start_begins_with_the_given_weights_and_refuses_those_of_another_model(
-    clips_of_two, make_config
-):
+def test_a_warm_start_uses_its_weights_and_refuses_those_of_another_model(clips_of_two, make_config):
     store = clips_of_two.federation()
     prepare_run(store, make_config(name="small"))
     small = WeightsFile(Path(store.uri) / layout.global_weights("small", 0)).load()
@@ -179,7 +187,7 @@ def test_a_warm_start_begins_with_the_given_weights_and_refuses_those_of_another
         )
 
 
-def test_a_run_that_does_not_exist_is_told_with_those_that_do(clips_of_two, make_config):
+def test_an_unknown_run_is_reported_with_the_known_ones(clips_of_two, make_config):
     store = clips_of_two.federation()
     prepare_run(store, make_config())
     with pytest.raises(UnknownNameError, match=r"unknown run \(in .*\) 'tset'; known: test$"):
@@ -214,25 +222,25 @@ def planned(clips_of_two, make_config) -> Workspace:
 
 
 def test_a_client_that_delivered_is_not_trained_again(planned, monkeypatch):
-    first = train_client(planned, RUN, 1, "bob")
+    first = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
     monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
-    assert train_client(planned, RUN, 1, "bob") == first
+    assert train_client(planned, load_run(planned.federation(), RUN), 1, "bob") == first
 
 
-def test_a_clients_update_is_the_same_bytes_when_made_from_scratch(planned):
+def test_a_clients_update_is_the_same_bytes_if_made_again(planned):
     store = planned.federation()
-    first = train_client(planned, RUN, 1, "bob")
+    first = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
     data = store.read(layout.update(RUN, 1, "bob"))
     for key in list(store.keys(layout.updates_folder(RUN, 1))):
         store.delete(key)
-    again = train_client(planned, RUN, 1, "bob")
+    again = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
     assert store.read(layout.update(RUN, 1, "bob")) == data
     assert again.model_copy(update={"seconds": first.seconds}) == first
 
 
-def test_a_report_says_what_was_done(planned):
+def test_a_report_describes_the_training(planned):
     store = planned.federation()
-    report = train_client(planned, RUN, 1, "bob")
+    report = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
     data = store.read(layout.update(RUN, 1, "bob"))
     assert (report.run, report.round, report.client) == (RUN, 1, "bob")
     assert (report.clips, report.steps, report.samples) == (2, 2, 4)
@@ -242,20 +250,20 @@ def test_a_report_says_what_was_done(planned):
     assert data != store.read(layout.global_weights(RUN, 0))
 
 
-def test_two_clients_with_the_same_clips_still_draw_other_batches(planned):
+def test_two_clients_with_the_same_clips_draw_different_batches(planned):
     ann, bob = planned.client("ann"), planned.client("bob")
     for key in list(bob.keys("shards/")):
         ann.write(key, bob.read(key))
     assert (
-        train_client(planned, RUN, 1, "ann").update_digest
-        != train_client(planned, RUN, 1, "bob").update_digest
+        train_client(planned, load_run(planned.federation(), RUN), 1, "ann").update_digest
+        != train_client(planned, load_run(planned.federation(), RUN), 1, "bob").update_digest
     )
 
 
 @pytest.mark.parametrize("what", ["truncated", "gone", "one bit", "its report is no record"])
 def test_a_damaged_delivery_is_made_again(planned, what):
     store = planned.federation()
-    report = train_client(planned, RUN, 1, "bob")
+    report = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
     key = layout.update(RUN, 1, "bob")
     data = store.read(key)
     if what == "truncated":
@@ -266,13 +274,16 @@ def test_a_damaged_delivery_is_made_again(planned, what):
         store.write(key, data[:-1] + bytes([data[-1] ^ 1]))
     else:
         store.write(layout.report(RUN, 1, "bob"), b"{")
-    assert train_client(planned, RUN, 1, "bob").update_digest == report.update_digest
+    assert (
+        train_client(planned, load_run(planned.federation(), RUN), 1, "bob").update_digest
+        == report.update_digest
+    )
     assert store.read(key) == data
 
 
 def test_a_client_that_is_not_in_the_plan_is_refused(planned):
     with pytest.raises(FedVSRError, match=r"client 'dan' is not in the plan of round 1 of 'test'"):
-        train_client(planned, RUN, 1, "dan")
+        train_client(planned, load_run(planned.federation(), RUN), 1, "dan")
 
 
 def test_a_client_refuses_global_weights_that_were_changed(planned):
@@ -281,7 +292,7 @@ def test_a_client_refuses_global_weights_that_were_changed(planned):
     data = store.read(key)
     store.write(key, data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(FedVSRError, match=r"global\.safetensors: expected SHA-256"):
-        train_client(planned, RUN, 1, "ann")
+        train_client(planned, load_run(planned.federation(), RUN), 1, "ann")
     assert not store.exists(layout.report(RUN, 1, "ann"))
 
 
@@ -299,7 +310,7 @@ def test_a_client_with_a_corrupt_shard_is_an_outcome_and_the_round_goes_on(clips
     spoil_shard(clips_of_two, "ann")
     run_rounds(clips_of_two, make_config(federation__rounds=1))
     record = round_record(clips_of_two, 1)
-    assert [each.client for each in record.participants] == ["bob"]
+    assert [participant.client for participant in record.participants] == ["bob"]
     ann = record.outcomes[0]
     assert (ann.client, ann.outcome) == ("ann", Outcome.FAILED)
     assert "changed or cut short" in ann.reason
@@ -323,7 +334,7 @@ def test_a_client_without_shards_is_an_outcome(clips_of_two, make_config):
     assert "no object 'shards/default/" in cleo.reason
 
 
-def test_without_a_quorum_the_run_stops_and_goes_on_when_the_client_is_mended(fresh, make_config):
+def test_without_a_quorum_the_run_stops_and_continues_when_the_client_is_repaired(fresh, make_config):
     undisturbed, disturbed = fresh("undisturbed"), fresh("disturbed")
     config = make_config(federation__quorum=2)
     run_rounds(undisturbed, config)
@@ -338,18 +349,18 @@ def test_without_a_quorum_the_run_stops_and_goes_on_when_the_client_is_mended(fr
 
 
 def test_clients_whose_turn_comes_after_the_deadline_are_timed_out(clips_of_two, make_config, monkeypatch):
-    # A clock that moves by ten minutes whenever it is looked at.
+    # A clock that moves by ten minutes whenever it is read.
     ticks = iter(range(0, 600_000, 600))
     monkeypatch.setattr("fedvsr.federation.run.in_process.time.monotonic", lambda: next(ticks))
     store = clips_of_two.federation()
-    prepare_run(store, make_config(federation__deadline_seconds=1000))
-    record = train_round(clips_of_two, RUN, 1, InProcessRunner())
-    assert [each.outcome for each in record.outcomes] == [Outcome.OK, Outcome.TIMED_OUT]
+    run = prepare_run(store, make_config(federation__deadline_seconds=1000))
+    record = train_round(clips_of_two, run, 1, InProcessRunner())
+    assert [client.outcome for client in record.outcomes] == [Outcome.OK, Outcome.TIMED_OUT]
     assert record.outcomes[1].reason == "the round's 1000 s were over before its turn"
     assert read_record(store, layout.outcomes(RUN, 1), OutcomesRecord) == record
 
 
-def test_an_error_that_is_no_outcome_is_not_hidden(clips_of_two, make_config, monkeypatch):
+def test_an_unexpected_error_is_not_hidden(clips_of_two, make_config, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError
 
@@ -358,7 +369,7 @@ def test_an_error_that_is_no_outcome_is_not_hidden(clips_of_two, make_config, mo
         run_rounds(clips_of_two, make_config())
 
 
-def test_failures_are_said_while_the_round_goes_on(clips_of_two, make_config):
+def test_failures_are_reported_during_the_round(clips_of_two, make_config):
     class Lines(Progress):
         def __init__(self) -> None:
             self.lines: list[str] = []
@@ -370,7 +381,7 @@ def test_failures_are_said_while_the_round_goes_on(clips_of_two, make_config):
     store, progress = clips_of_two.federation(), Lines()
     record = prepare_run(store, make_config())
     outcomes = list(InProcessRunner().run(clips_of_two, record, plan_round(store, record, 1), progress))
-    assert [each.outcome for each in outcomes] == [Outcome.FAILED, Outcome.OK]
+    assert [client.outcome for client in outcomes] == [Outcome.FAILED, Outcome.OK]
     assert len(progress.lines) == 1
     assert progress.lines[0].startswith("client ann: ")
 
@@ -393,7 +404,7 @@ def test_a_run_ends_with_a_record_and_an_evaluation_of_every_round(clips_of_two,
     assert rounds_left(store, load_run(store, RUN)) == []
 
 
-def test_a_run_is_evaluated_every_so_many_rounds_and_at_its_end(clips_of_two, make_config):
+def test_a_run_is_evaluated_every_n_rounds_and_at_its_end(clips_of_two, make_config):
     run_rounds(clips_of_two, make_config(federation__rounds=3, evaluation__every=2))
     store = clips_of_two.federation()
     assert [find_evaluation(store, RUN, round_number) is not None for round_number in (1, 2, 3)] == [
@@ -406,15 +417,14 @@ def test_a_run_is_evaluated_every_so_many_rounds_and_at_its_end(clips_of_two, ma
 def test_an_evaluation_is_made_once(clips_of_two, make_config, monkeypatch):
     run_rounds(clips_of_two, make_config(federation__rounds=1))
     store = clips_of_two.federation()
-    found = find_evaluation(store, RUN, 1)
+    evaluation = find_evaluation(store, RUN, 1)
     monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
-    assert evaluate_round(store, RUN, 1) == found
+    assert evaluate_round(store, load_run(store, RUN), 1) == evaluation
 
 
 def test_the_untrained_network_scores_as_bicubic_does(clips_of_two, make_config):
     store = clips_of_two.federation()
-    prepare_run(store, make_config())
-    evaluation = evaluate_round(store, RUN, 0)
+    evaluation = evaluate_round(store, prepare_run(store, make_config()), 0)
     assert evaluation.mean("psnr_y") == pytest.approx(evaluation.mean("psnr_y", of_bicubic=True), abs=0.05)
 
 
@@ -425,7 +435,7 @@ def test_the_same_run_twice_gives_the_same_bytes(fresh, make_config):
     assert weights(first, 2) == weights(second, 2)
 
 
-def test_a_finished_run_is_left_as_it_is(clips_of_two, make_config, monkeypatch):
+def test_a_finished_run_stays_as_it_is(clips_of_two, make_config, monkeypatch):
     run_rounds(clips_of_two, make_config())
     monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
     seen = []
@@ -433,16 +443,16 @@ def test_a_finished_run_is_left_as_it_is(clips_of_two, make_config, monkeypatch)
     assert seen == [1, 2]
 
 
-def test_raising_the_rounds_of_a_finished_run_goes_on_from_its_end(fresh, make_config):
+def test_raising_the_rounds_of_a_finished_run_continues_it(fresh, make_config):
     raised, at_once = fresh("raised"), fresh("at-once")
     run_rounds(raised, make_config(federation__rounds=1))
     run_rounds(raised, make_config(federation__rounds=3))
     run_rounds(at_once, make_config(federation__rounds=3))
-    # FedAvg does not look at the number of rounds.
+    # FedAvg does not depend on the number of rounds.
     assert weights(raised, 3) == weights(at_once, 3)
 
 
-def test_fedprox_without_its_term_is_fedavg_to_the_bit(fresh, make_config):
+def test_fedprox_without_its_term_gives_the_bytes_of_fedavg(fresh, make_config):
     prox, average = fresh("prox"), fresh("average")
     run_rounds(prox, make_config(strategy__name="fedprox", strategy__options={"mu": 0}))
     run_rounds(average, make_config(strategy__name="fedavg"))
@@ -455,7 +465,7 @@ def test_fedprox_pulls_clients_towards_the_global_weights(fresh, make_config):
         config = make_config(strategy__name="fedprox", strategy__options={"mu": mu}, training__local_steps=6)
         store = workspace.federation()
         plan_round(store, prepare_run(store, config), 1)
-        train_client(workspace, RUN, 1, "bob")
+        train_client(workspace, load_run(workspace.federation(), RUN), 1, "bob")
         start = WeightsFile(Path(store.uri) / layout.global_weights(RUN, 0)).load()
         end = WeightsFile(Path(store.uri) / layout.update(RUN, 1, "bob")).load()
         return float(sum(np.square(end[key] - start[key]).sum() for key in start))
@@ -464,13 +474,13 @@ def test_fedprox_pulls_clients_towards_the_global_weights(fresh, make_config):
 
 
 @pytest.mark.parametrize("strategy", ["scaffold", "fedsr"])
-def test_a_run_of_a_name_that_another_run_had_does_not_see_its_clients_state(fresh, make_config, strategy):
+def test_a_new_run_of_the_same_name_does_not_see_the_old_client_state(fresh, make_config, strategy):
     renewed, new = fresh("renewed"), fresh("new")
     run_rounds(renewed, make_config(strategy__name=strategy, training__learning_rate=0.01))
     store = renewed.federation()
     for key in list(store.keys(f"runs/{RUN}/")):
         store.delete(key)
-    # Bob cannot take part in the first round: what he kept in the other run must not be his past.
+    # Bob cannot take part in the first round. His state from the other run must not be used.
     for workspace in (renewed, new):
         own = workspace.client("bob")
         key = next(key for key in own.keys("shards/") if key.endswith(".safetensors"))
@@ -493,7 +503,7 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
     def write(self: LocalStore, key: str, fill) -> None:
         nonlocal writes
         if writes == last:
-            # As kill -9 leaves it: a part of the file, under the name that it has while it is written.
+            # As kill -9 leaves it: a part of the file, with its temporary name.
             folder = (self.root / key).parent
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f".{Path(key).name}.0123.part").write_bytes(b"half")
@@ -547,15 +557,15 @@ def test_an_update_cut_short_in_a_bucket_is_made_again_although_a_whole_one_is_c
 ):
     store = clips_in_buckets.federation()
     plan_round(store, prepare_run(store, make_config()), 1)
-    report = train_client(clips_in_buckets, RUN, 1, "bob")
+    report = train_client(clips_in_buckets, load_run(clips_in_buckets.federation(), RUN), 1, "bob")
     key = layout.update(RUN, 1, "bob")
     store.local(key, report.update_digest)
     store.write(key, store.read(key)[:-1])
-    train_client(clips_in_buckets, RUN, 1, "bob")
+    train_client(clips_in_buckets, load_run(clips_in_buckets.federation(), RUN), 1, "bob")
     assert bytes_digest(store.read(key)) == report.update_digest
 
 
-def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(fresh, make_config, monkeypatch):
+def test_a_full_disk_stops_the_run_and_it_continues_when_there_is_room(fresh, make_config, monkeypatch):
     undisturbed, disturbed = fresh("undisturbed"), fresh("disturbed")
     run_rounds(undisturbed, make_config())
 
@@ -571,16 +581,16 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(fresh, make
     assert weights(disturbed, 2) == weights(undisturbed, 2)
 
 
-def test_steps_run_one_by_one_give_the_engines_bytes(fresh, make_config):
-    engine, steps = fresh("engine"), fresh("steps")
-    run_rounds(engine, make_config(strategy__name="scaffold"))
+def test_steps_run_one_by_one_give_the_bytes_of_run_rounds(fresh, make_config):
+    whole, steps = fresh("whole"), fresh("steps")
+    run_rounds(whole, make_config(strategy__name="scaffold"))
     store = steps.federation()
     record = prepare_run(store, make_config(strategy__name="scaffold"))
     for round_number in (1, 2):
         plan = plan_round(store, record, round_number)
         # In another order, and some twice, as retries do.
         for client in (*reversed(plan.clients), *plan.clients):
-            train_client(steps, RUN, round_number, client)
+            train_client(steps, load_run(steps.federation(), RUN), round_number, client)
         aggregate_round(store, record, round_number)
         aggregate_round(store, record, round_number)
-    assert weights(steps, 2) == weights(engine, 2)
+    assert weights(steps, 2) == weights(whole, 2)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedvsr.federation.records import ClientOutcome, Outcome, OutcomesRecord, RegistrationRecord
+from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.report.figures import loss_figure, psnr_figure, to_png, to_svg
 from fedvsr.report.markdown import outcomes_markdown, registration_markdown, round_markdown, shards_markdown
@@ -53,7 +54,8 @@ class Tables(HTMLParser):
 
 @pytest.fixture(scope="module")
 def summary(finished) -> RunSummary:
-    return summarise_run(finished.workspace.federation(), RUN)
+    store = finished.workspace.federation()
+    return summarise_run(store, load_run(store, RUN))
 
 
 def change(record, **values):

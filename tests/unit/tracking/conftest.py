@@ -1,4 +1,4 @@
-"""A port of this machine where nothing listens."""
+"""A port of this machine on which nothing listens."""
 
 import socket
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def closed_port():
-    """Bound but not listening, so that nobody else takes it and every connection is refused."""
+    """A port that is bound but does not listen, so every connection is refused."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a federated run looks like in MLflow."""
+"""A federated run in MLflow."""
 
 import json
 
@@ -49,45 +49,45 @@ def test_every_setting_is_a_parameter(client, finished):
     assert run.data.params["training.learning_rate"] == "0.002"
     assert run.data.params["model.options.channels"] == "8"
     assert run.data.params["federation.clients"] == "ann,bob"
-    # It may be raised, which a parameter may not.
+    # The number of rounds may be raised. A parameter may not change.
     assert run.data.tags["fedvsr.rounds"] == "2"
 
 
 def test_metrics_are_those_of_the_records_with_the_round_as_step(client, finished):
     store = finished.workspace.federation()
     (run,) = runs_of(client)
-    rounds = [read_record(store, layout.round_record(RUN, each), RoundRecord) for each in (1, 2)]
-    evaluations = [read_record(store, layout.evaluation(RUN, each), EvaluationRecord) for each in (1, 2)]
-    (clip,) = zip(*(each.scores for each in evaluations), strict=True)
-    (floor,) = zip(*(each.bicubic for each in evaluations), strict=True)
-    losses = [[participant.loss for participant in each.participants] for each in rounds]
+    rounds = [read_record(store, layout.round_record(RUN, number), RoundRecord) for number in (1, 2)]
+    evaluations = [read_record(store, layout.evaluation(RUN, number), EvaluationRecord) for number in (1, 2)]
+    (clip,) = zip(*(evaluation.scores for evaluation in evaluations), strict=True)
+    (floor,) = zip(*(evaluation.bicubic for evaluation in evaluations), strict=True)
+    losses = [[participant.loss for participant in record.participants] for record in rounds]
     expected = {
-        "client_loss_mean": [np.mean(each) for each in losses],
-        "client_loss_min": [min(each) for each in losses],
-        "client_loss_max": [max(each) for each in losses],
+        "client_loss_mean": [np.mean(values) for values in losses],
+        "client_loss_min": [min(values) for values in losses],
+        "client_loss_max": [max(values) for values in losses],
         "participants": [2, 2],
-        "bytes_up": [each.bytes_up for each in rounds],
-        "bytes_down": [each.bytes_down for each in rounds],
-        "mixing_coefficient": [each.diagnostics["mixing_coefficient"] for each in rounds],
-        "hellinger_distance": [each.diagnostics["hellinger_distance"] for each in rounds],
-        "seconds_train": [each.seconds["train"] for each in rounds],
-        "seconds_aggregate": [each.seconds["aggregate"] for each in rounds],
-        "seconds_evaluate": [each.seconds for each in evaluations],
+        "bytes_up": [record.bytes_up for record in rounds],
+        "bytes_down": [record.bytes_down for record in rounds],
+        "mixing_coefficient": [record.diagnostics["mixing_coefficient"] for record in rounds],
+        "hellinger_distance": [record.diagnostics["hellinger_distance"] for record in rounds],
+        "seconds_train": [record.seconds["train"] for record in rounds],
+        "seconds_aggregate": [record.seconds["aggregate"] for record in rounds],
+        "seconds_evaluate": [evaluation.seconds for evaluation in evaluations],
         # With one held-out clip the mean over frames is the clip's.
-        **{name: [getattr(each, name) for each in clip] for name in ("psnr_y", "psnr_rgb")},
-        **{name: [getattr(each, name) for each in clip] for name in ("ssim_y", "ssim_rgb")},
+        **{name: [getattr(scores, name) for scores in clip] for name in ("psnr_y", "psnr_rgb")},
+        **{name: [getattr(scores, name) for scores in clip] for name in ("ssim_y", "ssim_rgb")},
         "psnr_y_over_bicubic": [a.psnr_y - b.psnr_y for a, b in zip(clip, floor, strict=True)],
     }
     assert set(expected) <= set(run.data.metrics)
     for name, values in expected.items():
         history = client.get_metric_history(run.info.run_id, name)
-        assert [each.step for each in history] == [1, 2], name
-        assert [each.value for each in history] == pytest.approx(values), name
+        assert [metric.step for metric in history] == [1, 2], name
+        assert [metric.value for metric in history] == pytest.approx(values), name
 
 
 def test_artifacts_are_whole(client, finished, tmp_path):
     (run,) = runs_of(client)
-    names = {each.path for each in client.list_artifacts(run.info.run_id)}
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert names >= {"config.json", "report.html", "psnr.png", "crops.png"}
     for name in names:
         client.download_artifacts(run.info.run_id, name, str(tmp_path))
@@ -99,50 +99,55 @@ def test_artifacts_are_whole(client, finished, tmp_path):
 
 def test_sending_a_round_twice_changes_nothing(copied):
     connection = connect(TrackingConfig(), str(copied.store))
-    summary = summarise_run(copied.workspace.federation(), RUN)
+    store = copied.workspace.federation()
+    summary = summarise_run(store, load_run(store, RUN))
     for _ in range(2):
         tracker = RunTracker(connection, summary.record)
         tracker.log_summary(summary)
     tracker.finish()
     (run,) = runs_of(connection.client)
     for name in run.data.metrics:
-        assert [each.step for each in connection.client.get_metric_history(run.info.run_id, name)] == [1, 2]
+        assert [metric.step for metric in connection.client.get_metric_history(run.info.run_id, name)] == [
+            1,
+            2,
+        ]
 
 
-def test_a_run_made_anew_under_its_name_is_another_run(copied, fedvsr):
+def test_a_new_run_of_the_same_name_is_another_run(copied, fedvsr):
     for key in [*copied.workspace.federation().keys(f"runs/{RUN}/")]:
         copied.workspace.federation().delete(key)
     output = fedvsr("run", copied.config, "--store", copied.store, "--seed", 5, "--rounds", 1)
     assert (output.code, output.err) == (0, "")
     client = MlflowClient(copied.tracking_uri, registry_uri=copied.tracking_uri)
-    seeds = sorted(each.data.params["seed"] for each in runs_of(client))
+    seeds = sorted(run.data.params["seed"] for run in runs_of(client))
     assert seeds == ["1", "5"]
-    tags = [each.tags["fedvsr.psnr_y"] for each in client.search_model_versions("name = 'fedvsr'")]
+    tags = [version.tags["fedvsr.psnr_y"] for version in client.search_model_versions("name = 'fedvsr'")]
     assert len(tags) == 2
 
 
-def test_a_given_run_is_used(copied, monkeypatch):
-    """Kubeflow makes the run and hands its id to the steps."""
+def test_the_run_that_kubeflow_created_is_used(copied, monkeypatch):
+    """Kubeflow gives the run's id to the steps."""
     connection = connect(TrackingConfig(experiment="kubeflow"), str(copied.store))
-    given = connection.client.create_run(connection.experiment_id(), run_name="pipeline").info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", given)
-    summary = summarise_run(copied.workspace.federation(), RUN)
+    run_id = connection.client.create_run(connection.experiment_id(), run_name="pipeline").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    store = copied.workspace.federation()
+    summary = summarise_run(store, load_run(store, RUN))
     tracker = RunTracker(connection, summary.record)
     tracker.log_summary(summary)
-    assert tracker.run_id == given
+    assert tracker.run_id == run_id
     assert len(runs_of(connection.client, "kubeflow")) == 1
     assert len(runs_of(connection.client)) == 1
-    assert connection.client.get_run(given).data.metrics["participants"] == 2
+    assert connection.client.get_run(run_id).data.metrics["participants"] == 2
 
 
-def test_a_given_run_that_does_not_exist_is_told(copied, monkeypatch):
+def test_a_run_id_that_does_not_exist_is_reported(copied, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     record = load_run(copied.workspace.federation(), RUN)
     with pytest.raises(TrackingError, match="could not open the run"):
         RunTracker(connect(TrackingConfig(), str(copied.store)), record)
 
 
-def test_which_mlflow(tmp_path, store, monkeypatch, empty_database):
+def test_the_mlflow_of_a_configuration(tmp_path, store, monkeypatch, empty_database):
     other = f"sqlite:///{empty_database}"
     assert connect(TrackingConfig(), str(store)).uri == f"sqlite:///{store}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
@@ -159,7 +164,7 @@ def test_which_mlflow(tmp_path, store, monkeypatch, empty_database):
         connect(TrackingConfig(), str(tmp_path / "none"), make=False)
 
 
-def test_two_connections_keep_to_their_own(finished, store):
+def test_two_connections_are_independent(finished, store):
     full = connect(TrackingConfig(), str(finished.store))
     empty = connect(TrackingConfig(), str(store))
     assert len(full.client.search_registered_models()) == 1
@@ -168,14 +173,14 @@ def test_two_connections_keep_to_their_own(finished, store):
 
 
 @pytest.mark.parametrize("uri", ["nonsense://x", "sqlite:///{tmp}/text.db"])
-def test_an_mlflow_that_is_none_is_told(tmp_path, uri):
+def test_an_invalid_mlflow_is_reported(tmp_path, uri):
     (tmp_path / "text.db").write_text("not a database, just text " * 100)
     with pytest.raises(TrackingError, match="could not be opened"):
         connect(TrackingConfig(uri=uri.format(tmp=tmp_path)), str(tmp_path)).experiment_id()
 
 
-def test_a_server_that_is_away_is_told_soon(tmp_path, config, fedvsr, closed_port, monkeypatch):
-    """Before anything is trained, and within seconds: the default of MLflow is minutes."""
+def test_a_server_that_does_not_answer_is_reported_soon(tmp_path, config, fedvsr, closed_port, monkeypatch):
+    """Before anything is trained, and within seconds. MLflow's default takes minutes."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     store = tmp_path / "new"
     uri = f"http://127.0.0.1:{closed_port}"
@@ -186,24 +191,24 @@ def test_a_server_that_is_away_is_told_soon(tmp_path, config, fedvsr, closed_por
     assert not store.exists()
 
 
-def test_tries_are_few_unless_somebody_says_otherwise(closed_port, monkeypatch):
+def test_retries_are_few_unless_the_environment_sets_them(closed_port, monkeypatch):
     import os
 
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     uri = f"http://127.0.0.1:{closed_port}"
-    # So that what connecting sets is taken back after the test.
+    # Set first, so that monkeypatch restores the variable after the test.
     monkeypatch.setenv(name, "5")
     connect(TrackingConfig(uri=uri), "runs")
     assert os.environ[name] == "5"
     monkeypatch.delenv(name)
     connect(TrackingConfig(uri=uri), "runs")
-    # With waits that double from two seconds, seven would take minutes.
+    # The waits double from two seconds, so seven retries would take minutes.
     assert int(os.environ[name]) <= 3
     monkeypatch.setenv(name, "5")
 
 
-def test_training_is_not_lost_when_mlflow_goes_away(finished, fedvsr, config, store, monkeypatch):
-    """It fails in the middle; what was trained is there when it is back."""
+def test_training_is_not_lost_if_mlflow_fails(finished, fedvsr, config, store, monkeypatch):
+    """MLflow fails in the middle of the run. What was trained is still there when it works again."""
     from mlflow.exceptions import MlflowException
 
     log = RunTracker._log
@@ -228,10 +233,10 @@ def test_training_is_not_lost_when_mlflow_goes_away(finished, fedvsr, config, st
     uri = f"sqlite:///{store}/mlflow.db"
     client = MlflowClient(uri, registry_uri=uri)
     (run,) = runs_of(client)
-    assert [each.step for each in client.get_metric_history(run.info.run_id, "psnr_y")] == [1, 2]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "psnr_y")] == [1, 2]
 
 
-def test_mlflow_tells_nobody_of_its_use():
+def test_mlflow_sends_no_telemetry():
     from mlflow.telemetry.utils import is_telemetry_disabled
 
     assert is_telemetry_disabled()

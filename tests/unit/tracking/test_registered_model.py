@@ -1,4 +1,4 @@
-"""What a registered version holds, and which version becomes champion."""
+"""A registered model version, and the version that becomes champion."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ from fedvsr.tracking import registry
 from fedvsr.tracking.connection import connect
 from fedvsr.tracking.promotion import promote
 from fedvsr.tracking.registry import download_model, register_run
-from fedvsr.tracking.warm_start import initial_weights
+from fedvsr.tracking.start import check_start, load_initial_weights
 from fedvsr.weights import serialize
 from tests.unit.tiny_run import RUN, read_video
 
@@ -37,7 +37,7 @@ def best(finished):
     return find_best_evaluation(list_evaluations(store, load_run(store, RUN).config))
 
 
-def test_a_version_says_where_it_comes_from(finished, best):
+def test_a_version_names_its_origin(finished, best):
     client = connection_to(finished).client
     version = client.get_model_version_by_alias("fedvsr", "challenger")
     assert version.tags["fedvsr.run"] == RUN
@@ -50,7 +50,7 @@ def test_a_version_says_where_it_comes_from(finished, best):
 
 
 def test_the_best_round_is_registered(finished, best):
-    psnr = {each.round: each.mean("psnr_y") for each in evaluations_of(finished)}
+    psnr = {evaluation.round: evaluation.mean("psnr_y") for evaluation in evaluations_of(finished)}
     assert psnr[best.round] == max(psnr.values())
     trained = download_model(connection_to(finished), "models:/fedvsr@challenger")
     assert serialize(state_of(trained.network)) == finished.weights(best.round)
@@ -74,15 +74,15 @@ def test_signature_and_example(finished):
 
 
 def test_mlflow_alone_predicts_the_same_frames(finished, videos, tmp_path):
-    """In a process that sees the version's own code, and no repository."""
+    """In a process that sees the version's own code and not the repository."""
     frames, _ = read_video(videos / "held-out" / "clip.avi")
     np.save(tmp_path / "in.npy", frames[:4])
     folder = next(finished.store.rglob("MLmodel")).parent
     shutil.copytree(folder, tmp_path / "model")
     script = f"""
 import sys, warnings
-sys.path[:] = [each for each in sys.path if each != {str(REPOSITORY)!r}]
-sys.meta_path[:] = [each for each in sys.meta_path if "editable" not in repr(each).lower()]
+sys.path[:] = [path for path in sys.path if path != {str(REPOSITORY)!r}]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 try:
     import fedvsr
 except ImportError:
@@ -105,13 +105,15 @@ assert fedvsr.__file__.startswith({str(tmp_path)!r}), fedvsr.__file__
 
 def test_registering_twice_gives_one_version(copied):
     connection, store = connection_to(copied), copied.workspace.federation()
-    first = register_run(connection, store, RUN, "fedvsr")
-    assert register_run(connection, store, RUN, "fedvsr") == first
+    record = load_run(store, RUN)
+    first = register_run(connection, store, record, "fedvsr")
+    assert register_run(connection, store, record, "fedvsr") == first
     assert len(connection.client.search_model_versions("name = 'fedvsr'")) == 1
 
 
-def test_a_version_whose_record_was_not_written_is_found(copied, monkeypatch):
+def test_a_version_without_a_registration_record_is_found_again(copied, monkeypatch):
     connection, store = connection_to(copied), copied.workspace.federation()
+    record = load_run(store, RUN)
 
     def fail(*args):
         raise StoreError("no")
@@ -119,16 +121,17 @@ def test_a_version_whose_record_was_not_written_is_found(copied, monkeypatch):
     store.delete(layout.registration(RUN))
     monkeypatch.setattr(registry, "write_record", fail)
     with pytest.raises(StoreError):
-        register_run(connection, store, RUN, "fedvsr")
+        register_run(connection, store, record, "fedvsr")
     monkeypatch.undo()
-    assert register_run(connection, store, RUN, "fedvsr").model_version == "1"
+    assert register_run(connection, store, record, "fedvsr").model_version == "1"
     assert len(connection.client.search_model_versions("name = 'fedvsr'")) == 1
 
 
-def test_a_version_that_was_deleted_is_made_again(copied):
+def test_a_deleted_version_is_registered_again(copied):
     connection, store = connection_to(copied), copied.workspace.federation()
+    record = load_run(store, RUN)
     connection.client.delete_model_version("fedvsr", "1")
-    assert register_run(connection, store, RUN, "fedvsr").model_version == "2"
+    assert register_run(connection, store, record, "fedvsr").model_version == "2"
     assert str(connection.client.get_model_version_by_alias("fedvsr", "challenger").version) == "2"
 
 
@@ -137,21 +140,21 @@ def test_a_run_that_was_never_evaluated_cannot_be_registered(copied):
     for key in [*store.keys(f"runs/{RUN}/evaluation/")]:
         store.delete(key)
     with pytest.raises(InputError, match="no evaluated round"):
-        register_run(connection_to(copied), store, RUN, "fedvsr")
+        register_run(connection_to(copied), store, load_run(store, RUN), "fedvsr")
 
 
 @pytest.mark.parametrize(
     ("threshold", "promoted"), [(-1.0, True), ("just below", True), ("just above", False), (50, False)]
 )
-def test_without_a_champion_bicubic_is_to_be_beaten(copied, best, threshold, promoted):
+def test_without_a_champion_the_challenger_must_beat_bicubic(copied, best, threshold, promoted):
     gain = best.scores[0].psnr_y - best.bicubic[0].psnr_y
     threshold = {"just below": gain - 1e-6, "just above": gain + 1e-6}.get(threshold, threshold)
     connection = connection_to(copied)
-    found = promote(connection, copied.workspace.federation(), "fedvsr", threshold)
-    assert found.promoted == promoted
-    assert (found.challenger, found.champion) == ("1", None)
-    assert found.challenger_psnr == pytest.approx(best.scores[0].psnr_y, abs=1e-6)
-    assert found.champion_psnr == pytest.approx(best.bicubic[0].psnr_y, abs=1e-9)
+    promotion = promote(connection, copied.workspace.federation(), "fedvsr", threshold)
+    assert promotion.promoted == promoted
+    assert (promotion.challenger, promotion.champion) == ("1", None)
+    assert promotion.challenger_psnr == pytest.approx(best.scores[0].psnr_y, abs=1e-6)
+    assert promotion.champion_psnr == pytest.approx(best.bicubic[0].psnr_y, abs=1e-9)
     assert ("champion" in connection.client.get_registered_model("fedvsr").aliases) == promoted
 
 
@@ -164,7 +167,7 @@ def rivals(copied, fedvsr):
     return connection, copied.workspace.federation()
 
 
-def test_a_champion_set_by_hand_is_what_is_compared(rivals):
+def test_a_champion_set_by_hand_is_compared(rivals):
     connection, store = rivals
     client = connection.client
     # The challenger is version 2, the harmful one; by hand, version 1 is made champion.
@@ -173,7 +176,7 @@ def test_a_champion_set_by_hand_is_what_is_compared(rivals):
     assert (worse.challenger, worse.champion, worse.promoted) == ("2", "1", False)
     assert worse.challenger_psnr < worse.champion_psnr
     assert str(client.get_model_version_by_alias("fedvsr", "champion").version) == "1"
-    # The other way about.
+    # The other way round.
     client.set_registered_model_alias("fedvsr", "champion", "2")
     client.set_registered_model_alias("fedvsr", "challenger", "1")
     better = promote(connection, store, "fedvsr", 0.0)
@@ -182,7 +185,7 @@ def test_a_champion_set_by_hand_is_what_is_compared(rivals):
     assert better.champion_psnr == worse.challenger_psnr
     already = promote(connection, store, "fedvsr", 0.0)
     assert (already.challenger_psnr, already.promoted) == (None, False)
-    # And against everything, with force.
+    # With force, a worse challenger is promoted too.
     client.set_registered_model_alias("fedvsr", "challenger", "2")
     forced = promote(connection, store, "fedvsr", 99.0, force=True)
     assert (forced.challenger, forced.champion, forced.promoted) == ("2", "1", True)
@@ -203,19 +206,20 @@ def test_warm_starts(copied, tmp_path):
     weights.write_bytes(trained)
     for source in ("champion", "models:/fedvsr@champion", "models:/fedvsr/1", str(weights)):
         warm = config.model_copy(update={"warm_start": source})
-        assert serialize(initial_weights(connection, warm, "fedvsr")) == trained
-    assert initial_weights(connection, config, "fedvsr") is None
+        assert serialize(load_initial_weights(connection, warm, "fedvsr")) == trained
+    cold = check_start(config, None, lambda: connection, "fedvsr")
+    assert serialize(cold.run.weights) == copied.weights(0)
     with pytest.raises(ConfigError, match="warm_start"):
-        initial_weights(connection, config.model_copy(update={"warm_start": "none"}), "fedvsr")
+        load_initial_weights(connection, config.model_copy(update={"warm_start": "none"}), "fedvsr")
     larger = config.model_copy(
         update={"warm_start": "champion", "data": config.data.model_copy(update={"scale": 4})}
     )
     with pytest.raises(InputError, match="upscales by 2"):
-        initial_weights(connection, larger, "fedvsr")
+        load_initial_weights(connection, larger, "fedvsr")
 
 
-def test_a_warm_run_goes_on_after_its_champion_is_gone(copied, fedvsr):
-    """What it started from is in its store."""
+def test_a_warm_run_continues_without_its_champion(copied, fedvsr):
+    """Its initial weights are in its store."""
     client = MlflowClient(copied.tracking_uri, registry_uri=copied.tracking_uri)
     client.set_registered_model_alias("fedvsr", "champion", "1")
     command = ("run", copied.config, "--store", copied.store, "--name", "warm", "--warm-start", "champion")

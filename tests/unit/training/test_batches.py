@@ -1,4 +1,4 @@
-"""Which batches a round has."""
+"""The batches of a round."""
 
 import threading
 from collections import Counter
@@ -23,26 +23,25 @@ def sampler(make_clip) -> PatchSampler:
 @pytest.mark.parametrize(("settings", "steps"), [({"local_epochs": 1}, 3), ({"local_epochs": 2}, 6)])
 def test_an_epoch_shows_every_clip_once(sampler: PatchSampler, settings, steps: int):
     training = TrainingConfig(**settings)
-    found = list(batches(sampler, training))
-    assert len(found) == steps == step_count(sampler, training)
-    seen = Counter(name for batch in found for name in batch.clips)
+    round_batches = list(batches(sampler, training))
+    assert len(round_batches) == steps == step_count(sampler, training)
+    seen = Counter(name for batch in round_batches for name in batch.clips)
     assert seen == {f"clip-{index}": settings["local_epochs"] for index in range(5)}
 
 
-def test_a_number_of_steps_goes_before_epochs(sampler: PatchSampler):
+def test_local_steps_override_local_epochs(sampler: PatchSampler):
     training = TrainingConfig(local_steps=7, local_epochs=100)
     assert step_count(sampler, training) == 7
     assert len(list(batches(sampler, training))) == 7
 
 
 def test_batches_read_ahead_are_those_of_the_sampler_in_order(sampler: PatchSampler):
-    found = list(batches(sampler, TrainingConfig(local_steps=4)))
-    for step, batch in enumerate(found):
+    for step, batch in enumerate(batches(sampler, TrainingConfig(local_steps=4))):
         np.testing.assert_array_equal(batch.low_resolution, sampler.batch(step).low_resolution)
         np.testing.assert_array_equal(batch.ground_truth, sampler.batch(step).ground_truth)
 
 
-def test_a_batch_that_cannot_be_read_is_told_where_it_is_used(sampler: PatchSampler, monkeypatch):
+def test_a_batch_that_cannot_be_read_raises_when_it_is_used(sampler: PatchSampler, monkeypatch):
     real = sampler.batch
 
     def failing(step: int):
@@ -58,7 +57,7 @@ def test_a_batch_that_cannot_be_read_is_told_where_it_is_used(sampler: PatchSamp
         next(reading)
 
 
-def test_a_training_that_stops_early_lets_the_reader_go(sampler: PatchSampler):
+def test_training_that_stops_early_stops_the_reader(sampler: PatchSampler):
     reading = batches(sampler, TrainingConfig(local_steps=4))
     next(reading)
     reading.close()

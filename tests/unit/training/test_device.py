@@ -1,4 +1,4 @@
-"""Where training computes, and that it computes the same twice."""
+"""The device that training computes on, and repeatable computation."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_the_same_seed_draws_the_same_numbers_and_another_seed_others():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_generator_and_the_threads_are_as_they_were(fails: bool):
+def test_the_generator_and_the_threads_are_restored(fails: bool):
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     try:
         with repeatable(7, threads=threads + 1):
@@ -31,18 +31,18 @@ def test_the_generator_and_the_threads_are_as_they_were(fails: bool):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_no_number_of_threads_leaves_them_as_they_are():
+def test_without_a_number_of_threads_the_number_stays():
     threads = torch.get_num_threads()
     with repeatable(7):
         assert torch.get_num_threads() == threads
 
 
-def test_the_processor_is_always_there():
+def test_the_cpu_is_always_available():
     assert select_device("cpu") == torch.device("cpu")
     assert select_device("auto").type in {"cpu", "cuda"}
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:-1", "cuda:99", "cpu cuda"])
-def test_a_device_that_is_not_there_is_told(name: str):
+def test_a_missing_device_is_refused(name: str):
     with pytest.raises(ConfigError, match=r"^training\.device: .* is not allowed; "):
         select_device(name)

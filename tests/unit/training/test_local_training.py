@@ -1,4 +1,4 @@
-"""One client's round of training: its loss, its steps, and how it fails."""
+"""Local training: its loss, its steps and its errors."""
 
 import math
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Gain(nn.Module):
 
 
 class Upscaler(nn.Module):
-    """One convolution, rearranged to twice the size; it remembers in which dtypes it computed."""
+    """One convolution, rearranged to twice the size. It records the dtypes that it computed in."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Upscaler(nn.Module):
 
 
 class NaNAt(Gain):
-    """Gives NaN in one step."""
+    """Returns NaN in one step."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -61,11 +61,11 @@ class Penalty(LocalTerm):
     """Adds a number to the loss."""
 
     def penalty(self, degraded: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(1000.0) + 0 * sum(each.sum() for each in self.model.parameters())
+        return torch.tensor(1000.0) + 0 * sum(parameter.sum() for parameter in self.model.parameters())
 
 
 def constant_batches(count: int, low: float = 0.4, truth: float = 0.6) -> Iterator[PatchBatch]:
-    """Patches of one grey each."""
+    """Yields batches of patches with one shade of grey."""
     for step in range(count):
         yield PatchBatch(
             np.full((2, 3, 3, 4, 4), low, np.float32),
@@ -110,7 +110,7 @@ def test_the_model_is_trained_in_place_in_training_mode():
     assert float(model[0].gain.detach()) != 0.5
 
 
-def test_a_frozen_parameter_is_left_alone():
+def test_a_frozen_parameter_stays_the_same():
     model = nn.Sequential(Gain(), Gain().requires_grad_(False))
     model[0].gain.data += 1
     model[0] = nn.Sequential(model[0], nn.AvgPool3d((1, 2, 2)))
@@ -118,7 +118,7 @@ def test_a_frozen_parameter_is_left_alone():
     assert float(model[1].gain) == 0.5
 
 
-def test_a_strategys_penalty_is_no_part_of_the_reported_loss():
+def test_the_reported_loss_excludes_the_strategys_penalty():
     plain, penalised = Gain(), Gain()
     without = train(plain, constant_batches(2))
     within = train(penalised, constant_batches(2), term=Penalty(penalised, {}, {}))
@@ -150,7 +150,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_its_clips(step: int):
     assert steps == list(range(1, step))
 
 
-def test_weights_that_are_not_finite_in_the_end_are_told_with_the_tensor():
+def test_final_weights_that_are_not_finite_are_reported_with_the_tensor():
     class Overflow(Gain):
         def __init__(self) -> None:
             super().__init__()
@@ -181,7 +181,7 @@ def test_in_bfloat16_the_loss_and_the_weights_stay_float32():
 
 
 def test_a_network_learns_from_the_clips_of_a_sampler(make_clip):
-    # The truth is what a convolution and a rearrangement can say exactly: each pixel four times.
+    # The ground truth repeats each pixel four times, which a convolution and a rearrangement can do exactly.
     low = make_clip(0, frames=4, size=16)
     truth = low.repeat(2, axis=1).repeat(2, axis=2)
     sampler = PatchSampler([ClipPair("waves", truth, low, 2)], frames=3, patch_size=16, batch_size=2, seed=0)
@@ -198,8 +198,8 @@ def test_a_network_learns_from_the_clips_of_a_sampler(make_clip):
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
 
 
-def test_the_objective_weighs_its_two_terms():
-    # A difference that is the same everywhere has no high band: √ε is left of that term.
+def test_the_objective_weights_its_two_terms():
+    # A constant difference has no high band, so that term is √ε.
     prediction, target = torch.full((1, 2, 3, 4, 4), 0.75), torch.full((1, 2, 3, 4, 4), 0.25)
     charbonnier, nothing = math.sqrt(0.25 + 1e-6), 1e-3
     assert float(Objective(2.0, 0.0, 1e-6)(prediction, target)) == pytest.approx(2 * charbonnier)

@@ -1,4 +1,4 @@
-"""What saves memory does not change what is learnt."""
+"""Saving memory does not change the trained weights."""
 
 import copy
 
@@ -31,12 +31,12 @@ def model():
 
 
 @pytest.mark.parametrize("setting", ["activation_checkpointing", "activations_on_cpu"])
-def test_what_is_learnt_is_the_same_bytes(model, setting):
+def test_the_trained_weights_are_the_same_bytes(model, setting):
     plain = train(copy.deepcopy(model), make_batches(3))
     saving = train(model, make_batches(3), **{setting: True})
     assert plain[0] == saving[0]
     assert torch.equal(plain[1], saving[1])
-    # Afterwards the model is as it was: its parts have no forward of their own.
+    # Afterwards the model's parts have no forward of their own, as before.
     assert not any("forward" in vars(module) for module in model.modules())
 
 
@@ -77,7 +77,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(model, parts):
     plain = train(copy.deepcopy(model), make_batches(2))
     accumulated = train(model, make_batches(2), accumulation=parts)
     assert accumulated[0] == pytest.approx(plain[0], rel=1e-6)
-    # Adam's first steps have the size of the learning rate, 1e-3: this is a hundredth of it.
+    # Adam's first steps have the size of the learning rate, 1e-3. The tolerance is a hundredth of it.
     torch.testing.assert_close(accumulated[1], plain[1], rtol=0, atol=1e-5)
 
 
@@ -90,7 +90,7 @@ def test_a_batch_is_split_in_order_into_nearly_equal_parts():
     )
 
 
-# PyTorch's compiler imports parts of PyTorch that it deprecates.
+# PyTorch's compiler imports deprecated parts of PyTorch.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiling_changes_the_last_bits_at_most(model):
     plain = train(copy.deepcopy(model), make_batches(2))

@@ -1,4 +1,4 @@
-"""Parameters with learning rates of their own, and parameters that are frozen at first."""
+"""Parameters with their own learning rates, and parameters that are frozen at first."""
 
 import copy
 
@@ -43,7 +43,7 @@ def test_a_frozen_parameter_stays_and_the_others_move(model):
     assert all(value.requires_grad for value in model.parameters())
 
 
-def test_freezing_ends_in_the_step_of_the_run_that_was_said(model):
+def test_freezing_ends_at_the_configured_step_of_the_run(model):
     start = copy.deepcopy(model)
     rules = {"^flow": {"frozen_steps": 6}}
     assert torch.equal(train(model, rules, first_step=2)["flow.weight"], start.flow.weight)
@@ -61,7 +61,7 @@ def test_adams_first_step_is_the_learning_rate_times_the_multiplier(model):
     torch.testing.assert_close(tail, torch.full_like(tail, 1e-2), rtol=1e-2, atol=0)
 
 
-def test_the_first_rule_that_fits_counts(model):
+def test_the_first_matching_rule_applies(model):
     training = TrainingConfig.parse(
         {"parameters": {"weight": {"learning_rate_multiplier": 0.5}, "tail": {"learning_rate_multiplier": 2}}}
     )
@@ -71,12 +71,12 @@ def test_the_first_rule_that_fits_counts(model):
     assert rates[id(model.tail.bias)] == 2 * training.learning_rate
 
 
-def test_no_rules_is_one_group_of_everything(model):
+def test_without_rules_all_parameters_are_one_group(model):
     (group,) = ParameterGroups(model, TrainingConfig(), 0).optimizer_groups
     assert list(group["params"]) == list(model.parameters())
 
 
-def test_a_pattern_that_fits_nothing_is_refused(model):
+def test_a_pattern_that_matches_nothing_is_refused(model):
     with pytest.raises(ConfigError, match=r"training.parameters.spynet.*must be found in a parameter's name"):
         ParameterGroups(model, TrainingConfig.parse({"parameters": {"spynet": {}}}), 0)
 

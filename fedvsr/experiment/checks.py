@@ -1,0 +1,43 @@
+"""The checks of an experiment before anything is written."""
+
+from functools import partial
+
+from fedvsr.config.experiment import Experiment
+from fedvsr.config.run import RunConfig
+from fedvsr.device import select_device
+from fedvsr.federation.records import RunRecord
+from fedvsr.federation.run.prepare import check_run
+from fedvsr.tracking.connection import connect
+from fedvsr.tracking.start import RunStart, check_start
+
+
+def check_plan(config: RunConfig, stored: RunRecord | None) -> None:
+    """Checks a run as far as possible without its videos and without MLflow. Writes nothing.
+
+    Args:
+        config: The run, with its clients.
+        stored: The record of this run in the store; None for a new run.
+
+    Raises:
+        fedvsr.errors.InputError: Running it would be refused.
+    """
+    select_device(config.training.device)
+    check_run(config, stored)
+
+
+def check_experiment(experiment: Experiment, config: RunConfig, stored: RunRecord | None) -> RunStart:
+    """Checks everything about a run except its videos. Writes nothing into the stores.
+
+    Args:
+        experiment: The experiment.
+        config: The experiment's run, with its clients.
+        stored: The record of this run in the store; None for a new run.
+
+    Raises:
+        fedvsr.errors.FedVSRError: As `fedvsr.tracking.start.check_start`, or the device does not exist.
+    """
+    select_device(config.training.device)
+    tracking = experiment.tracking
+    return check_start(
+        config, stored, partial(connect, tracking, experiment.store), tracking.registered_model
+    )
