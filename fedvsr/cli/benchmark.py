@@ -86,10 +86,10 @@ def benchmark(
     store: str,
     tracking_uri: str,
 ) -> None:
-    """Score a model on the published test set TEST_SET, as papers do, and print their table.
+    """Score a model on a published test set.
 
-    PSNR and SSIM are means over a clip's frames, then over clips. Low resolution that lies beside the
-    ground truth (BIx4, BDx4, train_sharp_bicubic/X4, …) is used; otherwise it is made.
+    PSNR and SSIM are means over a clip's frames, then over clips, as in papers. Low resolution that lies
+    beside the ground truth (BIx4, BDx4, train_sharp_bicubic/X4, …) is used; otherwise it is made.
     """
     from functools import partial
 

@@ -43,16 +43,13 @@ class ClientContainers:
         pod = self.kubernetes.start_pod(job, f"{job['metadata']['name']}-0", (f"{command[2]} begins",))
         with self.one_at_a_time:
             message = ""
+            record = load_run(self.workspace.federation(), run)
             if command[2] == "train":
-                train_client(
-                    self.workspace,
-                    load_run(self.workspace.federation(), run),
-                    int(options["--round"]),
-                    client,
-                )
+                train_client(self.workspace, record, int(options["--round"]), client)
             else:
-                data = load_run(self.workspace.federation(), run).config.data
-                message = ShardSummary.of(shard_client(self.workspace, client, data)).model_dump_json()
+                message = ShardSummary.of(
+                    shard_client(self.workspace, client, record.config.data)
+                ).model_dump_json()
         self.kubernetes.end_pod(pod, 0, "Completed", message)
         self.kubernetes.end_job(job, "Complete")
 

@@ -15,7 +15,7 @@ from fedvsr.errors import ConfigError, FedVSRError, NotFoundError, QuorumError, 
 from fedvsr.federation import layout
 from fedvsr.federation.client.train import train_client
 from fedvsr.federation.evaluations import find_evaluation
-from fedvsr.federation.records import Outcome, OutcomesRecord, RoundRecord, read_record
+from fedvsr.federation.records import Outcome, OutcomesRecord, ReportRecord, RoundRecord, read_record
 from fedvsr.federation.run import rounds
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import plan_round, prepare_run
@@ -43,6 +43,10 @@ def run_rounds(
     """Prepares a run and runs its rounds."""
     record = prepare_run(workspace.federation(), config)
     rounds.run_rounds(workspace, record, on_round=on_round)
+
+
+def train(workspace: Workspace, client: str, round_number: int = 1) -> ReportRecord:
+    return train_client(workspace, load_run(workspace.federation(), RUN), round_number, client)
 
 
 def weights(workspace: Workspace, round_number: int) -> bytes:
@@ -222,25 +226,25 @@ def planned(clips_of_two, make_config) -> Workspace:
 
 
 def test_a_client_that_delivered_is_not_trained_again(planned, monkeypatch):
-    first = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
+    first = train(planned, "bob")
     monkeypatch.setattr(LocalStore, "write", lambda *arguments: pytest.fail("wrote"))
-    assert train_client(planned, load_run(planned.federation(), RUN), 1, "bob") == first
+    assert train(planned, "bob") == first
 
 
 def test_a_clients_update_is_the_same_bytes_if_made_again(planned):
     store = planned.federation()
-    first = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
+    first = train(planned, "bob")
     data = store.read(layout.update(RUN, 1, "bob"))
     for key in list(store.keys(layout.updates_folder(RUN, 1))):
         store.delete(key)
-    again = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
+    again = train(planned, "bob")
     assert store.read(layout.update(RUN, 1, "bob")) == data
     assert again.model_copy(update={"seconds": first.seconds}) == first
 
 
 def test_a_report_describes_the_training(planned):
     store = planned.federation()
-    report = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
+    report = train(planned, "bob")
     data = store.read(layout.update(RUN, 1, "bob"))
     assert (report.run, report.round, report.client) == (RUN, 1, "bob")
     assert (report.clips, report.steps, report.samples) == (2, 2, 4)
@@ -254,16 +258,13 @@ def test_two_clients_with_the_same_clips_draw_different_batches(planned):
     ann, bob = planned.client("ann"), planned.client("bob")
     for key in list(bob.keys("shards/")):
         ann.write(key, bob.read(key))
-    assert (
-        train_client(planned, load_run(planned.federation(), RUN), 1, "ann").update_digest
-        != train_client(planned, load_run(planned.federation(), RUN), 1, "bob").update_digest
-    )
+    assert train(planned, "ann").update_digest != train(planned, "bob").update_digest
 
 
 @pytest.mark.parametrize("what", ["truncated", "gone", "one bit", "its report is no record"])
 def test_a_damaged_delivery_is_made_again(planned, what):
     store = planned.federation()
-    report = train_client(planned, load_run(planned.federation(), RUN), 1, "bob")
+    report = train(planned, "bob")
     key = layout.update(RUN, 1, "bob")
     data = store.read(key)
     if what == "truncated":
@@ -274,16 +275,13 @@ def test_a_damaged_delivery_is_made_again(planned, what):
         store.write(key, data[:-1] + bytes([data[-1] ^ 1]))
     else:
         store.write(layout.report(RUN, 1, "bob"), b"{")
-    assert (
-        train_client(planned, load_run(planned.federation(), RUN), 1, "bob").update_digest
-        == report.update_digest
-    )
+    assert train(planned, "bob").update_digest == report.update_digest
     assert store.read(key) == data
 
 
 def test_a_client_that_is_not_in_the_plan_is_refused(planned):
     with pytest.raises(FedVSRError, match=r"client 'dan' is not in the plan of round 1 of 'test'"):
-        train_client(planned, load_run(planned.federation(), RUN), 1, "dan")
+        train(planned, "dan")
 
 
 def test_a_client_refuses_global_weights_that_were_changed(planned):
@@ -292,7 +290,7 @@ def test_a_client_refuses_global_weights_that_were_changed(planned):
     data = store.read(key)
     store.write(key, data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(FedVSRError, match=r"global\.safetensors: expected SHA-256"):
-        train_client(planned, load_run(planned.federation(), RUN), 1, "ann")
+        train(planned, "ann")
     assert not store.exists(layout.report(RUN, 1, "ann"))
 
 
@@ -465,7 +463,7 @@ def test_fedprox_pulls_clients_towards_the_global_weights(fresh, make_config):
         config = make_config(strategy__name="fedprox", strategy__options={"mu": mu}, training__local_steps=6)
         store = workspace.federation()
         plan_round(store, prepare_run(store, config), 1)
-        train_client(workspace, load_run(workspace.federation(), RUN), 1, "bob")
+        train(workspace, "bob")
         start = WeightsFile(Path(store.uri) / layout.global_weights(RUN, 0)).load()
         end = WeightsFile(Path(store.uri) / layout.update(RUN, 1, "bob")).load()
         return float(sum(np.square(end[key] - start[key]).sum() for key in start))
@@ -557,11 +555,11 @@ def test_an_update_cut_short_in_a_bucket_is_made_again_although_a_whole_one_is_c
 ):
     store = clips_in_buckets.federation()
     plan_round(store, prepare_run(store, make_config()), 1)
-    report = train_client(clips_in_buckets, load_run(clips_in_buckets.federation(), RUN), 1, "bob")
+    report = train(clips_in_buckets, "bob")
     key = layout.update(RUN, 1, "bob")
     store.local(key, report.update_digest)
     store.write(key, store.read(key)[:-1])
-    train_client(clips_in_buckets, load_run(clips_in_buckets.federation(), RUN), 1, "bob")
+    train(clips_in_buckets, "bob")
     assert bytes_digest(store.read(key)) == report.update_digest
 
 
@@ -590,7 +588,7 @@ def test_steps_run_one_by_one_give_the_bytes_of_run_rounds(fresh, make_config):
         plan = plan_round(store, record, round_number)
         # In another order, and some twice, as retries do.
         for client in (*reversed(plan.clients), *plan.clients):
-            train_client(steps, load_run(steps.federation(), RUN), round_number, client)
+            train(steps, client, round_number)
         aggregate_round(store, record, round_number)
         aggregate_round(store, record, round_number)
     assert weights(steps, 2) == weights(whole, 2)
