@@ -40,24 +40,26 @@ def client() -> None:
 
 @client.command()
 @_run_option
-@click.option("--round", type=click.IntRange(min=1), required=True, help="The round, which is planned.")
+@click.option(
+    "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which is planned."
+)
 @_client_option
 def train(run: str, round_number: int, name: str) -> None:
     """Train for a round of a run, and deliver the update and its report.
 
-    Where it has delivered already nothing is trained. A model named package.module:callable is imported
-    only from the packages that FEDVSR_ALLOW_MODELS lists.
+    If it has delivered already, nothing is trained. A model, strategy or degradation named
+    package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
     def work() -> None:
-        from fedvsr.federation.client.allowed_code import check_model_allowed
+        from fedvsr.federation.client.allowed_code import check_code_allowed
         from fedvsr.federation.client.train import train_client
         from fedvsr.federation.runs import load_run
         from fedvsr.progress import LogProgress
         from fedvsr.store.workspace import Workspace
 
         workspace = Workspace.from_environment()
-        check_model_allowed(load_run(workspace.federation(), run).config.model.name)
+        check_code_allowed(load_run(workspace.federation(), run).config)
         report = train_client(workspace, run, round_number, name, LogProgress())
         took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
         print(f"delivered: loss {report.loss:.4f}, {took}")
@@ -71,10 +73,12 @@ def train(run: str, round_number: int, name: str) -> None:
 def shard(run: str, name: str) -> None:
     """Turn this client's videos into a run's training clips; what is current is left alone.
 
-    What leaves the site is one line: how many clips, frames and bytes there are, and their digest.
+    What leaves the site is one line: how many clips, frames and bytes there are, and their digest. A
+    degradation named package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
     def work() -> "ShardSummary":
+        from fedvsr.federation.client.allowed_code import check_code_allowed
         from fedvsr.federation.owner.sharding import shard_client
         from fedvsr.federation.runs import load_run
         from fedvsr.federation.shard_records import ShardSummary
@@ -82,8 +86,9 @@ def shard(run: str, name: str) -> None:
         from fedvsr.store.workspace import Workspace
 
         workspace = Workspace.from_environment()
-        data = load_run(workspace.federation(), run).config.data
-        return ShardSummary.of(shard_client(workspace, name, data, LogProgress()))
+        config = load_run(workspace.federation(), run).config
+        check_code_allowed(config)
+        return ShardSummary.of(shard_client(workspace, name, config.data, LogProgress()))
 
     summary = _work(work)
     line = summary.model_dump_json()

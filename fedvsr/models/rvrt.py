@@ -1,15 +1,19 @@
 """RVRT: recurrent over clips of two frames, transformers inside, guided deformable attention between.
 
 Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022,
-as released for ×4 super-resolution. Modules are named so that the published weights load.
+https://arxiv.org/abs/2206.02146, as released for ×4 super-resolution. Modules are named so that the
+published weights load.
 """
 
+from typing import Self
+
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.errors import ConfigError
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import FieldError, Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.guided_deformable_attention import CLIP, GuidedDeformableAttention
@@ -27,6 +31,39 @@ _OUTER_BLOCKS = 1
 _PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
 
 
+class RVRTOptions(Section):
+    """The options of RVRT."""
+
+    channels: int = Field(144, ge=1, le=512, description="feature channels")
+    blocks: int = Field(2, ge=1, le=100, description="residual groups of transformer layers per pass")
+    depth: int = Field(
+        2, ge=1, le=100, description="transformer layers of a group; every other one has its windows shifted"
+    )
+    heads: int = Field(6, ge=1, description="heads of the attention in windows, a divisor of the channels")
+    window: int = Field(8, ge=2, le=64, description="rows and columns of a window")
+    alignment_heads: int = Field(
+        12, ge=1, description="heads of the deformable attention, a divisor of twice the channels"
+    )
+    offset_groups: int = Field(
+        12,
+        ge=1,
+        multiple_of=2,
+        description="groups of channels that the deformable attention moves together, an even divisor of "
+        "four times the channels",
+    )
+    maximum_residue: int = Field(
+        10, ge=1, le=100, description="how many pixels an offset may differ from the optical flow"
+    )
+
+    @model_validator(mode="after")
+    def _channels_divide(self) -> Self:
+        for option, multiple in (("heads", 1), ("alignment_heads", 2), ("offset_groups", 4)):
+            value, whole = getattr(self, option), multiple * self.channels
+            if whole % value:
+                raise FieldError(option, value, f"it must be a divisor of {whole}")
+        return self
+
+
 class RVRT(nn.Module):
     """Carries features of two frames at a time backward, forward, backward and forward through the video.
 
@@ -37,53 +74,34 @@ class RVRT(nn.Module):
     reverse the output.
 
     Frames may have any size and a video any length, from one pixel and one frame. The last frame of
-    an odd number counts twice, and a side shorter than a window is continued by its mirror image; what
-    that adds to the output is cut off. Upscales by 4 only: the architecture ends in two upscalings by 2.
+    an odd number counts twice, and a side shorter than a window is continued by its mirror image. The
+    surplus is cut from the output. Upscales by 4 only: the architecture ends in two upscalings by 2.
 
     Args:
         scale: 4.
-        channels: Feature channels.
-        blocks: Residual groups of transformer layers a pass.
-        depth: Transformer layers of a group; every other one has its windows shifted.
-        heads: Heads of the attention in windows, a divisor of the channels.
-        window: Rows and columns of a window.
-        alignment_heads: Heads of the deformable attention, a divisor of twice the channels.
-        offset_groups: Groups of channels that the deformable attention moves together, an even divisor of
-            four times the channels.
-        maximum_residue: How many pixels an offset may differ from the optical flow.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "recurrent transformer over clips of two frames"
+    source = (
+        "Liang et al., Recurrent Video Restoration Transformer with Guided Deformable Attention, "
+        "NeurIPS 2022, https://arxiv.org/abs/2206.02146"
+    )
+    parameter_count = 10_782_295
+    Options = RVRTOptions
 
     temporal_context = None
     spatial_context = 32
     features_on_cpu = False
 
-    def __init__(
-        self,
-        scale: int,
-        channels: int = 144,
-        blocks: int = 2,
-        depth: int = 2,
-        heads: int = 6,
-        window: int = 8,
-        alignment_heads: int = 12,
-        offset_groups: int = 12,
-        maximum_residue: int = 10,
-    ) -> None:
+    def __init__(self, scale: int, options: RVRTOptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (4,), "rvrt")
-        check_count("channels", channels, 1, 512)
-        check_count("blocks", blocks, 1, 100)
-        check_count("depth", depth, 1, 100)
-        check_count("window", window, 2, 64)
-        check_count("maximum_residue", maximum_residue, 1, 100)
-        _check_divisor("heads", heads, channels)
-        _check_divisor("alignment_heads", alignment_heads, 2 * channels)
-        _check_divisor("offset_groups", offset_groups, 4 * channels)
-        if offset_groups % 2:
-            raise ConfigError("model.options.offset_groups", offset_groups, "it is even")
+        options = options or RVRTOptions()
+        channels, depth, heads, window = options.channels, options.depth, options.heads, options.window
         self.window = window
 
         def trunk(inputs: int, blocks: int, frames: int) -> TransformerTrunk:
@@ -95,9 +113,9 @@ class RVRT(nn.Module):
         self.deform_align = nn.ModuleDict()
         for number, name in enumerate(_PASSES):
             self.deform_align[name] = GuidedDeformableAttention(
-                channels, alignment_heads, offset_groups, maximum_residue
+                channels, options.alignment_heads, options.offset_groups, options.maximum_residue
             )
-            self.backbone[name] = trunk((2 + number) * channels, blocks, CLIP)
+            self.backbone[name] = trunk((2 + number) * channels, options.blocks, CLIP)
         self.reconstruction = trunk(5 * channels, _OUTER_BLOCKS, 1)
         self.conv_before_upsampler = nn.Sequential(
             FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
@@ -207,9 +225,3 @@ def _doubling() -> tuple[nn.Module, ...]:
     # Where nothing is done the published network moves its channels about.
     enlarged = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
     return enlarged, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_SLOPE)
-
-
-def _check_divisor(option: str, value: int, whole: int) -> None:
-    check_count(option, value, 1, whole)
-    if whole % value:
-        raise ConfigError(f"model.options.{option}", value, f"it divides {whole}")

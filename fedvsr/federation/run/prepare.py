@@ -95,10 +95,10 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
         fedvsr.errors.InputError: A name is unknown, a value is not allowed, or one differs from that
             of the begun run.
     """
-    from fedvsr.models.registry import model_info
+    from fedvsr.models.registry import check_model_name
 
     check_settings(config)
-    model_info(config.model.name)
+    check_model_name(config.model.name)
     if not config.federation.clients:
         raise ConfigError("federation.clients", [], "name at least one client")
     begun = find_run(store, config.name)

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from fedvsr.errors import ConfigError
-from fedvsr.strategies.fedprox import FedProx
-from fedvsr.strategies.fedsr import FedSR
+from fedvsr.strategies.fedprox import FedProx, FedProxOptions
+from fedvsr.strategies.fedsr import FedSR, FedSROptions
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
 
@@ -45,7 +45,7 @@ class Network(nn.Module):
 @pytest.mark.parametrize("mu", [0.0, 1e-3, 2.0])
 def test_fedproxs_penalty_is_half_mu_times_the_squared_distance(mu):
     model = Point(1.0, 2.0, 3.0)
-    term = FedProx(mu).make_local_term(model, {}, {})
+    term = FedProx(FedProxOptions(mu=mu)).make_local_term(model, {}, {})
     assert float(term.penalty(video()).detach()) == 0.0
     with torch.no_grad():
         model.x += torch.tensor([3.0, 0.0, -4.0])
@@ -108,7 +108,8 @@ def test_scaffold_keeps_a_client_from_its_own_optimum_and_leads_it_to_everybodys
 
 
 def fedsr_term(model: Network, kept: dict[str, np.ndarray], layer: str = ""):
-    return FedSR(weight=0.1, temperature=0.07, layer=layer).make_local_term(model, {}, kept)
+    options = FedSROptions(weight=0.1, temperature=0.07, layer=layer)
+    return FedSR(options).make_local_term(model, {}, kept)
 
 
 def test_fedsr_has_no_contrast_until_a_client_takes_part_again():

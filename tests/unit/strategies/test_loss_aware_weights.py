@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fedvsr.errors import ConfigError
 from fedvsr.strategies.base import Contribution, RoundContext
-from fedvsr.strategies.fedvsr import FedVSR
+from fedvsr.strategies.fedvsr import FedVSR, FedVSROptions
 from fedvsr.strategies.loss_aware import loss_aware_weights
+from fedvsr.strategies.registry import build_strategy
 
 LOSSES = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12)
 ROUNDS = st.integers(1, 50).flatmap(lambda rounds: st.tuples(st.integers(1, rounds), st.just(rounds)))
@@ -164,14 +165,18 @@ def test_the_strategy_names_each_clients_weight_and_says_how_it_came_about():
 def test_with_threshold_0_any_difference_counts_and_with_a_high_one_none():
     # h = 0.2265319005 for w = (0.8, 0.2): c = h at threshold 0, and 0 at a threshold above it.
     def weigh(threshold: float) -> float:
-        found, _ = FedVSR(threshold).weigh(contributions(ann=1.0, bob=16.0), RoundContext(1, 2, 2))
-        return found["ann"]
+        strategy = FedVSR(FedVSROptions(threshold=threshold))
+        shares, _ = strategy.weigh(contributions(ann=1.0, bob=16.0), RoundContext(1, 2, 2))
+        return shares["ann"]
 
     assert weigh(0.0) == pytest.approx(0.5 + 0.3 * 0.2265319005, abs=1e-9)
     assert weigh(0.23) == 0.5
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.0, math.nan])
-def test_a_threshold_outside_0_to_1_is_refused(threshold):
-    with pytest.raises(ConfigError, match=r"^strategy\.options\.threshold: .* at least 0 and less than 1"):
-        FedVSR(threshold)
+@pytest.mark.parametrize(
+    ("threshold", "allowed"),
+    [(-0.1, "greater than or equal to 0"), (1.0, "less than 1"), (math.nan, "a finite number")],
+)
+def test_a_threshold_outside_0_to_1_is_refused(threshold, allowed):
+    with pytest.raises(ConfigError, match=rf"^strategy\.options\.threshold: .* must be {allowed}$"):
+        build_strategy("fedvsr", {"threshold": threshold})

@@ -14,7 +14,7 @@ from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.fedmedian import FedMedian
 from fedvsr.strategies.fedsr import FedSR, similarity_shares
 from fedvsr.strategies.registry import build_strategy, strategy_names
-from fedvsr.strategies.scaffold import Scaffold
+from fedvsr.strategies.scaffold import Scaffold, ScaffoldOptions
 from fedvsr.weights import TensorSpec, WeightsFile, specs_of
 
 HUGE = 2**53 + 1  # the first integer that float64 does not hold
@@ -286,7 +286,7 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
     }
     extras = {"ann": {"w": np.array([1.0, 0.0], np.float32)}, "bob": {"w": np.array([2.0, 10.0], np.float32)}}
     found = aggregate(
-        Scaffold(global_learning_rate=0.5),
+        Scaffold(ScaffoldOptions(global_learning_rate=0.5)),
         base,
         sent,
         extras=extras,
