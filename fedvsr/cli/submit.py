@@ -27,7 +27,7 @@ from fedvsr.kubeflow.logs import follow_logs
 from fedvsr.kubeflow.pipeline import newest, pipeline_name
 from fedvsr.kubeflow.runs import SUCCEEDED, Run, get_run, stop
 from fedvsr.kubeflow.runs import submit as submit_run
-from fedvsr.models.registry import model_info
+from fedvsr.models.registry import check_model_name
 
 # What a YAML file says of this machine, where the deployment has its own.
 _HERE = ("clients", "evaluation_videos", "store", "tracking")
@@ -110,10 +110,9 @@ def submit(
 
 def _check(settings: Experiment) -> None:
     """Refuses here what the pipeline's first step would refuse in a minute."""
-    check_settings(settings)
-    # A model of someone's own need be in the image alone.
-    if ":" not in settings.model.name:
-        model_info(settings.model.name)
+    # Code that is named by a reference must be in the images, but need not be here.
+    check_settings(settings, import_references=False)
+    check_model_name(settings.model.name)
 
 
 def _follow(connection: Connection, run: Run, console: Console) -> None:

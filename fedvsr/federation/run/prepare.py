@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import fedvsr
-from fedvsr.config.run import RunConfig
+from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.records import (
@@ -15,6 +15,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.runs import digests_after, find_run
 from fedvsr.federation.sampling import select_clients
+from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.video.degradations.registry import get_degradation
@@ -107,19 +108,30 @@ def check_run(store: Store, config: RunConfig) -> RunRecord | None:
     return begun
 
 
-def check_settings(config: RunConfig) -> None:
+def check_settings(config: RunConfig, *, import_references: bool = True) -> None:
     """Checks what can be checked of settings without a store and without the model's code.
+
+    Args:
+        config: The settings.
+        import_references: Whether a strategy or degradation ``package.module:name`` is checked too; False if
+            its package need not be installed here.
 
     Raises:
         fedvsr.errors.InputError: A name is unknown, or a value is not allowed.
     """
-    degradation = get_degradation(config.data.degradation)
-    if config.data.scale not in degradation.scales:
+    if import_references or not is_reference(config.data.degradation):
+        _check_degradation(config.data)
+    if import_references or not is_reference(config.strategy.name):
+        build_strategy(config.strategy.name, config.strategy.options)
+
+
+def _check_degradation(data: DataConfig) -> None:
+    degradation = get_degradation(data.degradation)
+    if data.scale not in degradation.scales:
         allowed = ", ".join(str(scale) for scale in degradation.scales)
         raise ConfigError(
-            "data.scale", config.data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
+            "data.scale", data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
         )
-    build_strategy(config.strategy.name, config.strategy.options)
 
 
 def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord:
