@@ -41,7 +41,7 @@ class BasicVSRPlusPlusOptions(Section):
 class BasicVSRPlusPlus(nn.Module):
     """Carries features backward, forward, backward and forward again through the video.
 
-    Every pass sees what those before it found. A frame's features meet those of the two frames
+    Every pass sees the results of the passes before it. A frame's features meet those of the two frames
     that the pass saw last, which a deformable convolution moves: along the optical flow, and up to a few
     pixels further where it finds a better match. Every output frame depends on all input frames.
     The passes build on each other, so reversing the video does not just reverse the output.
@@ -93,11 +93,11 @@ class BasicVSRPlusPlus(nn.Module):
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
         to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
         frames = x.unbind(1)
-        # The frames' own features, then those of each pass: (N, C, h, w) a frame.
+        # The frames' own features, then those of each pass: (N, C, h, w) per frame.
         features = [FeatureCache(map(self.feat_extract, frames), on_cpu=self.features_on_cpu)]
         for name in _PASSES:
             if name.startswith("backward"):
-                backwards = [each[::-1] for each in features]
+                backwards = [cache[::-1] for cache in features]
                 features.append(self._propagate(name, backwards, to_next[::-1])[::-1])
             else:
                 features.append(self._propagate(name, features, to_previous))
@@ -111,7 +111,7 @@ class BasicVSRPlusPlus(nn.Module):
 
         Args:
             name: The pass's.
-            features: What is known of the frames, in the pass's order: (N, C, h, w) each.
+            features: The features of the frames so far, in the pass's order: (N, C, h, w) each.
             flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1, in that order, to frame i.
 
         Returns:
@@ -120,8 +120,8 @@ class BasicVSRPlusPlus(nn.Module):
         align, trunk = self.deform_align[name], self.backbone[name]
         zeros = torch.zeros_like(features[0][0])
         no_flow = zeros.new_zeros(zeros.shape[0], 2, *zeros.shape[2:])
-        found = FeatureCache(on_cpu=self.features_on_cpu)
-        # What the pass found in the frame before and in the one before that, and the flow between the two.
+        pass_features = FeatureCache(on_cpu=self.features_on_cpu)
+        # The pass's features of the previous frame and of the one before it, and the flow between the two.
         near, far, older_flow = zeros, zeros, no_flow
         for i, known in enumerate(zip(*features, strict=True)):
             carried = zeros
@@ -135,8 +135,8 @@ class BasicVSRPlusPlus(nn.Module):
                 carried = align(torch.cat((near, far), 1), condition, near_flow, far_flow)
                 older_flow = near_flow
             near, far = carried + trunk(torch.cat((*known, carried), 1)), near
-            found.append(near)
-        return found
+            pass_features.append(near)
+        return pass_features
 
     def _reconstruct(self, frame: Tensor, features: list[Tensor]) -> Tensor:
         """Maps a frame (N, 3, h, w) and its five features (N, C, h, w) to (N, 3, 4·h, 4·w)."""

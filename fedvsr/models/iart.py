@@ -52,7 +52,7 @@ class IART(nn.Module):
     Every step aligns what the two frames before, in the pass's direction, became, and refines both
     together with the frame's features of the previous pass. Every output frame depends on all input
     frames. The defaults are those of the published REDS models, of 16 frames and of 6: those differ only
-    in what they were trained on. Upscales by 4 only. Every video is legal, of one frame and of any size.
+    in what they were trained on. Upscales by 4 only. Every video is valid, of one frame and of any size.
 
     Args:
         scale: 4.
@@ -91,7 +91,7 @@ class IART(nn.Module):
         self.upconv2 = _conv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS)
         self.conv_hr = _conv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS)
         self.conv_last = _conv(_OUTPUT_CHANNELS, 3)
-        # Where activation checkpointing saves most for least: what is between them is small.
+        # Activation checkpointing saves most here: the activations between these modules are small.
         self.checkpointed_modules = ["implicit_warp"] + [
             name for name, module in self.named_modules() if isinstance(module, AttentionBlock)
         ]
@@ -123,7 +123,7 @@ class IART(nn.Module):
             Each frame's new features (N, C, h, w).
         """
         refined = FeatureCache(on_cpu=self.features_on_cpu)
-        # What the two frames before became, and the flow between them.
+        # The refined features of the two frames before, and the flow between them.
         latest = older = older_flow = torch.empty(0)
         for number, current in enumerate(features):
             nearer = farther = current

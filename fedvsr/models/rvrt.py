@@ -67,7 +67,7 @@ class RVRTOptions(Section):
 class RVRT(nn.Module):
     """Carries features of two frames at a time backward, forward, backward and forward through the video.
 
-    Every pass sees what those before it found. Inside a clip, transformer layers let both frames'
+    Every pass sees the results of the passes before it. Inside a clip, transformer layers let both frames'
     pixels attend to each other; from clip to clip, features move by guided deformable attention, and the
     last two passes start from the flows that the first two improved. Every output frame depends
     on all input frames. The passes build on each other, so reversing the video does not just
@@ -132,14 +132,14 @@ class RVRT(nn.Module):
         x = mirror_to(mirror_to(x, self.window, -2), self.window, -1)
         to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
         clips = torch.split(x, CLIP, 1)
-        # The clips' own features, then those of each pass: (N, 2, C, h, w) a clip.
+        # The clips' own features, then those of each pass: (N, 2, C, h, w) per clip.
         features = [FeatureCache(map(self.feat_extract, clips), on_cpu=self.features_on_cpu)]
         # The flows between clips, for either direction of the passes.
         paths = {True: self._paths(to_next[::-1]), False: self._paths(to_previous)}
         for name in _PASSES:
             backward = name.startswith("backward")
-            found, paths[backward] = self._propagate(name, features, paths[backward], backward)
-            features.append(found)
+            pass_features, paths[backward] = self._propagate(name, features, paths[backward], backward)
+            features.append(pass_features)
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
         for frames, *known in zip(clips, *features, strict=True):
             outputs.append(self._reconstruct(frames, torch.cat(known, 2)))
@@ -152,7 +152,7 @@ class RVRT(nn.Module):
 
         Args:
             name: The pass's.
-            features: What is known of the clips, in playing order: (N, 2, C, h, w) each.
+            features: The features of the clips so far, in playing order: (N, 2, C, h, w) each.
             paths: What `_paths` returns for the pass's direction.
             backward: Whether the pass goes from the last frame to the first.
 
@@ -160,12 +160,12 @@ class RVRT(nn.Module):
             For every clip, in playing order, (N, 2, C, h, w); and better paths.
         """
         align, trunk = self.deform_align[name], self.backbone[name]
-        found = FeatureCache(on_cpu=self.features_on_cpu)
+        pass_features = FeatureCache(on_cpu=self.features_on_cpu)
         refined = FeatureCache(on_cpu=self.features_on_cpu)
-        # What the pass before this one knows of the clip before, and what this one has found in it.
+        # The previous clip's features after the pass before this one, and after this one.
         latest_known = latest = torch.empty(0)
-        for i, each in enumerate(zip(*(_turned(each, backward) for each in features), strict=True)):
-            known = [_turned_clip(clip, backward) for clip in each]
+        for i, clips in enumerate(zip(*(_turned(cache, backward) for cache in features), strict=True)):
+            known = [_turned_clip(clip, backward) for clip in clips]
             carried = torch.zeros_like(known[0])
             if i:
                 same, other = paths[i - 1].unbind()
@@ -173,8 +173,8 @@ class RVRT(nn.Module):
                 carried, path = align(known[-1], latest_known, latest, warped, (same, other))
                 refined.append(torch.stack(path))
             latest_known, latest = known[-1], carried + trunk(torch.cat((*known, carried), 2))
-            found.append(_turned_clip(latest, backward))
-        return _turned(found, backward), refined
+            pass_features.append(_turned_clip(latest, backward))
+        return _turned(pass_features, backward), refined
 
     def _paths(self, flows: FeatureCache) -> FeatureCache:
         """Chains flows between neighbours to flows between clips.
@@ -222,6 +222,6 @@ def _warp_frames(clip: Tensor, flow: Tensor) -> Tensor:
 
 def _doubling() -> tuple[nn.Module, ...]:
     """Returns layers that map (N, T, C, h, w) to (N, T, C, 2·h, 2·w)."""
-    # Where nothing is done the published network moves its channels about.
+    # An identity stands for a change of layout in the published network.
     enlarged = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
     return enlarged, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_SLOPE)

@@ -105,9 +105,8 @@ class VRT(nn.Module):
     001_VRT_videosr_bi_REDS_6frames; `REDS_16_FRAMES` are the options of the other REDS release. Upscales
     by 4 only.
 
-    Every video is legal. Where the network needs more, the input is enlarged by its mirror image and
-    the surplus cut from the output: to 2 frames, and to sides that are multiples of 8 and at least 8
-    windows long (64 pixels by default).
+    Every video is valid. A smaller one is enlarged by its mirror image to 2 frames, and to sides that are
+    multiples of 8 and at least 8 windows long (64 pixels by default). The surplus is cut from the output.
 
     Args:
         scale: 4.
@@ -144,7 +143,7 @@ class VRT(nn.Module):
         self.conv_before_upsample = nn.Sequential(_FrameConv(channels, _OUTPUT_CHANNELS), nn.LeakyReLU())
         self.upsample = nn.Sequential(*_upscaling(_OUTPUT_CHANNELS))
         self.conv_last = _FrameConv(_OUTPUT_CHANNELS, 3)
-        # Where activation checkpointing saves most for least: what is between them is small.
+        # Activation checkpointing saves most here: the activations between these modules are small.
         self.checkpointed_modules = [
             name
             for name, module in self.named_modules()

@@ -79,11 +79,11 @@ CASES = [
 
 @pytest.mark.parametrize(("losses", "round_number", "rounds", "distance", "mixing", "weights"), CASES)
 def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, distance, mixing, weights):
-    found = loss_aware_weights(losses, round_number, rounds)
-    assert found.weights == pytest.approx(weights, abs=1e-9)
-    assert found.hellinger_distance == pytest.approx(distance, abs=1e-9)
-    assert found.mixing_coefficient == pytest.approx(mixing, abs=1e-9)
-    assert found.sharpness == pytest.approx(1 - round_number / rounds)
+    result = loss_aware_weights(losses, round_number, rounds)
+    assert result.weights == pytest.approx(weights, abs=1e-9)
+    assert result.hellinger_distance == pytest.approx(distance, abs=1e-9)
+    assert result.mixing_coefficient == pytest.approx(mixing, abs=1e-9)
+    assert result.sharpness == pytest.approx(1 - round_number / rounds)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_unusable_losses_neither_gain_nor_break_anything(losses, same_as):
 
 @given(losses=LOSSES, when=ROUNDS)
 def test_weights_are_a_distribution_and_the_diagnostics_lie_in_0_to_1(losses, when):
-    found = loss_aware_weights(losses, *when)
-    assert math.fsum(found.weights) == pytest.approx(1, abs=1e-12)
-    assert all(weight > 0 for weight in found.weights)
-    assert 0 <= found.mixing_coefficient <= found.hellinger_distance <= 1
+    result = loss_aware_weights(losses, *when)
+    assert math.fsum(result.weights) == pytest.approx(1, abs=1e-12)
+    assert all(weight > 0 for weight in result.weights)
+    assert 0 <= result.mixing_coefficient <= result.hellinger_distance <= 1
 
 
 @given(losses=LOSSES, when=ROUNDS, data=st.data())
@@ -133,11 +133,11 @@ def test_a_lower_loss_never_counts_less(losses, when):
 
 @given(losses=LOSSES, when=ROUNDS, factor=st.floats(1e-3, 1e3))
 def test_the_losses_unit_does_not_matter(losses, when, factor):
-    found = loss_aware_weights(losses, *when)
+    result = loss_aware_weights(losses, *when)
     # At the threshold itself the last bit decides.
-    assume(abs(found.hellinger_distance - 0.05) > 1e-9)
+    assume(abs(result.hellinger_distance - 0.05) > 1e-9)
     scaled = loss_aware_weights([factor * loss for loss in losses], *when)
-    assert scaled.weights == pytest.approx(found.weights, rel=1e-9)
+    assert scaled.weights == pytest.approx(result.weights, rel=1e-9)
 
 
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=6), rounds=st.integers(2, 30))

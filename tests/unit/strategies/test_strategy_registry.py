@@ -1,4 +1,4 @@
-"""Strategies by name, and what is said about wrong options."""
+"""Strategies by name, and the errors for wrong options."""
 
 import math
 import subprocess
