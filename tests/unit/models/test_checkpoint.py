@@ -62,7 +62,7 @@ def test_a_pickle_that_would_run_code_runs_none(tmp_path):
             return open, (str(tmp_path / "ran"), "w")
 
     torch.save({"params": Evil()}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="no PyTorch checkpoint of plain tensors"):
+    with pytest.raises(WeightsError, match="not a PyTorch checkpoint of plain tensors"):
         read(tmp_path / "net.pth")
     assert not (tmp_path / "ran").exists()
 
