@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Generic, TypeGuard, TypeVar
 
 from fedvsr.errors import ConfigError, UnknownNameError
@@ -125,8 +126,13 @@ class Registry(Generic[T]):
             loaded: object = importlib.import_module(module)
             for part in attribute.split("."):
                 loaded = getattr(loaded, part)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(self.field, name, f"{reference} cannot be imported ({error})") from error
+                # A client that trusts a package does not trust all modules that the package imports.
+                if isinstance(loaded, ModuleType):
+                    raise ValueError(f"{part} is a module: name it before the colon")
+        except Exception as error:
+            # Importing somebody else's module may raise anything.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError(self.field, name, f"{reference} cannot be imported ({reason})") from error
         return loaded
 
     def _origin(self, name: str) -> str:

@@ -164,6 +164,21 @@ def test_what_a_client_refuses_is_not_imported(site, workspace, monkeypatch, tmp
     assert not (tmp_path / "imported").exists()
 
 
+def test_an_allowed_package_does_not_open_the_modules_that_it_imports(site, workspace, monkeypatch):
+    site()
+    monkeypatch.setenv("FEDVSR_ALLOW_MODELS", "fedvsr")
+    key = layout.config("test")
+    record = json.loads(workspace.federation().read(key))
+    record["config"]["model"] = {
+        "name": "fedvsr.models.fastvsr:torch.hub.load",
+        "options": {"repo_or_dir": "somebody/else", "model": "anything"},
+    }
+    workspace.federation().write(key, json.dumps(record).encode())
+    output = run_command(*TRAIN, "ann")
+    assert output.code == 65
+    assert "torch is a module" in output.err
+
+
 def test_of_its_shards_a_site_tells_sizes_and_a_digest(site, last_word):
     site()
     output = run_command("client", "shard", "--run", "test", "--client", "ann")

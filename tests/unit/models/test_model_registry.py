@@ -108,6 +108,13 @@ def test_a_constructor_that_takes_any_option_gets_them_all(theirs):
     assert build_model("their_models:anything", 2, {"depth": 5}).options == {"depth": 5}
 
 
+def test_a_module_that_fails_when_it_is_imported(monkeypatch, tmp_path):
+    (tmp_path / "their_broken_models.py").write_text("raise RuntimeError('no\\nGPU')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot be imported \(RuntimeError: no GPU\)"):
+        build_model("their_broken_models:Net", 4)
+
+
 def test_keywords_of_somebody_elses_model_are_passed_on(theirs):
     options = {"bias": False, "schema": "wide", "sizes": [1, 2], "rate": 1}
     model = build_model("their_models:typed", 2, options)
@@ -131,6 +138,8 @@ def test_an_unknown_name_lists_the_known_ones():
         ("their_models:not_a_model", "returned a str"),
         (":Net", "cannot be imported"),
         ("their_models:", "cannot be imported"),
+        # It would download and run anybody's code.
+        ("fedvsr.models.fastvsr:torch.hub.load", "torch is a module"),
     ],
 )
 def test_a_reference_that_leads_nowhere(theirs, reference, message):
