@@ -41,7 +41,7 @@ def client() -> None:
 @client.command()
 @_run_option
 @click.option(
-    "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which is planned."
+    "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which has a plan."
 )
 @_client_option
 def train(run: str, round_number: int, name: str) -> None:

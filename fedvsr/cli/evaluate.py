@@ -9,8 +9,6 @@ from rich.console import Console
 
 from fedvsr.cli.progress import show_progress
 from fedvsr.cli.stores import open_workspace, store_option, tracking_option
-from fedvsr.testsets.registry import known_test_sets
-from fedvsr.video.degradations.registry import degradation_names
 
 _OF_RUN = ("number",)
 _OF_BOTH = ("name", "dataset", "store")
@@ -19,7 +17,7 @@ _OF_BOTH = ("name", "dataset", "store")
 @click.command()
 @click.argument("name", metavar="[RUN]", required=False)
 @click.option("--round", "number", type=int, help="The round; the last that has ended when left out.")
-@click.option("--dataset", help=f"Score a model on this test set: {', '.join(known_test_sets())}.")
+@click.option("--dataset", help="Score a model on this test set: reds4, udm10, vid4 or vimeo90k-t.")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the test set is.")
 @click.option(
     "--model",
@@ -30,9 +28,8 @@ _OF_BOTH = ("name", "dataset", "store")
 )
 @click.option(
     "--degradation",
-    help=f"How the low resolution is made, or which ready-made one is used: {', '.join(degradation_names())} "
-    "(matlab-bd is the papers' BD). Default: the one that the model was trained on, or else the test set's "
-    "usual one.",
+    help="How the low resolution is made, or which ready-made one is taken: bi, bd or matlab-bd (the papers' "
+    "BD). The one that the model was trained on when left out, or else the test set's usual one.",
 )
 @click.option(
     "--window",

@@ -172,14 +172,14 @@ class Strategy:
         """Returns the strategy's part in one client's training."""
         return self.local_term(model, global_state, client_state)
 
-    def check_sent(self, sent: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
-        """Returns what is wrong with the tensors that a client's local term sent, or None.
+    def check_sent(self, found: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
+        """Says what is wrong with what a client's local term sent, or None.
 
         Args:
-            sent: The tensors that came beside the client's weights.
-            base: The tensors of the global weights.
+            found: The tensors that came beside the client's weights.
+            base: Those of the global weights.
         """
-        for name in sorted(sent):
+        for name in sorted(found):
             return f"strategy tensor {name!r}: {self.name} sends none"
         return None
 

@@ -79,10 +79,10 @@ class Scaffold(FedAvg):
 
     options: ScaffoldOptions
 
-    def check_sent(self, sent: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
-        if not sent:
+    def check_sent(self, found: Mapping[str, TensorSpec], base: Mapping[str, TensorSpec]) -> str | None:
+        if not found:
             return "the change of its control variate is missing"
-        for name, spec in sorted(sent.items()):
+        for name, spec in sorted(found.items()):
             weights = base.get(name)
             if weights is None or not np.issubdtype(weights.dtype, np.floating):
                 return f"strategy tensor {name!r} belongs to no parameter of the model"

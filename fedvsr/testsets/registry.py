@@ -19,7 +19,7 @@ def _is_test_set(value: object) -> TypeGuard[type[VideoTestSet]]:
 
 TEST_SETS = Registry(
     "test set",
-    "--dataset",
+    "TEST_SET",
     "fedvsr.test_sets",
     _TEST_SETS,
     _is_test_set,

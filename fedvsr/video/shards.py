@@ -107,7 +107,7 @@ class _Metadata(BaseModel):
 
     format: Literal["fedvsr-shard"] = "fedvsr-shard"
     version: Literal[1] = 1
-    kind: Annotated[str, Field(pattern=r"^(frames|[A-Za-z][A-Za-z0-9_.:-]*-x[1-9][0-9]*)$")]
+    kind: Annotated[str, Field(pattern=r"^(frames|[A-Za-z_][A-Za-z0-9_.:-]*-x[1-9][0-9]*)$")]
     clips: tuple[ClipInfo, ...]
 
 

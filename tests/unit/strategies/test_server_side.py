@@ -14,7 +14,7 @@ from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.fedmedian import FedMedian
 from fedvsr.strategies.fedsr import FedSR, similarity_shares
 from fedvsr.strategies.registry import build_strategy, strategy_names
-from fedvsr.strategies.scaffold import Scaffold, ScaffoldOptions
+from fedvsr.strategies.scaffold import Scaffold
 from fedvsr.weights import TensorSpec, WeightsFile, specs_of
 
 HUGE = 2**53 + 1  # the first integer that float64 does not hold
@@ -68,9 +68,9 @@ def aggregate(make_updates):
 
 def test_fedavg_weighs_by_clips(aggregate):
     sent = {"ann": random_tensors(1), "bob": random_tensors(2), "cleo": random_tensors(3)}
-    result = aggregate(FedAvg(), random_tensors(0), sent, clips={"ann": 1, "bob": 2, "cleo": 5})
-    assert result.weights == {"ann": 0.125, "bob": 0.25, "cleo": 0.625}
-    for name, array in result.tensors.items():
+    found = aggregate(FedAvg(), random_tensors(0), sent, clips={"ann": 1, "bob": 2, "cleo": 5})
+    assert found.weights == {"ann": 0.125, "bob": 0.25, "cleo": 0.625}
+    for name, array in found.tensors.items():
         a, b, c = (sent[client][name].astype(np.float64) for client in ("ann", "bob", "cleo"))
         np.testing.assert_array_equal(array, ((a + 2 * b + 5 * c) / 8).astype(array.dtype), err_msg=name)
 
@@ -85,16 +85,16 @@ def test_tensors_keep_names_shapes_and_dtypes(aggregate, name):
     }
     strategy = build_strategy(name)
     extras = {client: {"conv.bias": np.zeros(4, np.float32)} for client in ("ann", "bob")}
-    result = aggregate(
+    found = aggregate(
         strategy,
         base,
         {"ann": base, "bob": base},
         extras=extras if name == "scaffold" else None,
         context=RoundContext(2, 10, 2),
     )
-    assert specs_of(result.tensors) == specs_of(base)
+    assert specs_of(found.tensors) == specs_of(base)
     for key, array in base.items():
-        np.testing.assert_array_equal(result.tensors[key], array, err_msg=key)
+        np.testing.assert_array_equal(found.tensors[key], array, err_msg=key)
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -107,7 +107,7 @@ def test_integers_that_all_clients_share_stay_exact(aggregate, name, count):
         "mask": np.array([True, False]),
     }
     clients = [f"client-{index}" for index in range(count)]
-    result = aggregate(
+    found = aggregate(
         build_strategy(name),
         {key: np.zeros_like(array) for key, array in tables.items()},
         dict.fromkeys(clients, tables),
@@ -115,12 +115,12 @@ def test_integers_that_all_clients_share_stay_exact(aggregate, name, count):
         context=RoundContext(2, 10, count),
     )
     for key, array in tables.items():
-        np.testing.assert_array_equal(result.tensors[key], array, err_msg=key)
+        np.testing.assert_array_equal(found.tensors[key], array, err_msg=key)
 
 
 def test_integers_that_differ_are_rounded_to_the_nearest_and_ties_to_even(aggregate):
     base = {"counter": np.array([0, 0, 0, 0]), "mask": np.array([False, False, False, False])}
-    result = aggregate(
+    found = aggregate(
         FedAvg(),
         base,
         {
@@ -131,8 +131,8 @@ def test_integers_that_differ_are_rounded_to_the_nearest_and_ties_to_even(aggreg
         },
     )
     # Means 1.5, 2.5, 10.25, −1.5; and 1, ½, ½, 0.
-    assert result.tensors["counter"].tolist() == [2, 2, 10, -2]
-    assert result.tensors["mask"].tolist() == [True, False, False, False]
+    assert found.tensors["counter"].tolist() == [2, 2, 10, -2]
+    assert found.tensors["mask"].tolist() == [True, False, False, False]
 
 
 @given(
@@ -147,9 +147,9 @@ def test_integer_means_lie_within_the_clients_range(make_updates_of_module, valu
     updates = make_updates_of_module(
         {client: {"table": row} for client, row in zip(clients, values, strict=True)}
     )
-    result = weighted_mean({"table": values[0]}, updates, weights)["table"]
-    assert (result >= values.min(axis=0)).all()
-    assert (result <= values.max(axis=0)).all()
+    found = weighted_mean({"table": values[0]}, updates, weights)["table"]
+    assert (found >= values.min(axis=0)).all()
+    assert (found <= values.max(axis=0)).all()
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +161,8 @@ def make_updates_of_module(tmp_path_factory):
     folder = tmp_path_factory.mktemp("updates")
 
     def make(tensors):
-        for client, arrays in tensors.items():
-            (folder / client).write_bytes(serialize(arrays))
+        for client, found in tensors.items():
+            (folder / client).write_bytes(serialize(found))
         return Updates({client: folder / client for client in tensors})
 
     return make
@@ -182,26 +182,26 @@ def test_a_mean_is_that_of_float64_whatever_the_order_of_arrival(make_updates_of
     clips = {client: data.draw(st.integers(1, 9)) for client in clients}
     sent = {client: {"w": row} for client, row in zip(clients, values, strict=True)}
     context = RoundContext(1, 2, len(values))
-    result = []
+    found = []
     for arrival in (clients, order):
         updates = make_updates_of_module({client: sent[client] for client in arrival})
         no_extras = make_updates_of_module({})
-        round_updates = RoundUpdates({"w": values[0]}, updates, no_extras, contributions(clips), context, {})
-        result.append(FedAvg().aggregate(round_updates).tensors["w"])
-    assert result[0].tobytes() == result[1].tobytes()
+        given = RoundUpdates({"w": values[0]}, updates, no_extras, contributions(clips), context, {})
+        found.append(FedAvg().aggregate(given).tensors["w"])
+    assert found[0].tobytes() == found[1].tobytes()
     expected = np.average(values.astype(np.float64), axis=0, weights=[clips[client] for client in clients])
     scale = np.abs(values).max(axis=0)
-    assert (np.abs(result[0] - expected) <= 1e-7 * scale + 1e-40).all()
+    assert (np.abs(found[0] - expected) <= 1e-7 * scale + 1e-40).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
 def test_fedmedian_is_numpys_median(aggregate, count):
     sent = {f"client-{index}": random_tensors(index) for index in range(count)}
-    result = aggregate(FedMedian(), random_tensors(99), sent)
-    for name, array in result.tensors.items():
+    found = aggregate(FedMedian(), random_tensors(99), sent)
+    for name, array in found.tensors.items():
         stack = np.stack([tensors[name].astype(np.float64) for tensors in sent.values()])
         np.testing.assert_array_equal(array, np.median(stack, axis=0).astype(array.dtype), err_msg=name)
-    assert result.weights == {}
+    assert found.weights == {}
 
 
 def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, monkeypatch):
@@ -211,9 +211,9 @@ def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, mo
     monkeypatch.setattr(updates, "_PIECE_BYTES", 7 * 8 * 3)
     random = np.random.default_rng(0)
     sent = {client: {"w": random.normal(size=(8, 5)).astype(np.float32)} for client in ("ann", "bob", "cleo")}
-    result = aggregate(FedMedian(), {"w": np.zeros((8, 5), np.float32)}, sent)
+    found = aggregate(FedMedian(), {"w": np.zeros((8, 5), np.float32)}, sent)
     np.testing.assert_array_equal(
-        result.tensors["w"], np.median([tensors["w"] for tensors in sent.values()], axis=0).astype(np.float32)
+        found.tensors["w"], np.median([each["w"] for each in sent.values()], axis=0).astype(np.float32)
     )
 
 
@@ -221,10 +221,10 @@ def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggre
     random = np.random.default_rng(1)
     honest = {f"honest-{index}": {"w": random.normal(size=20).astype(np.float32)} for index in range(4)}
     liars = {f"liar-{index}": {"w": np.full(20, 1e30, np.float32)} for index in range(3)}
-    result = aggregate(FedMedian(), {"w": np.zeros(20, np.float32)}, honest | liars).tensors["w"]
-    values = np.stack([tensors["w"] for tensors in honest.values()])
-    assert (result >= values.min(axis=0)).all()
-    assert (result <= values.max(axis=0)).all()
+    found = aggregate(FedMedian(), {"w": np.zeros(20, np.float32)}, honest | liars).tensors["w"]
+    values = np.stack([each["w"] for each in honest.values()])
+    assert (found >= values.min(axis=0)).all()
+    assert (found <= values.max(axis=0)).all()
 
 
 def test_fedsr_shares_are_the_softmax_of_the_cosines(make_updates):
@@ -243,7 +243,7 @@ def test_fedsr_shares_are_the_softmax_of_the_cosines(make_updates):
 
 def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(aggregate):
     base, sent = random_tensors(0), {"ann": random_tensors(1), "bob": random_tensors(2)}
-    result = aggregate(FedSR(), base, sent, context=RoundContext(2, 10, 2))
+    found = aggregate(FedSR(), base, sent, context=RoundContext(2, 10, 2))
     for name in ("conv.weight", "conv.bias"):
         flat = {client: tensors[name].astype(np.float64).ravel() for client, tensors in sent.items()}
         start = base[name].astype(np.float64).ravel()
@@ -252,7 +252,7 @@ def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(a
             for client, values in flat.items()
         }
         expected = sum(powers[client] * flat[client] for client in flat) / sum(powers.values())
-        np.testing.assert_allclose(result.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
 
 
 def test_fedsr_begins_with_fedavgs_mean(aggregate):
@@ -268,13 +268,13 @@ def test_fedsr_begins_with_fedavgs_mean(aggregate):
 def test_scaffolds_first_round_is_the_plain_mean_however_many_clips(aggregate):
     sent = {client: random_tensors(index) for index, client in enumerate(("ann", "bob", "cleo"))}
     extras = {client: {"conv.bias": np.zeros(4, np.float32)} for client in sent}
-    result = aggregate(
+    found = aggregate(
         Scaffold(), random_tensors(9), sent, clips={"ann": 9, "bob": 1, "cleo": 4}, extras=extras
     )
-    assert result.weights == pytest.approx(dict.fromkeys(sent, 1 / 3))
+    assert found.weights == pytest.approx(dict.fromkeys(sent, 1 / 3))
     for name in ("conv.weight", "gain"):
         expected = np.mean([tensors[name].astype(np.float64) for tensors in sent.values()], axis=0)
-        np.testing.assert_allclose(result.tensors[name], expected, rtol=1e-6)
+        np.testing.assert_allclose(found.tensors[name], expected, rtol=1e-6)
 
 
 def test_scaffolds_server_follows_the_papers_formulas(aggregate):
@@ -285,8 +285,8 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
         "bob": {"w": np.array([4.0, -2.0], np.float32), "counter": np.array(6)},
     }
     extras = {"ann": {"w": np.array([1.0, 0.0], np.float32)}, "bob": {"w": np.array([2.0, 10.0], np.float32)}}
-    result = aggregate(
-        Scaffold(ScaffoldOptions(global_learning_rate=0.5)),
+    found = aggregate(
+        Scaffold(Scaffold.Options(global_learning_rate=0.5)),
         base,
         sent,
         extras=extras,
@@ -294,15 +294,15 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
         context=RoundContext(3, 10, 5),
     )
     # Means (3, 0) and 7: (1 + ½·2, 2 − ½·2); a counter has no learning rate.
-    assert result.tensors["w"].tolist() == [2.0, 1.0]
-    assert result.tensors["counter"] == 7
+    assert found.tensors["w"].tolist() == [2.0, 1.0]
+    assert found.tensors["counter"] == 7
     # Mean change (1.5, 5): (0.5 + 0.4·1.5, −1 + 0.4·5).
-    np.testing.assert_allclose(result.state["w"], [1.1, 1.0], rtol=1e-6)
-    assert result.state["w"].dtype == np.float32
+    np.testing.assert_allclose(found.state["w"], [1.1, 1.0], rtol=1e-6)
+    assert found.state["w"].dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ("sent", "problem"),
+    ("found", "problem"),
     [
         ({}, "control variate is missing"),
         ({"w": TensorSpec((3,), np.dtype("float32"))}, "'w': expected float32 [2], found float32 [3]"),
@@ -312,9 +312,9 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
         ({"w": TensorSpec((2,), np.dtype("float32"))}, None),
     ],
 )
-def test_scaffold_looks_through_what_clients_send(sent, problem):
+def test_scaffold_looks_through_what_clients_send(found, problem):
     base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
-    answer = Scaffold().check_sent(sent, base)
+    answer = Scaffold().check_sent(found, base)
     assert answer is None if problem is None else problem in answer
 
 
