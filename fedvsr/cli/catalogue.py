@@ -23,9 +23,9 @@ _LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multi
 
 
 class NamedGroup(click.Group):
-    """A group that shows one item if its argument is no sub-command but a name.
+    """A group whose argument may be a name instead of a sub-command.
 
-    The sub-command ``show`` does that, and gets the name.
+    The hidden sub-command ``show`` gets the name.
     """
 
     def resolve_command(
@@ -39,9 +39,10 @@ class NamedGroup(click.Group):
 @click.group(cls=NamedGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND [ARGS]...]")
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models that `--model` knows, or show the model NAME with its options.
+    """List the models.
 
-    package.module:name names any other model.
+    With NAME, show that model and its options. `--model` takes one of these names, or package.module:name for
+    any other model.
     """
     if context.invoked_subcommand:
         return
@@ -99,9 +100,10 @@ def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tup
 @click.command()
 @click.argument("name", required=False)
 def strategies(name: str | None) -> None:
-    """List the strategies that `--strategy` knows, or show the strategy NAME with its options.
+    """List the strategies.
 
-    package.module:name names any other strategy.
+    With NAME, show that strategy and its options. `--strategy` takes one of these names, or
+    package.module:name for any other strategy.
     """
     from fedvsr.strategies.registry import STRATEGIES
 
@@ -122,9 +124,10 @@ def strategies(name: str | None) -> None:
 @click.command()
 @click.argument("name", required=False)
 def degradations(name: str | None) -> None:
-    """List the degradations that `--degradation` knows, or show the degradation NAME.
+    """List the degradations.
 
-    package.module:name names any other degradation.
+    With NAME, show that degradation. `--degradation` takes one of these names, or package.module:name for any
+    other degradation.
     """
     from fedvsr.video.degradations.registry import DEGRADATIONS
 

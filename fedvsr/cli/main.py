@@ -32,7 +32,7 @@ _COMMANDS = (
     ("Operate", "clients", "fedvsr.cli.clients:clients", "List, check and add a deployment's clients."),
     ("Operate", "client", "fedvsr.cli.client:client", "Do a client's own work, as its Job does."),
     ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
-    ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the federated strategies."),
+    ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the strategies."),
     ("Look", "degradations", "fedvsr.cli.catalogue:degradations", "List the degradations."),
 )
 
