@@ -56,8 +56,8 @@ def federated_training(
 
     Args:
         run_name: Lower case, digits and dashes. Submitting a name again continues that run.
-        model: The network: fastvsr, basicvsr, or another registered one (`fedvsr models` lists them).
-        strategy: fedvsr, fedavg, fedprox, scaffold, fedmedian, fedsr, fedvsr-hf or fedvsr-ala.
+        model: Network: basicvsr, basicvsr++, fastvsr, iart, rvrt, vrt, or a reference package.module:name.
+        strategy: fedavg, fedmedian, fedprox, fedsr, fedvsr, fedvsr-ala, fedvsr-hf, scaffold, or a reference.
         rounds: Rounds of training and aggregation; may be raised when a run is continued.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
         clients_per_round: Clients drawn for each round; 0 takes all.
@@ -67,7 +67,7 @@ def federated_training(
         gpus_per_client: GPUs that each client's training asks for; 0 trains on the CPU.
         local_steps: Optimiser steps of a client in a round; 0 trains one pass over its clips.
         scale: Enlargement of height and width: 2, 3 or 4.
-        degradation: How low resolution is made: bi (bicubic) or bd (Gaussian blur, then subsampling).
+        degradation: How low resolution is made: bi (bicubic), bd, matlab-bd (the papers' BD), or a reference.
         learning_rate: Adam's learning rate.
         seed: Seed of the weights, the sampling and the batches.
         evaluate_every: Evaluate every so many rounds, and the last.

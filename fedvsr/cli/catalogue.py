@@ -1,32 +1,73 @@
-"""`fedvsr models`, `fedvsr models convert` and `fedvsr strategies`."""
+"""`fedvsr models`, `fedvsr models convert`, `fedvsr strategies` and `fedvsr degradations`."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import yaml
+from pydantic.fields import FieldInfo
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from fedvsr.cli.progress import print_line
+from fedvsr.config.base import Section
+from fedvsr.errors import ConfigError
+from fedvsr.registry import Info
 
-@click.group(invoke_without_command=True)
+_TYPES = {bool: "true or false", int: "integer", float: "number", str: "text", Any: "any"}
+# The attributes of pydantic's limits, in words.
+_LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
+
+
+class NamedGroup(click.Group):
+    """A group whose argument may be a name instead of a sub-command.
+
+    The hidden sub-command ``show`` gets the name.
+    """
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            return "show", self.commands["show"], args
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=NamedGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND [ARGS]...]")
 @click.pass_context
 def models(context: click.Context) -> None:
     """List the models.
 
-    `--model` takes one of these names, or package.module:callable for any other model.
+    With NAME, show that model and its options. `--model` takes one of these names, or package.module:name for
+    any other model.
     """
     if context.invoked_subcommand:
         return
     from fedvsr.models.registry import model_info, model_names
 
-    table = Table()
-    for heading in ("model", "parameters", "what it is", "source"):
-        table.add_column(heading, justify="right" if heading == "parameters" else "left")
+    table = _table("model", "parameters", "description")
+    table.columns[1].justify = "right"
     for name in model_names():
-        info = model_info(name)
+        try:
+            info = model_info(name)
+        except ConfigError as error:
+            table.add_row(name, "–", escape(error.allowed))
+            continue
         count = "–" if info.parameters is None else f"{info.parameters:,}"
-        table.add_row(info.name, count, info.description, info.source)
+        table.add_row(name, count, escape(info.description))
     Console().print(table)
+
+
+@models.command("show", hidden=True)
+@click.argument("name")
+def show_model(name: str) -> None:
+    """Show the model NAME with its options."""
+    from fedvsr.models.registry import model_info, model_options
+
+    _show(model_info(name), model_options(name))
 
 
 @models.command()
@@ -57,17 +98,94 @@ def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tup
 
 
 @click.command()
-def strategies() -> None:
+@click.argument("name", required=False)
+def strategies(name: str | None) -> None:
     """List the strategies.
 
-    `--strategy` takes one of these names.
+    With NAME, show that strategy and its options. `--strategy` takes one of these names, or
+    package.module:name for any other strategy.
     """
-    from fedvsr.strategies.registry import strategy_class, strategy_names
+    from fedvsr.strategies.registry import STRATEGIES
 
-    table = Table()
-    for heading in ("strategy", "what it is", "clients keep state"):
-        table.add_column(heading)
-    for name in strategy_names():
-        found = strategy_class(name)
-        table.add_row(found.name, found.description, "yes" if found.stateful else "no")
+    if name:
+        _show(STRATEGIES.info(name), STRATEGIES.load(name).Options)
+        return
+    table = _table("strategy", "description", "clients keep state")
+    for known in STRATEGIES.names():
+        try:
+            strategy = STRATEGIES.load(known)
+        except ConfigError as error:
+            table.add_row(known, escape(error.allowed), "–")
+            continue
+        table.add_row(known, escape(STRATEGIES.info(known).description), "yes" if strategy.stateful else "no")
     Console().print(table)
+
+
+@click.command()
+@click.argument("name", required=False)
+def degradations(name: str | None) -> None:
+    """List the degradations.
+
+    With NAME, show that degradation. `--degradation` takes one of these names, or package.module:name for any
+    other degradation.
+    """
+    from fedvsr.video.degradations.registry import DEGRADATIONS
+
+    if name:
+        _show(DEGRADATIONS.info(name))
+        return
+    table = _table("degradation", "scales", "description")
+    for known in DEGRADATIONS.names():
+        try:
+            scales = ", ".join(map(str, DEGRADATIONS.load(known).scales))
+        except ConfigError as error:
+            table.add_row(known, "–", escape(error.allowed))
+            continue
+        table.add_row(known, scales, escape(DEGRADATIONS.info(known).description))
+    Console().print(table)
+
+
+def _table(*headings: str) -> Table:
+    table = Table()
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number == 0)
+    return table
+
+
+def _show(info: Info, options: type[Section] | None = None) -> None:
+    console = Console()
+    print_line(console, f"{info.name}: {info.description}")
+    print_line(console, f"Source: {info.source}")
+    if options is None:
+        return
+    if not options.model_fields:
+        takes_any = options.model_config.get("extra") == "allow"
+        print_line(console, f"Options: {'any' if takes_any else 'none'}")
+        return
+    table = _table("option", "type", "range", "default", "description")
+    for name, field in options.model_fields.items():
+        default = "required" if field.is_required() else json.dumps(field.default, default=str)
+        table.add_row(
+            field.alias or name,
+            escape(_type(field)),
+            escape(", ".join(_limits(field))),
+            escape(default),
+            escape(field.description or ""),
+        )
+    console.print(table)
+
+
+def _type(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    if get_origin(annotation) is Literal:
+        return "choice"
+    return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def _limits(field: FieldInfo) -> Iterator[str]:
+    if get_origin(field.annotation) is Literal:
+        yield " or ".join(map(str, get_args(field.annotation)))
+    for limit in field.metadata:
+        for attribute, words in _LIMITS.items():
+            if hasattr(limit, attribute):
+                yield f"{words} {getattr(limit, attribute)}"

@@ -50,12 +50,12 @@ def client() -> None:
 def train(run: str, round_number: int, name: str) -> None:
     """Train for a round of a run, and deliver the update and its report.
 
-    If the client has delivered already, nothing is trained. A model named package.module:callable is
-    imported only from the packages that FEDVSR_ALLOW_MODELS lists.
+    If the client has delivered already, nothing is trained. A model, strategy or degradation named
+    package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
     def work() -> None:
-        from fedvsr.federation.client.allowed_code import check_model_allowed
+        from fedvsr.federation.client.allowed_code import check_code_allowed
         from fedvsr.federation.client.train import train_client
         from fedvsr.federation.runs import load_run
         from fedvsr.progress import LogProgress
@@ -63,7 +63,7 @@ def train(run: str, round_number: int, name: str) -> None:
 
         workspace = Workspace.from_environment()
         record = load_run(workspace.federation(), run)
-        check_model_allowed(record.config.model.name)
+        check_code_allowed(record.config)
         report = train_client(workspace, record, round_number, name, LogProgress())
         took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
         print(f"delivered: loss {report.loss:.4f}, {took}")
@@ -77,10 +77,12 @@ def train(run: str, round_number: int, name: str) -> None:
 def shard(run: str, name: str) -> None:
     """Turn this client's videos into a run's training clips; shards that are up to date are kept.
 
-    One line leaves the client: the number of clips, frames and bytes, and their digest.
+    One line leaves the client: the number of clips, frames and bytes, and their digest. A degradation named
+    package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
     def work() -> "ShardSummary":
+        from fedvsr.federation.client.allowed_code import check_code_allowed
         from fedvsr.federation.owner.sharding import shard_client
         from fedvsr.federation.runs import load_run
         from fedvsr.federation.shard_records import ShardSummary
@@ -88,8 +90,9 @@ def shard(run: str, name: str) -> None:
         from fedvsr.store.workspace import Workspace
 
         workspace = Workspace.from_environment()
-        data = load_run(workspace.federation(), run).config.data
-        return ShardSummary.of(shard_client(workspace, name, data, LogProgress()))
+        config = load_run(workspace.federation(), run).config
+        check_code_allowed(config)
+        return ShardSummary.of(shard_client(workspace, name, config.data, LogProgress()))
 
     summary = _run_work(work)
     line = summary.model_dump_json()

@@ -45,6 +45,7 @@ _COMMANDS = (
     ("Operate", "client", "fedvsr.cli.client:client", "Do one client's work."),
     ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
     ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the strategies."),
+    ("Look", "degradations", "fedvsr.cli.catalogue:degradations", "List the degradations."),
 )
 
 

@@ -14,7 +14,16 @@ from pydantic.fields import FieldInfo
 from fedvsr.config.experiment import Experiment, VideosConfig
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError
+from fedvsr.models.registry import model_names
+from fedvsr.strategies.registry import strategy_names
+from fedvsr.video.degradations.registry import degradation_names
 
+# Fields that hold a registered name, and the names to list in the help.
+_NAMES = {
+    "data.degradation": degradation_names,
+    "model.name": model_names,
+    "strategy.name": strategy_names,
+}
 # Replaces the dot in the name of an option's parameter, which must be an identifier.
 _DOT = "__"
 
@@ -126,6 +135,8 @@ def _option(leaf: _Leaf, counts: Counter[str]) -> click.Option:
     elif section and counts[last] == 1:
         names.append(_flag(last))
     text = leaf.field.description or ""
+    if leaf.path in _NAMES:
+        text += f": {', '.join(_NAMES[leaf.path]())}, or package.module:name"
     default = leaf.field.get_default(call_default_factory=True)
     if not leaf.field.is_required() and default not in ("", None) and default != {} and default != ():
         text += f"  [default: {default}]"

@@ -27,7 +27,7 @@ from fedvsr.kubeflow.logs import follow_logs
 from fedvsr.kubeflow.pipeline import get_newest_version, pipeline_name
 from fedvsr.kubeflow.runs import SUCCEEDED, Run, get_run, stop
 from fedvsr.kubeflow.runs import submit as submit_run
-from fedvsr.models.registry import model_info
+from fedvsr.models.registry import check_model_name
 
 # Sections for a run on this machine; a deployment has its own clients, videos, store and MLflow.
 _LOCAL_SECTIONS = ("clients", "evaluation_videos", "store", "tracking")
@@ -106,10 +106,9 @@ def submit(
 
 def _check(settings: Experiment) -> None:
     """Checks the settings before the pipeline's first step would, a minute later."""
-    check_settings(settings)
-    # package.module:callable only has to exist in the image.
-    if ":" not in settings.model.name:
-        model_info(settings.model.name)
+    # Code that is named by a reference must be in the images, but need not be here.
+    check_settings(settings, import_references=False)
+    check_model_name(settings.model.name)
 
 
 def _print_omitted_sections(console: Console, settings: Experiment) -> None:

@@ -1,6 +1,7 @@
 """How every configuration object behaves: frozen, closed, and clear about what is wrong."""
 
-from typing import Any, Self, get_args
+from types import UnionType
+from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -35,17 +36,17 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_as_number(cls, value: object, info: ValidationInfo) -> object:
         """YAML reads yes and on as true, which would pass for 1."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name or ""].annotation):
             raise PydanticCustomError("truth_as_number", "it must be a number")
         return value
 
     @classmethod
     def parse(cls, values: object, prefix: str = "") -> Self:
-        """Validates plain values, as YAML or JSON gives them.
+        """Validates plain values, as YAML or JSON has them.
 
         Args:
             values: A mapping from field names to values.
-            prefix: What stands before the field's name in an error (``training.``).
+            prefix: The text before the field's name in an error (``training.``).
 
         Raises:
             fedvsr.errors.ConfigError: A field is unknown, missing, or has a value that is not allowed.
@@ -56,13 +57,17 @@ class Section(BaseModel):
             raise config_error(cls, values, error, prefix) from None
 
 
+class NoOptions(Section):
+    """The options of a model or strategy that has none."""
+
+
 def config_error(
     section: type[BaseModel], values: object, error: ValidationError, prefix: str = ""
 ) -> ConfigError:
-    """Turns the first of pydantic's findings into the one sentence that a person reads."""
-    found: list[Any] = error.errors(include_url=False)
-    # A misspelt field is missing too: say what was written wrong, not what it leads to.
-    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+    """Turns the first of pydantic's problems into the one sentence that a person reads."""
+    problems: list[Any] = error.errors(include_url=False)
+    # A misspelt field is missing too: name what was written wrong, not what it leads to.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, FieldError):
         return ConfigError(prefix + inner.field, inner.value, inner.allowed)
@@ -72,13 +77,13 @@ def config_error(
     field = prefix + ".".join(path) or "CONFIG"
     if first["type"] == "extra_forbidden":
         known = _fields_at(section, path[:-1])
-        return ConfigError(field, first["input"], f"no such field; known here: {', '.join(known)}")
+        return ConfigError(field, first["input"], f"no such field; known here: {', '.join(known) or 'none'}")
     message = _ALLOWED.get(first["type"]) or first["msg"].replace("Input should be", "it must be", 1)
     return ConfigError(field, first["input"], message[0].lower() + message[1:])
 
 
 class FieldError(ValueError):
-    """Raised by a validator that looks at several fields, to name the one that is to be mended."""
+    """Raised by a validator that looks at several fields, to name the one to correct."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(allowed)
@@ -88,7 +93,7 @@ class FieldError(ValueError):
 
 
 def _path_in(values: Any, location: tuple[int | str, ...]) -> list[str]:
-    """The part of pydantic's location that a person wrote; it ends in names of types of its own."""
+    """Returns the part of pydantic's location that a person wrote, without pydantic's own type names."""
     path = []
     for part in location:
         try:
@@ -100,19 +105,24 @@ def _path_in(values: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def _sections(section: type[BaseModel]) -> list[str]:
-    """The fields that are sections themselves and have a default."""
+    """Returns the fields that are sections themselves."""
     return [name for name, field in section.model_fields.items() if _is_model(field.annotation)]
 
 
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
-    """The fields that a mapping may have at a path."""
+    """Returns the names of the fields that a mapping may have at a path."""
     annotation: Any = section
     for part in path:
         field = annotation.model_fields.get(part) if _is_model(annotation) else None
         annotation = field.annotation if field else annotation
-        # Optional sections, and mappings from names to sections.
-        annotation = next((each for each in get_args(annotation) if _is_model(each)), annotation)
-    return sorted(annotation.model_fields)
+        # The section of an optional section, or of a mapping from names to sections.
+        annotation = next((inner for inner in get_args(annotation) if _is_model(inner)), annotation)
+    return sorted(field.alias or name for name, field in annotation.model_fields.items())
+
+
+def _is_number(annotation: Any) -> bool:
+    types = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return (int in types or float in types) and bool not in types
 
 
 def _is_model(annotation: object) -> bool:

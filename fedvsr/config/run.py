@@ -1,4 +1,7 @@
-"""What a federated run is: everything that its final weights depend on, and how its Jobs run."""
+"""What a federated run is: everything that its final weights depend on, and how its Jobs run.
+
+Which models, strategies and degradations exist is not known here: their registries check the names.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -6,7 +9,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
 
-# What Kubernetes takes as a label, so that a run or client can name a Job or a namespace.
+# Kubernetes accepts it as a label, so that a run or client can name a Job or a namespace.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 
 
@@ -15,7 +18,7 @@ class DataConfig(Section):
 
     dataset: Name = Field("default", description="name of the shards in each client's store")
     scale: Literal[2, 3, 4] = Field(4, description="enlargement of height and width")
-    degradation: str = Field("bi", description="how low resolution is made: bi or bd")
+    degradation: str = Field("bi", description="how low resolution is made")
     split_shots: bool = Field(True, description="cut videos where the shot changes")
     minimum_frames: int = Field(8, ge=1, description="shots with fewer frames are left out")
     maximum_frames: int = Field(100, ge=1, description="shots with more frames are cut into clips")
@@ -34,12 +37,12 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which network is trained."""
 
-    name: str = Field("fastvsr", description="a registered model, or package.module:callable")
+    name: str = Field("fastvsr", description="the network")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="the model's own options")
 
 
 class ParameterRule(Section):
-    """How parameters are trained whose names fit a pattern."""
+    """How the parameters are trained whose names match a pattern."""
 
     learning_rate_multiplier: float = Field(1.0, gt=0, description="factor of their learning rate")
     frozen_steps: int = Field(0, ge=0, description="steps of the run before they are trained")
@@ -48,9 +51,9 @@ class ParameterRule(Section):
 class TrainingConfig(Section):
     """How a client trains in one round."""
 
-    local_steps: int = Field(0, ge=0, description="optimiser steps a round; 0: go by local_epochs")
-    local_epochs: int = Field(1, ge=1, description="passes over the client's clips a round")
-    batch_size: int = Field(2, ge=1, description="clips in a step")
+    local_steps: int = Field(0, ge=0, description="optimiser steps per round; 0: use local_epochs")
+    local_epochs: int = Field(1, ge=1, description="passes over the client's clips per round")
+    batch_size: int = Field(2, ge=1, description="clips per step")
     frames: int = Field(8, ge=1, description="frames of a training clip")
     patch_size: int = Field(
         256, ge=8, description="height and width of a training patch, in ground-truth pixels"
@@ -64,26 +67,26 @@ class TrainingConfig(Section):
     )
     epsilon: float = Field(1e-9, gt=0, description="Charbonnier's epsilon")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast, on a GPU that has it"
+        "float32", description="bfloat16: autocast, on a GPU that supports it"
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(
-        0, ge=0, description="CPU threads; 0: PyTorch's choice. Part of what makes weights repeatable"
+        0, ge=0, description="CPU threads; 0: PyTorch's choice. Weights are repeatable for a fixed number"
     )
     parameters: dict[str, ParameterRule] = Field(
         default_factory=dict,
         description="learning_rate_multiplier and frozen_steps by regular expression of parameter names",
     )
-    accumulation: int = Field(1, ge=1, description="parts a batch is computed in, to save memory")
-    activation_checkpointing: bool = Field(False, description="compute activations again, to save memory")
+    accumulation: int = Field(1, ge=1, description="parts that a batch is split into, to save memory")
+    activation_checkpointing: bool = Field(False, description="recompute activations, to save memory")
     activations_on_cpu: bool = Field(False, description="keep activations in the CPU's memory")
     compile: bool = Field(False, description="compile the model with torch.compile")
 
 
 class StrategyConfig(Section):
-    """How the federation learns from its clients."""
+    """Which federated method is used."""
 
-    name: str = Field("fedvsr", description="a registered strategy")
+    name: str = Field("fedvsr", description="the federated method")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="the strategy's own options")
 
 
@@ -96,7 +99,7 @@ class FederationConfig(Section):
     quorum: int = Field(1, ge=1, description="clients that must deliver for a round to count")
     deadline_seconds: int = Field(3600, ge=1, description="how long a round waits for its clients")
     wait_for: Literal["all", "quorum"] = Field(
-        "all", description="quorum: a round ends once that many have delivered, the others are cut off"
+        "all", description="quorum: a round ends as soon as the quorum has delivered; the others are cut off"
     )
 
     @model_validator(mode="after")
@@ -121,25 +124,25 @@ class FederationConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """How a round's weights are judged on the held-out clips."""
+    """How a round's weights are evaluated on the held-out clips."""
 
     every: int = Field(1, ge=1, description="evaluate every N rounds, and the last")
     crop_border: int = Field(0, ge=0, description="pixels left out at each border")
-    lpips: bool = Field(False, description="measure LPIPS too (needs the lpips extra)")
+    lpips: bool = Field(False, description="compute LPIPS too (needs the lpips extra)")
 
 
 class JobsConfig(Section):
-    """How a client's work runs on Kubernetes; other values may be given when a run is continued."""
+    """How a client's work runs on Kubernetes; the values may change when a run is continued."""
 
     gpus: int = Field(0, ge=0, description="GPUs of a client's training Job")
-    retries: int = Field(2, ge=0, description="how often a client's Job is tried again after a failure")
+    retries: int = Field(2, ge=0, description="how often a client's Job is retried after a failure")
     sharding_deadline_seconds: int = Field(
-        21600, ge=1, description="how long the sharding waits for a client's Job"
+        21600, ge=1, description="how long sharding waits for a client's Job"
     )
 
 
 class RunConfig(Section):
-    """A federated run, as runs/<name>/config.json keeps it."""
+    """A federated run, as stored in runs/<name>/config.json."""
 
     name: Name = Field(description="the run's name: submitting it again continues it")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the sampling and the batches")

@@ -1,4 +1,8 @@
-"""The Charbonnier loss: an absolute error that is smooth at zero."""
+"""The Charbonnier loss: an absolute error that is smooth at zero.
+
+Charbonnier et al., "Two deterministic half-quadratic regularization algorithms for computed imaging",
+ICIP 1994, https://doi.org/10.1109/ICIP.1994.413553.
+"""
 
 import torch
 from torch import Tensor
@@ -9,8 +13,7 @@ from fedvsr.errors import InputError
 def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Tensor:
     """Returns mean(sqrt(d² + ε)) with d = prediction − target.
 
-    Charbonnier et al., "Two deterministic half-quadratic regularization algorithms for computed
-    imaging", ICIP 1994; the pixel term of FedVSR's local loss.
+    It is the pixel term of FedVSR's local loss (https://arxiv.org/abs/2503.13745).
 
     Args:
         prediction: A floating tensor of any shape; float16 and bfloat16 are cast up to float32.
@@ -19,7 +22,7 @@ def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Te
             quadratic is sqrt(ε).
 
     Returns:
-        A scalar, float32 or float64. It is sqrt(ε), not 0, where the two are equal.
+        A scalar, float32 or float64. It is sqrt(ε), not 0, if the two are equal.
 
     Raises:
         fedvsr.errors.InputError: The shapes differ.
@@ -28,7 +31,7 @@ def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Te
 
 
 def mean_charbonnier(difference: Tensor, epsilon: float) -> Tensor:
-    """Returns mean(sqrt(d² + ε)) of a difference that is at hand."""
+    """Returns mean(sqrt(d² + ε)) of a difference d that is known already."""
     return torch.sqrt(difference.square() + epsilon).mean()
 
 
@@ -47,5 +50,5 @@ def subtract(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Returns the tensor itself if it is float32 or float64, and a float32 copy of it if it is not."""
+    """Returns the tensor itself if it is float32 or float64, else a float32 copy."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -1,4 +1,8 @@
-"""FedVSR's high-frequency loss: the Charbonnier loss of a 3-D Haar transform without its low band."""
+"""FedVSR's high-frequency loss: the Charbonnier loss of a 3-D Haar transform without its low band.
+
+Mollaahmadi Dehaghi et al., "FedVSR: Towards Model-Agnostic Federated Learning in Video Super-Resolution",
+2025, https://arxiv.org/abs/2503.13745, the term L_HiFr.
+"""
 
 import math
 
@@ -28,7 +32,7 @@ def haar_bands(x: Tensor) -> dict[str, Tensor]:
         stand for time, height and width.
 
     Raises:
-        fedvsr.errors.InputError: The tensor has not five dimensions.
+        fedvsr.errors.InputError: The tensor does not have five dimensions.
     """
     if x.ndim != 5:
         raise InputError(f"the Haar transform takes (N, T, C, H, W), not a tensor of shape {tuple(x.shape)}")
@@ -49,9 +53,7 @@ def high_frequency_loss(prediction: Tensor, target: Tensor, epsilon: float = 1e-
 
     The bands count as one concatenated tensor. The transform is linear, so it is the difference of
     the two videos that is transformed, once. Computed in float32 (or float64 for such input) also
-    inside an autocast region: small differences are what this term is about.
-
-    FedVSR (arXiv:2503.13745), the term L_HiFr.
+    inside an autocast region, since small differences are the point of this term.
 
     Args:
         prediction: (N, T, C, H, W), floating, in [0, 1] by convention.
@@ -62,7 +64,7 @@ def high_frequency_loss(prediction: Tensor, target: Tensor, epsilon: float = 1e-
         A scalar, float32 or float64.
 
     Raises:
-        fedvsr.errors.InputError: The shapes differ or have not five dimensions.
+        fedvsr.errors.InputError: The shapes differ, or do not have five dimensions.
     """
     bands = haar_bands(subtract(prediction, target))
     # All bands have the same size, so the mean of their means is the mean of their concatenation.

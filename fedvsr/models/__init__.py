@@ -1,8 +1,6 @@
-"""Super-resolution networks, one architecture a file, and the registry that finds them by name.
+"""Super-resolution networks, one architecture per file, and the registry that finds them by name.
 
-`fedvsr.models.base` says what a model is. A new one of ours is a file here and a line in
-`fedvsr.models.registry`; one of somebody else's needs neither (an entry point or a
-``package.module:callable`` reference does).
+`fedvsr.models.base` describes what a model is and how to add one.
 """
 
 from fedvsr.models.base import Contexts, contexts

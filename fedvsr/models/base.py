@@ -1,19 +1,41 @@
-"""What fedvsr asks of a model, and what a model's constructor uses to check its options.
+"""What a model is, and how its constructor gets its options.
 
 A model is any `torch.nn.Module` with
 
     forward(x: (N, T, 3, h, w) floating, in [0, 1]) -> (N, T, 3, s·h, s·w)
 
 in the input's dtype: RGB frames in playing order, of any T ≥ 1 and any size. The output may leave
-[0, 1]; whoever makes pictures of it clips. Three class attributes are optional and only matter
-where a long or large video is upscaled, in overlapping windows or with little of the device's memory:
+[0, 1]; whoever makes pictures of it clips.
+
+A built-in model is one file and one line in `fedvsr.models.registry`. Its constructor takes the scale and
+its parsed options, a `fedvsr.config.base.Section` that the class names in ``Options``; None stands for the
+defaults::
+
+    class TinyOptions(Section):
+        channels: int = Field(16, ge=1, le=64, description="feature channels")
+
+
+    class Tiny(nn.Module):
+        description = "one convolution"
+        source = "authors, title, venue, link"
+        parameter_count = 448  # at scale 4 with the default options
+        Options = TinyOptions
+
+        def __init__(self, scale: int, options: TinyOptions | None = None) -> None: ...
+
+Any other callable is a model too if it takes ``scale`` and its options as keywords and returns such a module.
+It has no ``Options``: its options are its keywords (`fedvsr.models.keyword_options`). A package brings it by
+an entry point of group ``fedvsr.models``, or a run names it ``package.module:name``.
+
+Three class attributes are optional. They matter if a long or large video is upscaled, in overlapping windows
+or with little of the device's memory:
 
 - ``temporal_context: int | None``: how many neighbouring frames on either side an output frame
   depends on, None if on all of them (a recurrent model);
 - ``spatial_context: int``: how many input pixels beyond a tile's border make the tile's inside
   (very nearly) equal to that of the whole frame;
-- ``features_on_cpu: bool``: that what the model keeps of every frame can wait in the CPU's memory, and
-  whether it does; `fedvsr.models.feature_cache` sets it. The output is then on the CPU too.
+- ``features_on_cpu: bool``: whether the features of every frame wait in the CPU's memory; a model has the
+  attribute if they can. `fedvsr.models.feature_cache` sets it. The output is then on the CPU too.
 """
 
 from collections.abc import Collection
@@ -26,7 +48,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_SPATIAL_CONTEXT = 32
-"""The overlap, in input pixels, for a model that does not say how much it needs."""
+"""The overlap, in input pixels, for a model without ``spatial_context``."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +65,9 @@ class Contexts:
 
 
 def contexts(model: "nn.Module") -> Contexts:
-    """Returns how far a model looks, by its attributes where it has them.
+    """Returns how far a model looks.
 
-    A module of somebody else's, which says nothing, is taken to be recurrent and to need an overlap
-    of `DEFAULT_SPATIAL_CONTEXT` pixels.
+    A module without these attributes counts as recurrent, and its overlap is `DEFAULT_SPATIAL_CONTEXT`.
     """
     return Contexts(
         temporal=getattr(model, "temporal_context", None),
@@ -61,15 +82,5 @@ def check_scale(scale: int, allowed: Collection[int], model: str) -> None:
         fedvsr.errors.ConfigError: The scale, ``data.scale``, is not one of those allowed.
     """
     if scale not in allowed:
-        scales = ", ".join(str(each) for each in sorted(allowed))
+        scales = ", ".join(map(str, sorted(allowed)))
         raise ConfigError("data.scale", scale, f"{model} upscales by {scales}")
-
-
-def check_count(option: str, value: object, minimum: int, maximum: int) -> None:
-    """Checks an option that counts something: layers, channels, frames.
-
-    Raises:
-        fedvsr.errors.ConfigError: It is no integer or out of the range, both ends included.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        raise ConfigError(f"model.options.{option}", value, f"it is an integer from {minimum} to {maximum}")

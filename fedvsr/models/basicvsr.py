@@ -1,14 +1,16 @@
 """BasicVSR: recurrent in both directions, aligned by optical flow.
 
 Chan et al., "BasicVSR: The Search for Essential Components in Video Super-Resolution and Beyond",
-CVPR 2021. Modules are named so that the published weights load.
+CVPR 2021, https://arxiv.org/abs/2012.02181. Modules are named so that the published weights load.
 """
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.neighbour_flows import neighbour_flows
 from fedvsr.models.residual import ResidualTrunk
@@ -19,6 +21,13 @@ _OUTPUT_CHANNELS = 64
 _SLOPE = 0.1
 
 
+class BasicVSROptions(Section):
+    """The options of BasicVSR."""
+
+    channels: int = Field(64, ge=1, le=512, description="feature channels")
+    blocks: int = Field(30, ge=1, le=100, description="residual blocks per direction")
+
+
 class BasicVSR(nn.Module):
     """Carries features along the optical flow from the last frame to the first and back again.
 
@@ -27,22 +36,29 @@ class BasicVSR(nn.Module):
 
     Args:
         scale: 4.
-        channels: Feature channels.
-        blocks: Residual blocks a direction.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "bidirectional recurrent network"
+    source = (
+        "Chan et al., BasicVSR: The Search for Essential Components in Video Super-Resolution and Beyond, "
+        "CVPR 2021, https://arxiv.org/abs/2012.02181"
+    )
+    parameter_count = 6_291_311
+    Options = BasicVSROptions
 
     temporal_context = None
     spatial_context = 32
     features_on_cpu = False
 
-    def __init__(self, scale: int, channels: int = 64, blocks: int = 30) -> None:
+    def __init__(self, scale: int, options: BasicVSROptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (4,), "basicvsr")
-        check_count("channels", channels, 1, 512)
-        check_count("blocks", blocks, 1, 100)
+        options = options or BasicVSROptions()
+        channels, blocks = options.channels, options.blocks
         self.channels = channels
         self.spynet = SPyNet()
         self.backward_trunk = ResidualTrunk(3 + channels, channels, blocks)
@@ -60,8 +76,8 @@ class BasicVSR(nn.Module):
         backward = self._propagate(self.backward_trunk, frames[::-1], to_next[::-1])[::-1]
         forward = self._propagate(self.forward_trunk, frames, to_previous)
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
-        for each in zip(frames, backward, forward, strict=True):
-            outputs.append(self._reconstruct(*each).unsqueeze(1))
+        for frame, past, future in zip(frames, forward, backward, strict=True):
+            outputs.append(self._reconstruct(frame, future, past).unsqueeze(1))
         return outputs.joined()
 
     def _propagate(self, trunk: nn.Module, frames: tuple[Tensor, ...], flows: FeatureCache) -> FeatureCache:

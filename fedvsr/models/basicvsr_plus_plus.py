@@ -1,15 +1,16 @@
 """BasicVSR++: four passes over the video, aligned to the second order by deformable convolutions.
 
 Chan et al., "BasicVSR++: Improving Video Super-Resolution with Enhanced Propagation and Alignment",
-CVPR 2022. Modules are named so that the published weights load.
+CVPR 2022, https://arxiv.org/abs/2104.13371. Modules are named so that the published weights load.
 """
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.errors import ConfigError
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.deform_conv import deform_conv2d
 from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.neighbour_flows import neighbour_flows
@@ -27,10 +28,20 @@ _OFFSET_GROUPS = 16
 _PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
 
 
+class BasicVSRPlusPlusOptions(Section):
+    """The options of BasicVSR++."""
+
+    channels: int = Field(64, ge=8, le=512, multiple_of=_OFFSET_GROUPS // 2, description="feature channels")
+    blocks: int = Field(7, ge=1, le=100, description="residual blocks per pass")
+    maximum_residue: int = Field(
+        10, ge=1, le=100, description="how many pixels an offset may differ from the optical flow"
+    )
+
+
 class BasicVSRPlusPlus(nn.Module):
     """Carries features backward, forward, backward and forward again through the video.
 
-    Every pass sees what those before it found. A frame's features meet those of the two frames
+    Every pass sees the results of the passes before it. A frame's features meet those of the two frames
     that the pass saw last, which a deformable convolution moves: along the optical flow, and up to a few
     pixels further where it finds a better match. Every output frame depends on all input frames.
     The passes build on each other, so reversing the video does not just reverse the output.
@@ -41,33 +52,36 @@ class BasicVSRPlusPlus(nn.Module):
 
     Args:
         scale: 4.
-        channels: Feature channels, a multiple of 8.
-        blocks: Residual blocks a pass.
-        maximum_residue: How many pixels an offset may differ from the optical flow.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "four passes with deformable alignment"
+    source = (
+        "Chan et al., BasicVSR++: Improving Video Super-Resolution with Enhanced Propagation and Alignment, "
+        "CVPR 2022, https://arxiv.org/abs/2104.13371"
+    )
+    parameter_count = 7_322_927
+    Options = BasicVSRPlusPlusOptions
 
     temporal_context = None
     spatial_context = 32
     features_on_cpu = False
 
-    def __init__(self, scale: int, channels: int = 64, blocks: int = 7, maximum_residue: int = 10) -> None:
+    def __init__(self, scale: int, options: BasicVSRPlusPlusOptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (4,), "basicvsr++")
-        check_count("channels", channels, 8, 512)
-        if channels % (_OFFSET_GROUPS // 2):
-            raise ConfigError("model.options.channels", channels, f"{_OFFSET_GROUPS // 2} divides it")
-        check_count("blocks", blocks, 1, 100)
-        check_count("maximum_residue", maximum_residue, 1, 100)
+        options = options or BasicVSRPlusPlusOptions()
+        channels, blocks = options.channels, options.blocks
         self.channels = channels
         self.spynet = SPyNet()
         self.feat_extract = ResidualTrunk(3, channels, _OUTER_BLOCKS)
         self.deform_align = nn.ModuleDict()
         self.backbone = nn.ModuleDict()
         for number, name in enumerate(_PASSES):
-            self.deform_align[name] = _SecondOrderAlignment(channels, maximum_residue)
+            self.deform_align[name] = _SecondOrderAlignment(channels, options.maximum_residue)
             self.backbone[name] = ResidualTrunk((2 + number) * channels, channels, blocks)
         self.reconstruction = ResidualTrunk(5 * channels, channels, _OUTER_BLOCKS)
         self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
@@ -79,11 +93,11 @@ class BasicVSRPlusPlus(nn.Module):
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
         to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
         frames = x.unbind(1)
-        # The frames' own features, then those of each pass: (N, C, h, w) a frame.
+        # The frames' own features, then those of each pass: (N, C, h, w) per frame.
         features = [FeatureCache(map(self.feat_extract, frames), on_cpu=self.features_on_cpu)]
         for name in _PASSES:
             if name.startswith("backward"):
-                backwards = [each[::-1] for each in features]
+                backwards = [cache[::-1] for cache in features]
                 features.append(self._propagate(name, backwards, to_next[::-1])[::-1])
             else:
                 features.append(self._propagate(name, features, to_previous))
@@ -97,7 +111,7 @@ class BasicVSRPlusPlus(nn.Module):
 
         Args:
             name: The pass's.
-            features: What is known of the frames, in the pass's order: (N, C, h, w) each.
+            features: The features of the frames so far, in the pass's order: (N, C, h, w) each.
             flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1, in that order, to frame i.
 
         Returns:
@@ -106,8 +120,8 @@ class BasicVSRPlusPlus(nn.Module):
         align, trunk = self.deform_align[name], self.backbone[name]
         zeros = torch.zeros_like(features[0][0])
         no_flow = zeros.new_zeros(zeros.shape[0], 2, *zeros.shape[2:])
-        found = FeatureCache(on_cpu=self.features_on_cpu)
-        # What the pass found in the frame before and in the one before that, and the flow between the two.
+        pass_features = FeatureCache(on_cpu=self.features_on_cpu)
+        # The pass's features of the previous frame and of the one before it, and the flow between the two.
         near, far, older_flow = zeros, zeros, no_flow
         for i, known in enumerate(zip(*features, strict=True)):
             carried = zeros
@@ -121,8 +135,8 @@ class BasicVSRPlusPlus(nn.Module):
                 carried = align(torch.cat((near, far), 1), condition, near_flow, far_flow)
                 older_flow = near_flow
             near, far = carried + trunk(torch.cat((*known, carried), 1)), near
-            found.append(near)
-        return found
+            pass_features.append(near)
+        return pass_features
 
     def _reconstruct(self, frame: Tensor, features: list[Tensor]) -> Tensor:
         """Maps a frame (N, 3, h, w) and its five features (N, C, h, w) to (N, 3, 4·h, 4·w)."""

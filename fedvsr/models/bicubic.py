@@ -1,8 +1,13 @@
-"""Bicubic interpolation: the floor every model must beat, and the start of the residual ones."""
+"""Bicubic interpolation: the floor that every model must beat, and the start of the residual ones.
+
+Keys, "Cubic Convolution Interpolation for Digital Image Processing", IEEE Transactions on Acoustics, Speech,
+and Signal Processing 29(6), 1981, https://doi.org/10.1109/TASSP.1981.1163711.
+"""
 
 import torch
 from torch import Tensor, nn
 
+from fedvsr.config.base import NoOptions
 from fedvsr.models.base import check_scale
 
 _A = -0.5
@@ -15,15 +20,24 @@ class Bicubic(nn.Module):
 
     Args:
         scale: 2, 3 or 4.
+        options: None or empty.
 
     Raises:
         fedvsr.errors.ConfigError: Another scale.
     """
 
+    description = "bicubic interpolation, the floor that every model must beat"
+    source = (
+        "Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE TASSP 1981, "
+        "https://doi.org/10.1109/TASSP.1981.1163711"
+    )
+    parameter_count = 0
+    Options = NoOptions
+
     temporal_context = 0
     spatial_context = _RADIUS
 
-    def __init__(self, scale: int) -> None:
+    def __init__(self, scale: int, options: NoOptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (2, 3, 4), "bicubic")
         self.scale = scale
@@ -36,9 +50,8 @@ class Bicubic(nn.Module):
 def upscale_bicubic(x: Tensor, scale: int) -> Tensor:
     """Upscales the last two dimensions the way MATLAB's ``imresize`` does.
 
-    Keys, "Cubic convolution interpolation for digital image processing", 1981, with a = −0.5;
-    pixels are squares (output pixel i lies at (i + 0.5)/s − 0.5), and the border is mirrored with the
-    edge pixel repeated.
+    The kernel is that of Keys with a = −0.5. Pixels are squares (output pixel i lies at (i + 0.5)/s − 0.5),
+    and the border is mirrored with the edge pixel repeated.
 
     Args:
         x: (…, h, w) of a floating dtype, any range.
@@ -51,7 +64,7 @@ def upscale_bicubic(x: Tensor, scale: int) -> Tensor:
 
 
 def cubic_kernel(distance: float) -> float:
-    """Returns the weight of a source pixel at a distance, in source pixels (Keys 1981, a = −0.5)."""
+    """Returns the weight of a source pixel at a distance, in source pixels (Keys, a = −0.5)."""
     d = abs(distance)
     if d < 1:
         return (_A + 2) * d**3 - (_A + 3) * d**2 + 1

@@ -1,4 +1,4 @@
-"""Published checkpoints as weights of ours."""
+"""Conversion of published checkpoints to weights of fedvsr's models."""
 
 import pickle
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from fedvsr.models.registry import build_model
 from fedvsr.models.state import state_of
 from fedvsr.weights import Array, WeightsFile, check_fit, specs_of
 
-# Where training frameworks put the weights of a generator, the best first: BasicSR keeps a moving average
-# beside them, KAIR and most others name them plainly.
+# The keys under which training frameworks store the weights, the best first: BasicSR's moving average comes
+# before its plain weights.
 _CONTAINERS = ("params_ema", "params", "state_dict", "model")
-# What wrappers put in front of every name: DataParallel, MMEditing's generator.
+# Prefixes that wrappers add to every name: DataParallel, MMEditing's generator.
 _PREFIXES = ("module.", "generator.")
 
 
 def read_checkpoint(path: Path, name: str, scale: int, options: Mapping[str, object]) -> dict[str, Array]:
     """Reads a checkpoint file as the weights of a model.
 
-    The names must be the model's own, after prefixes of known wrappers are taken away. Tensors are all
-    that is read of a PyTorch file: PyTorch's restricted unpickler runs no code.
+    The names must be the model's own, after prefixes of known wrappers are removed. Only tensors are read
+    from a PyTorch file: PyTorch's restricted unpickler runs no code.
 
     Args:
-        path: A ``.pth`` or ``.pt`` file of PyTorch's, or a safetensors file.
+        path: A PyTorch file (``.pth``, ``.pt``) or a safetensors file.
         name: The model, as `fedvsr.models.registry.build_model` takes it.
         scale: Its scale.
         options: Its options.
@@ -36,22 +36,22 @@ def read_checkpoint(path: Path, name: str, scale: int, options: Mapping[str, obj
         Every parameter and buffer of the model.
 
     Raises:
-        fedvsr.errors.InputError: There is no such file.
-        fedvsr.errors.WeightsError: It holds no weights, or those of another model: the first tensor that
-            is missing, unknown, or of another shape is named.
+        fedvsr.errors.InputError: The file does not exist.
+        fedvsr.errors.WeightsError: It holds no weights, or those of another model. The error names the first
+            tensor that is missing, unknown, or of another shape.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .pth, .pt or .safetensors checkpoint")
     expected = state_of(build_model(name, scale, options))
     if path.suffix == ".safetensors":
-        found = WeightsFile(path).load()
+        tensors = WeightsFile(path).load()
     else:
-        found = {key: tensor.detach().cpu().numpy() for key, tensor in _read_pickle(path).items()}
-    found = _without_prefix(found, expected)
-    problem = check_fit(specs_of(found), specs_of(expected))
+        tensors = {key: tensor.detach().cpu().numpy() for key, tensor in _read_pickle(path).items()}
+    tensors = _without_prefix(tensors, expected)
+    problem = check_fit(specs_of(tensors), specs_of(expected))
     if problem:
         raise WeightsError(f"{path} does not hold weights of {name} ×{scale} with these options: {problem}")
-    return found
+    return tensors
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = (str(error) or "it is empty").splitlines()[0]
         raise WeightsError(
-            f"{path} is no PyTorch checkpoint of plain tensors ({reason}); download it again"
+            f"{path} is not a PyTorch checkpoint of plain tensors ({reason}); download it again"
         ) from error
     for container in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
@@ -74,8 +74,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _without_prefix(found: dict[str, Array], expected: Mapping[str, Array]) -> dict[str, Array]:
+def _without_prefix(tensors: dict[str, Array], expected: Mapping[str, Array]) -> dict[str, Array]:
     for prefix in _PREFIXES:
-        if found and all(key.startswith(prefix) for key in found) and not found.keys() <= expected.keys():
-            found = {key.removeprefix(prefix): value for key, value in found.items()}
-    return found
+        has_prefix = bool(tensors) and all(key.startswith(prefix) for key in tensors)
+        if has_prefix and not tensors.keys() <= expected.keys():
+            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors

@@ -1,8 +1,8 @@
 """Deformable convolution: a convolution that chooses, pixel by pixel, where its kernel reads.
 
-Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019. Written in plain PyTorch:
-it runs on any device and nothing is compiled. Where torchvision is installed its operator does the
-same in less than half the memory.
+Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019,
+https://arxiv.org/abs/1811.11168. Written in plain PyTorch: it runs on any device and nothing is compiled. If
+torchvision is installed, its operator does the same in less than half the memory.
 """
 
 import importlib
@@ -27,14 +27,14 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
             further right than its place in the kernel it reads.
         mask: (N, G·K, H, W): the factor of every tap, usually in [0, 1].
         weight: (O, C, kh, kw) with kh and kw odd.
-        bias: (O,), or None for none.
+        bias: (O,), or None.
 
     Returns:
         (N, O, H, W), in ``x``'s dtype. Beyond the border ``x`` counts as zero.
     """
     if _OPERATOR is None:
         return deform_conv2d_plain(x, offset, mask, weight, bias)
-    # The operator wants one dtype, and on a CPU none of less than 32 bits.
+    # The operator needs a single dtype, on a CPU of at least 32 bits.
     dtype = _position_dtype(offset)
     padding = (weight.shape[-2] // 2, weight.shape[-1] // 2)
     bias = None if bias is None else bias.to(dtype)
@@ -45,7 +45,7 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
 def deform_conv2d_plain(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """Does what `deform_conv2d` does, without torchvision."""
+    """Computes `deform_conv2d` without torchvision."""
     N, C, H, W = x.shape
     kernel = (weight.shape[-2], weight.shape[-1])
     K = kernel[0] * kernel[1]
@@ -84,7 +84,7 @@ def sample_taps(x: Tensor, offset: Tensor, kernel: tuple[int, int]) -> Tensor:
 
 
 def _position_dtype(offset: Tensor) -> torch.dtype:
-    """Returns what positions are counted in: under autocast, more precisely than features."""
+    """Returns the dtype of positions, which under autocast is more precise than that of features."""
     return torch.promote_types(offset.dtype, torch.float32)
 
 

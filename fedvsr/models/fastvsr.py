@@ -1,10 +1,12 @@
 """FastVSR: a small sliding-window network of our own, made to learn quickly on a CPU."""
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.bicubic import upscale_bicubic
 
 _DETAIL_RADIUS = 2
@@ -18,32 +20,43 @@ gradient: with this factor they change a pixel by a few grey levels, not by half
 _BLOCK_INITIAL_SCALE = 0.1
 
 
+class FastVSROptions(Section):
+    """The options of FastVSR."""
+
+    channels: int = Field(32, ge=4, le=256, description="feature channels; multiples of 16 are fast")
+    blocks: int = Field(3, ge=1, le=64, description="residual blocks after the fusion")
+
+
 class FastVSR(nn.Module):
     """Adds to a bicubic upscaling what a few convolutions find in a frame and its two neighbours.
 
     The network sees only detail, each frame less its local mean: brightness says nothing about what
     interpolation lost, and convolutions learn several times faster without it. Each frame's
-    features are computed once, at the input's size; a frame's are then concatenated with those of
-    the frame before and the one after (the first and last frame stand in for those that are missing),
-    refined by residual blocks, and rearranged to the output's size. The last convolution starts
-    at zero, so the untrained network is exactly `fedvsr.models.bicubic.Bicubic`.
+    features are computed once, at the input's size. They are then concatenated with those of the frame before
+    and the frame after (the first and the last frame replace the missing ones), refined by residual
+    blocks, and rearranged to the output's size. The last convolution starts at zero, so the untrained
+    network is exactly `fedvsr.models.bicubic.Bicubic`.
 
     Args:
         scale: 2, 3 or 4.
-        channels: Feature channels, 4 to 256; multiples of 16 are fast.
-        blocks: Residual blocks after the fusion, 1 to 64.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "small sliding-window network that learns fast on a CPU"
+    source = "fedvsr"
+    parameter_count = 99_472
+    Options = FastVSROptions
 
     temporal_context = 1
 
-    def __init__(self, scale: int, channels: int = 32, blocks: int = 3) -> None:
+    def __init__(self, scale: int, options: FastVSROptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (2, 3, 4), "fastvsr")
-        check_count("channels", channels, 4, 256)
-        check_count("blocks", blocks, 1, 64)
+        options = options or FastVSROptions()
+        channels, blocks = options.channels, options.blocks
         self.scale = scale
         self.features = _conv(3, channels, 5)
         self.fusion = _conv(3 * channels, channels, 3)

@@ -1,9 +1,9 @@
-"""What a recurrent network knows of a video's frames, kept where there is room for it.
+"""A recurrent network's features of a video's frames, in the device's memory or the CPU's.
 
-A network that looks at all frames has several tensors of each to keep until its last pass: for BasicVSR++ 320
-channels a pixel, 7.4 GB for a hundred frames of 320 × 180. Here they wait in the CPU's memory where
-that is asked for, and each goes to the device when a step reads it. BasicVSR++'s authors do the same from
-``cpu_cache_length`` frames on.
+A network that looks at all frames keeps several tensors of each until its last pass: BasicVSR++ has 320
+channels per pixel, 7.4 GB for a hundred frames of 320 × 180. On request they wait in the CPU's memory, and
+each goes to the device when a step reads it. BasicVSR++'s authors do the same from ``cpu_cache_length``
+frames on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,26 +18,26 @@ _ATTRIBUTE = "features_on_cpu"
 
 
 class FeatureCache(Sequence[Tensor]):
-    """A list of tensors, one a frame or a clip, that may wait in the CPU's memory.
+    """A list of tensors, one per frame or clip, that may wait in the CPU's memory.
 
-    Reading one gives a tensor on the device where it was made; a slice is a cache of the same tensors, and
-    moves none. The copies are plain ones that the CPU waits for: page-locked memory would be faster, but
-    what waits here is gigabytes, which the system could not swap out and PyTorch would not give back.
+    Reading one gives a tensor on its original device; a slice is a cache of the same tensors and moves
+    none. Page-locked memory would be faster, but these are gigabytes, which the system could not swap out and
+    PyTorch would not give back.
 
     Args:
-        tensors: The first ones.
+        tensors: The first tensors.
         on_cpu: Whether they wait in the CPU's memory.
     """
 
     def __init__(self, tensors: Iterable[Tensor] = (), *, on_cpu: bool) -> None:
         self._on_cpu = on_cpu
-        # Each as it waits, and where it belongs.
+        # Each tensor as it waits, and its original device.
         self._entries: list[tuple[Tensor, torch.device]] = []
         for tensor in tensors:
             self.append(tensor)
 
     def append(self, tensor: Tensor) -> None:
-        """Takes one more; it no longer needs the device's memory if nobody else holds it."""
+        """Adds a tensor; on the CPU it no longer needs the device's memory, unless somebody else holds it."""
         self._entries.append((tensor.cpu() if self._on_cpu else tensor, tensor.device))
 
     def __len__(self) -> int:
@@ -58,15 +58,15 @@ class FeatureCache(Sequence[Tensor]):
         return tensor.to(device)
 
     def joined(self) -> Tensor:
-        """Returns all of them, (N, t, …) each, as one (N, T, …) where they wait: for a network's output."""
+        """Returns all tensors, (N, t, …) each, concatenated to (N, T, …) on the device where they wait."""
         return torch.cat([tensor for tensor, _ in self._entries], 1)
 
 
 def keep_features_on_cpu(model: nn.Module) -> None:
-    """Has a network's features wait in the CPU's memory from now on, and return its output there.
+    """Makes a network keep its features in the CPU's memory and return its output there.
 
     Raises:
-        fedvsr.errors.ConfigError: It has no attribute ``features_on_cpu``.
+        fedvsr.errors.ConfigError: The network has no attribute ``features_on_cpu``.
     """
     if not hasattr(model, _ATTRIBUTE):
         raise ConfigError(

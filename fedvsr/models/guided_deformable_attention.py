@@ -1,8 +1,8 @@
-"""Guided deformable attention: every pixel attends to the places in two frames where it should be found.
+"""Guided deformable attention: every pixel attends to its probable positions in two frames.
 
-Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022.
-Written in plain PyTorch: it runs on any device and nothing is compiled. Modules are named so that
-the published weights load.
+Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022,
+https://arxiv.org/abs/2206.02146. Written in plain PyTorch: it runs on any device and nothing is compiled.
+Modules are named so that the published weights load.
 """
 
 import torch
@@ -13,7 +13,7 @@ from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.rvrt_blocks import FeedForward, Permute
 
 CLIP = 2
-"""Frames of a clip: as many are aligned at once, from as many."""
+"""Frames of a clip: this many frames are aligned at once with this many others."""
 
 _KERNEL = (3, 3)
 _TAPS = 9
@@ -25,8 +25,8 @@ _SLOPE = 0.1
 def deformable_attention(query: Tensor, key: Tensor, value: Tensor, offset: Tensor, heads: int) -> Tensor:
     """Lets every pixel attend to 3 × 3 displaced positions in each of S frames, all in one softmax.
 
-    Keys and values are read at positions of their own. Memory is that of the values read, 9·S times
-    the query's, and as much for the keys where a gradient is wanted.
+    Keys and values are read at positions of their own. The values that are read need 9·S times the query's
+    memory, and the keys as much if a gradient is required.
 
     Args:
         query: (B, C, H, W).
@@ -97,12 +97,12 @@ class GuidedDeformableAttention(nn.Module):
         warped: tuple[Tensor, Tensor],
         flows: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Aligns.
+        """Aligns a clip's features with the next clip.
 
         Args:
             query: (N, 2, C, h, w): the clip to align to.
-            key: (N, 2, C, h, w): the clip before it, as it was when the query was computed.
-            value: (N, 2, C, h, w): what to align, the features of the clip before.
+            key: (N, 2, C, h, w): the clip before it, from the same pass as the query.
+            value: (N, 2, C, h, w): the features of the clip before, which are aligned.
             warped: ``value`` moved along ``flows``.
             flows: (N, 2, 2, h, w) each, in pixels, channel 0 to the right: from each frame of the clip to
                 the frame with the same number in the clip before; and to the frame with the other one.

@@ -1,27 +1,49 @@
 """IART: recurrent in both directions, twice, aligned by attention where the flow points.
 
-Xu et al., "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment", CVPR 2024. Modules
-are named so that the published weights load: the state dict under ``params`` of a release's file, as
-it is.
+Xu et al., "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment", CVPR 2024,
+https://arxiv.org/abs/2305.00163. Modules are named so that the published weights load: the state dict under
+``params`` of a release's file, as it is.
 """
 
+from typing import Self
+
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.errors import ConfigError
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import FieldError, Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.iart_backbone import AttentionBlock, Backbone
 from fedvsr.models.implicit_alignment import ImplicitWarp
 from fedvsr.models.neighbour_flows import neighbour_flows
 from fedvsr.models.spynet import SPyNet
-from fedvsr.models.stochastic_depth import check_rate
 from fedvsr.models.warp import warp
 
 _PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
 _OUTPUT_CHANNELS = 64
 _SLOPE = 0.1
+
+
+class IARTOptions(Section):
+    """The options of IART."""
+
+    channels: int = Field(
+        120, ge=4, le=1024, description="feature channels, a multiple of 4 and of the heads"
+    )
+    groups: int = Field(3, ge=1, le=32, description="groups of attention blocks of each pass")
+    depth: int = Field(6, ge=1, le=100, description="attention blocks of a group")
+    heads: int = Field(6, ge=1, le=64, description="attention heads")
+    window_size: int = Field(8, ge=2, le=64, description="rows and columns of a window")
+    drop_path_rate: float = Field(0.1, ge=0, lt=1, description="the last block's rate of stochastic depth")
+
+    @model_validator(mode="after")
+    def _channels_divide(self) -> Self:
+        if self.channels % 4 or self.channels % self.heads:
+            allowed = f"it must be a multiple of 4 and of the heads ({self.heads})"
+            raise FieldError("channels", self.channels, allowed)
+        return self
 
 
 class IART(nn.Module):
@@ -30,50 +52,38 @@ class IART(nn.Module):
     Every step aligns what the two frames before, in the pass's direction, became, and refines both
     together with the frame's features of the previous pass. Every output frame depends on all input
     frames. The defaults are those of the published REDS models, of 16 frames and of 6: those differ only
-    in what they were trained on. Upscales by 4 only. Every video is legal, of one frame and of any size.
+    in what they were trained on. Upscales by 4 only. Every video is valid, of one frame and of any size.
 
     Args:
         scale: 4.
-        channels: Feature channels, a multiple of 4 and of the heads.
-        groups: Groups of attention blocks of each pass.
-        depth: Attention blocks of a group.
-        heads: Attention heads.
-        window_size: Rows and columns of a window.
-        drop_path_rate: The last block's rate of stochastic depth, from 0 to less than 1.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "four passes with alignment by attention"
+    source = (
+        "Xu et al., Enhancing Video Super-Resolution via Implicit Resampling-based Alignment, CVPR 2024, "
+        "https://arxiv.org/abs/2305.00163"
+    )
+    parameter_count = 13_410_503
+    Options = IARTOptions
 
     temporal_context = None
     spatial_context = 32
     features_on_cpu = False
 
-    def __init__(
-        self,
-        scale: int,
-        channels: int = 120,
-        groups: int = 3,
-        depth: int = 6,
-        heads: int = 6,
-        window_size: int = 8,
-        drop_path_rate: float = 0.1,
-    ) -> None:
+    def __init__(self, scale: int, options: IARTOptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (4,), "iart")
-        check_count("channels", channels, 4, 1024)
-        check_count("groups", groups, 1, 32)
-        check_count("depth", depth, 1, 100)
-        check_count("heads", heads, 1, 64)
-        check_count("window_size", window_size, 2, 64)
-        check_rate("drop_path_rate", drop_path_rate)
-        if channels % 4 or channels % heads:
-            allowed = f"it is a multiple of 4 and of the heads ({heads})"
-            raise ConfigError("model.options.channels", channels, allowed)
+        options = options or IARTOptions()
+        channels, heads = options.channels, options.heads
         self.spynet = SPyNet()
         self.conv_first = _conv(3, channels)
+        sizes = (options.groups, options.depth, heads, options.window_size)
         self.swin_backbone = nn.ModuleDict(
-            {name: Backbone(channels, groups, depth, heads, window_size, drop_path_rate) for name in _PASSES}
+            {name: Backbone(channels, *sizes, options.drop_path_rate) for name in _PASSES}
         )
         self.implicit_warp = ImplicitWarp(channels, heads)
         self.conv_before_upsample = _conv(channels, _OUTPUT_CHANNELS)
@@ -81,7 +91,7 @@ class IART(nn.Module):
         self.upconv2 = _conv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS)
         self.conv_hr = _conv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS)
         self.conv_last = _conv(_OUTPUT_CHANNELS, 3)
-        # Where activation checkpointing saves most for least: what is between them is small.
+        # Activation checkpointing saves most here: the activations between these modules are small.
         self.checkpointed_modules = ["implicit_warp"] + [
             name for name, module in self.named_modules() if isinstance(module, AttentionBlock)
         ]
@@ -97,8 +107,8 @@ class IART(nn.Module):
             else:
                 features = self._propagate(name, features, to_previous)
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
-        for each in zip(frames, features, strict=True):
-            outputs.append(self._reconstruct(*each).unsqueeze(1))
+        for frame, refined in zip(frames, features, strict=True):
+            outputs.append(self._reconstruct(frame, refined).unsqueeze(1))
         return outputs.joined()
 
     def _propagate(self, name: str, features: FeatureCache, flows: FeatureCache) -> FeatureCache:
@@ -113,7 +123,7 @@ class IART(nn.Module):
             Each frame's new features (N, C, h, w).
         """
         refined = FeatureCache(on_cpu=self.features_on_cpu)
-        # What the two frames before became, and the flow between them.
+        # The refined features of the two frames before, and the flow between them.
         latest = older = older_flow = torch.empty(0)
         for number, current in enumerate(features):
             nearer = farther = current

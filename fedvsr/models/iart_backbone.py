@@ -1,4 +1,4 @@
-"""What IART refines three aligned feature maps with: a Swin transformer over them.
+"""IART's backbone: a Swin transformer over three aligned feature maps.
 
 Shi et al., "Rethinking Alignment in Video Super-Resolution Transformers", NeurIPS 2022, whose backbone
 IART takes over. Modules are named so that the published weights load. Features have their channels
@@ -32,14 +32,14 @@ _INITIAL_DEVIATION = 0.02
 
 
 class Backbone(nn.Module):
-    """Groups of transformer blocks over three feature maps; what becomes of the middle one goes out.
+    """Groups of transformer blocks over three feature maps; returns the refined middle one.
 
-    The published files hold three convolutions of an earlier network that nothing reads. They are
-    here so that those files fit, and are frozen.
+    The published files hold three convolutions of an earlier network that nothing reads. They exist here,
+    frozen, so that the files fit.
 
     Args:
         channels: C, a multiple of the heads.
-        groups: How many groups of blocks.
+        groups: Number of groups of blocks.
         depth: Blocks of a group; every other one has its windows shifted by half.
         heads: Attention heads.
         window_size: Rows and columns of a window.

@@ -1,7 +1,7 @@
-"""Implicit alignment: attention decides what a moved pixel is, where interpolation would mix four.
+"""Implicit alignment: attention among four pixels replaces their interpolation.
 
-Xu et al., "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment", CVPR 2024. Modules
-are named so that the published weights load.
+Xu et al., "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment", CVPR 2024,
+https://arxiv.org/abs/2305.00163. Modules are named so that the published weights load.
 """
 
 import math
@@ -21,8 +21,8 @@ _TEMPERATURE = 0.01
 class ImplicitWarp(nn.Module):
     """Warps features along a flow: each pixel asks the 2 × 2 pixels around where the flow points.
 
-    The query is the pixel that asks, marked with where between the four the flow points; keys and
-    values are the four, marked with which they are. Beyond the border the nearest pixel stands.
+    The query is the asking pixel, encoded with the flow's position between the four; keys and values are the
+    four, encoded with their places. Beyond the border, the nearest pixel counts.
 
     Args:
         channels: C, a multiple of 4 and of the heads.
@@ -80,9 +80,9 @@ class ImplicitWarp(nn.Module):
         return aligned.view(N, H, W, C).permute(0, 3, 1, 2)
 
     def _read(self, source: Tensor, projection: nn.Linear, index: Tensor) -> Tensor:
-        """Projects the four pixels, each marked: (N·H·W, 4, heads, C / heads).
+        """Projects the four pixels, each with its encoded place: (N·H·W, 4, heads, C / heads).
 
-        The projection is linear, so every pixel is projected once, and not each time it is read.
+        The projection is linear, so every pixel is projected once and not each time that it is read.
         """
         pixels = functional.linear(source.permute(0, 2, 3, 1).reshape(-1, self.channels), projection.weight)
         marked: Tensor = pixels[index.view(-1, _SIDE**2)] + projection(self.position_bias)

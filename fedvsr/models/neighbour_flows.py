@@ -26,7 +26,7 @@ def neighbour_flows(network: nn.Module, x: Tensor, *, on_cpu: bool) -> tuple[Fea
         stop = start + pairs_at_once
         earlier, later = x[:, start:stop], x[:, start + 1 : stop + 1]
         for flows, reference, support in ((to_next, earlier, later), (to_previous, later, earlier)):
-            found = network(reference.flatten(0, 1), support.flatten(0, 1))
-            for flow in found.unflatten(0, reference.shape[:2]).unbind(1):
+            estimated = network(reference.flatten(0, 1), support.flatten(0, 1))
+            for flow in estimated.unflatten(0, reference.shape[:2]).unbind(1):
                 flows.append(flow)
     return to_next, to_previous

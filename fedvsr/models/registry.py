@@ -1,115 +1,91 @@
-"""Finds a model by its name and builds it.
+"""Models by name. A built-in model is a file beside this one, and one line here."""
 
-A name is looked up in three places, in this order:
-
-1. the table below;
-2. the Python entry points of group ``fedvsr.models``, for packages that bring models;
-3. the name itself, where it is a reference ``package.module:callable``.
-
-What is found is called with the scale and the options as keyword arguments and must return a
-`torch.nn.Module`; `fedvsr.models.base` says what that module does. Only what is asked for is imported:
-listing the models needs no PyTorch.
-"""
-
-import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from fedvsr.errors import ConfigError, UnknownNameError
+from fedvsr.config.base import Section
+from fedvsr.errors import ConfigError
+from fedvsr.models.keyword_options import keyword_options, to_keywords
+from fedvsr.registry import Info, Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
-ENTRY_POINT_GROUP = "fedvsr.models"
+_MODELS = {
+    "basicvsr": "fedvsr.models.basicvsr:BasicVSR",
+    "basicvsr++": "fedvsr.models.basicvsr_plus_plus:BasicVSRPlusPlus",
+    "bicubic": "fedvsr.models.bicubic:Bicubic",
+    "fastvsr": "fedvsr.models.fastvsr:FastVSR",
+    "iart": "fedvsr.models.iart:IART",
+    "rvrt": "fedvsr.models.rvrt:RVRT",
+    "vrt": "fedvsr.models.vrt:VRT",
+}
 
-_NAME_FIELD = "model.name"
 _OPTIONS_FIELD = "model.options"
 
 
+def _is_callable(value: object) -> TypeGuard[Callable[..., Any]]:
+    return callable(value)
+
+
+MODELS = Registry("model", "model.name", "fedvsr.models", _MODELS, _is_callable, "a callable")
+
+
 @dataclass(frozen=True)
-class ModelInfo:
-    """What is known about a model without building it.
+class ModelInfo(Info):
+    """What is known of a model without building it.
 
     Attributes:
-        name: The name that `build_model` takes.
-        description: One line.
-        source: The paper, or the package that brings the model.
-        parameters: The number of parameters at scale 4 with the default options, None if unknown.
+        parameters: The number of parameters at scale 4 with the default options; None if unknown.
     """
 
-    name: str
-    description: str
-    source: str
     parameters: int | None = None
 
 
-_TABLE: dict[str, tuple[str, ModelInfo]] = {
-    info.name: (reference, info)
-    for reference, info in (
-        (
-            "fedvsr.models.basicvsr:BasicVSR",
-            ModelInfo("basicvsr", "bidirectional recurrent network", "Chan et al., CVPR 2021", 6_291_311),
-        ),
-        (
-            "fedvsr.models.basicvsr_plus_plus:BasicVSRPlusPlus",
-            ModelInfo(
-                "basicvsr++", "four passes with deformable alignment", "Chan et al., CVPR 2022", 7_322_927
-            ),
-        ),
-        (
-            "fedvsr.models.bicubic:Bicubic",
-            ModelInfo("bicubic", "bicubic interpolation, the floor every model must beat", "Keys 1981", 0),
-        ),
-        (
-            "fedvsr.models.fastvsr:FastVSR",
-            ModelInfo("fastvsr", "small sliding-window network that learns fast on a CPU", "fedvsr", 99_472),
-        ),
-        (
-            "fedvsr.models.iart:IART",
-            ModelInfo("iart", "four passes with alignment by attention", "Xu et al., CVPR 2024", 13_410_503),
-        ),
-        (
-            "fedvsr.models.vrt:VRT",
-            ModelInfo("vrt", "transformer over all frames at four scales", "Liang et al., 2022", 30_676_435),
-        ),
-        (
-            "fedvsr.models.rvrt:RVRT",
-            ModelInfo(
-                "rvrt",
-                "recurrent transformer over clips of two frames",
-                "Liang et al., NeurIPS 2022",
-                10_782_295,
-            ),
-        ),
-    )
-}
+def model_names() -> tuple[str, ...]:
+    """Returns the names of the built-in models and of the installed entry points, sorted."""
+    return MODELS.names()
 
 
-def model_names() -> list[str]:
-    """Returns the names of the models in the table and of the installed entry points, in order."""
-    return sorted({*_TABLE, *_entry_points()})
+def check_model_name(name: str) -> None:
+    """Checks a model's name without importing the model.
+
+    Raises:
+        fedvsr.errors.UnknownNameError: No model has that name, and it is no reference.
+    """
+    MODELS.check_name(name)
 
 
 def model_info(name: str) -> ModelInfo:
-    """Returns what is known about a model.
+    """Returns what is known of a model; imports it.
 
     Args:
-        name: A name of `model_names` or a reference ``package.module:callable``, which is imported.
+        name: One of `model_names`, or a reference ``package.module:name``.
 
     Raises:
         fedvsr.errors.UnknownNameError: No model has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is no callable.
     """
-    if name in _TABLE:
-        return _TABLE[name][1]
-    factory = _load(name)
-    description = (inspect.getdoc(factory) or "").partition("\n")[0]
-    point = _entry_points().get(name)
-    source = point.dist.name if point is not None and point.dist is not None else factory.__module__
-    return ModelInfo(name, description, source)
+    info = MODELS.info(name)
+    parameters = getattr(MODELS.load(name), "parameter_count", None)
+    return ModelInfo(info.name, info.description, info.source, parameters)
+
+
+def model_options(name: str) -> type[Section]:
+    """Returns the fields that a model's options have.
+
+    They are the model's ``Options``, or else the keywords that the callable takes beside the scale.
+
+    Args:
+        name: One of `model_names`, or a reference ``package.module:name``.
+
+    Raises:
+        fedvsr.errors.UnknownNameError: No model has that name.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is no callable.
+    """
+    model = MODELS.load(name)
+    return _declared_options(model) or keyword_options(model)
 
 
 def build_model(name: str, scale: int, options: Mapping[str, object] | None = None) -> "nn.Module":
@@ -118,9 +94,9 @@ def build_model(name: str, scale: int, options: Mapping[str, object] | None = No
     The weights come from torch's global random generator: seed it first to get the same ones again.
 
     Args:
-        name: A name of `model_names` or a reference ``package.module:callable``.
+        name: One of `model_names`, or a reference ``package.module:name``.
         scale: How many times larger the output's sides are than the input's.
-        options: The model's own options.
+        options: Values of the model's options; a missing one has its default.
 
     Returns:
         A module as `fedvsr.models.base` describes it, in training mode, float32, on the CPU.
@@ -132,60 +108,25 @@ def build_model(name: str, scale: int, options: Mapping[str, object] | None = No
     """
     from torch import nn
 
-    factory = _load(name)
-    options = dict(options or {})
-    _check_options(name, factory, options)
+    model = MODELS.load(name)
+    values = dict(options or {})
+    declared = _declared_options(model)
+    if declared is None and "scale" in values:
+        raise ConfigError(f"{_OPTIONS_FIELD}.scale", values["scale"], "it is no option: set data.scale")
+    parsed = (declared or keyword_options(model)).parse(values, f"{_OPTIONS_FIELD}.")
     try:
-        model = factory(scale=scale, **options)
+        network = model(scale, parsed) if declared else model(scale=scale, **to_keywords(parsed))
     except (TypeError, ValueError) as error:
-        refused = f"{name} refused them at scale {scale} ({error})"
-        raise ConfigError(_OPTIONS_FIELD, options, refused) from error
-    if not isinstance(model, nn.Module):
-        raise ConfigError(_NAME_FIELD, name, f"it returned a {type(model).__name__}, not a torch.nn.Module")
-    return model
+        raise ConfigError(
+            _OPTIONS_FIELD, values, f"{name} refused them at scale {scale} ({error})"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            MODELS.field, name, f"it returned a {type(network).__name__}, not a torch.nn.Module"
+        )
+    return network
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _load(name: str) -> Callable[..., Any]:
-    if name in _TABLE:
-        return _import(name, _TABLE[name][0])
-    point = _entry_points().get(name)
-    if point is not None:
-        return _import(name, point.value)
-    if ":" in name:
-        return _import(name, name)
-    raise UnknownNameError("model", name, model_names())
-
-
-def _import(name: str, reference: str) -> Callable[..., Any]:
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found: object = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(_NAME_FIELD, name, f"{reference} cannot be imported ({error})") from error
-    if not callable(found):
-        raise ConfigError(_NAME_FIELD, name, f"{reference} is a {type(found).__name__}, not a callable")
-    return found
-
-
-def _check_options(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> None:
-    parameters = inspect.signature(factory).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    named = {
-        parameter.name: parameter
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and parameter.name != "scale"
-    }
-    known = f"the options of {name} are: {', '.join(named) or 'none'}"
-    for option, value in options.items():
-        if option == "scale" or not (takes_any or option in named):
-            raise ConfigError(f"{_OPTIONS_FIELD}.{option}", value, known)
-    for option, parameter in named.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise ConfigError(f"{_OPTIONS_FIELD}.{option}", None, f"{name} has no default for it")
+def _declared_options(model: Callable[..., Any]) -> type[Section] | None:
+    options = getattr(model, "Options", None)
+    return options if isinstance(options, type) and issubclass(options, Section) else None

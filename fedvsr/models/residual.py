@@ -1,4 +1,4 @@
-"""A convolution and residual blocks without normalisation: what BasicVSR's descendants are made of.
+"""A convolution and residual blocks without normalisation, as in BasicVSR and its descendants.
 
 Modules are named so that the published weights load.
 """
@@ -16,7 +16,7 @@ class ResidualTrunk(nn.Module):
     Args:
         inputs: I.
         channels: C.
-        blocks: How many residual blocks.
+        blocks: Number of residual blocks.
     """
 
     def __init__(self, inputs: int, channels: int, blocks: int) -> None:

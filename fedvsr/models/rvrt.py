@@ -1,15 +1,19 @@
 """RVRT: recurrent over clips of two frames, transformers inside, guided deformable attention between.
 
 Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022,
-as released for ×4 super-resolution. Modules are named so that the published weights load.
+https://arxiv.org/abs/2206.02146, as released for ×4 super-resolution. Modules are named so that the
+published weights load.
 """
 
+from typing import Self
+
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.errors import ConfigError
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import FieldError, Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.guided_deformable_attention import CLIP, GuidedDeformableAttention
@@ -27,63 +31,77 @@ _OUTER_BLOCKS = 1
 _PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
 
 
+class RVRTOptions(Section):
+    """The options of RVRT."""
+
+    channels: int = Field(144, ge=1, le=512, description="feature channels")
+    blocks: int = Field(2, ge=1, le=100, description="residual groups of transformer layers per pass")
+    depth: int = Field(
+        2, ge=1, le=100, description="transformer layers of a group; every other one has its windows shifted"
+    )
+    heads: int = Field(6, ge=1, description="heads of the attention in windows, a divisor of the channels")
+    window: int = Field(8, ge=2, le=64, description="rows and columns of a window")
+    alignment_heads: int = Field(
+        12, ge=1, description="heads of the deformable attention, a divisor of twice the channels"
+    )
+    offset_groups: int = Field(
+        12,
+        ge=1,
+        multiple_of=2,
+        description="groups of channels that the deformable attention moves together, an even divisor of "
+        "four times the channels",
+    )
+    maximum_residue: int = Field(
+        10, ge=1, le=100, description="how many pixels an offset may differ from the optical flow"
+    )
+
+    @model_validator(mode="after")
+    def _channels_divide(self) -> Self:
+        for option, multiple in (("heads", 1), ("alignment_heads", 2), ("offset_groups", 4)):
+            value, whole = getattr(self, option), multiple * self.channels
+            if whole % value:
+                raise FieldError(option, value, f"it must be a divisor of {whole}")
+        return self
+
+
 class RVRT(nn.Module):
     """Carries features of two frames at a time backward, forward, backward and forward through the video.
 
-    Every pass sees what those before it found. Inside a clip, transformer layers let both frames'
+    Every pass sees the results of the passes before it. Inside a clip, transformer layers let both frames'
     pixels attend to each other; from clip to clip, features move by guided deformable attention, and the
     last two passes start from the flows that the first two improved. Every output frame depends
     on all input frames. The passes build on each other, so reversing the video does not just
     reverse the output.
 
     Frames may have any size and a video any length, from one pixel and one frame. The last frame of
-    an odd number counts twice, and a side shorter than a window is continued by its mirror image; what
-    that adds to the output is cut off. Upscales by 4 only: the architecture ends in two upscalings by 2.
+    an odd number counts twice, and a side shorter than a window is continued by its mirror image. The
+    surplus is cut from the output. Upscales by 4 only: the architecture ends in two upscalings by 2.
 
     Args:
         scale: 4.
-        channels: Feature channels.
-        blocks: Residual groups of transformer layers a pass.
-        depth: Transformer layers of a group; every other one has its windows shifted.
-        heads: Heads of the attention in windows, a divisor of the channels.
-        window: Rows and columns of a window.
-        alignment_heads: Heads of the deformable attention, a divisor of twice the channels.
-        offset_groups: Groups of channels that the deformable attention moves together, an even divisor of
-            four times the channels.
-        maximum_residue: How many pixels an offset may differ from the optical flow.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "recurrent transformer over clips of two frames"
+    source = (
+        "Liang et al., Recurrent Video Restoration Transformer with Guided Deformable Attention, "
+        "NeurIPS 2022, https://arxiv.org/abs/2206.02146"
+    )
+    parameter_count = 10_782_295
+    Options = RVRTOptions
 
     temporal_context = None
     spatial_context = 32
     features_on_cpu = False
 
-    def __init__(
-        self,
-        scale: int,
-        channels: int = 144,
-        blocks: int = 2,
-        depth: int = 2,
-        heads: int = 6,
-        window: int = 8,
-        alignment_heads: int = 12,
-        offset_groups: int = 12,
-        maximum_residue: int = 10,
-    ) -> None:
+    def __init__(self, scale: int, options: RVRTOptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (4,), "rvrt")
-        check_count("channels", channels, 1, 512)
-        check_count("blocks", blocks, 1, 100)
-        check_count("depth", depth, 1, 100)
-        check_count("window", window, 2, 64)
-        check_count("maximum_residue", maximum_residue, 1, 100)
-        _check_divisor("heads", heads, channels)
-        _check_divisor("alignment_heads", alignment_heads, 2 * channels)
-        _check_divisor("offset_groups", offset_groups, 4 * channels)
-        if offset_groups % 2:
-            raise ConfigError("model.options.offset_groups", offset_groups, "it is even")
+        options = options or RVRTOptions()
+        channels, depth, heads, window = options.channels, options.depth, options.heads, options.window
         self.window = window
 
         def trunk(inputs: int, blocks: int, frames: int) -> TransformerTrunk:
@@ -95,9 +113,9 @@ class RVRT(nn.Module):
         self.deform_align = nn.ModuleDict()
         for number, name in enumerate(_PASSES):
             self.deform_align[name] = GuidedDeformableAttention(
-                channels, alignment_heads, offset_groups, maximum_residue
+                channels, options.alignment_heads, options.offset_groups, options.maximum_residue
             )
-            self.backbone[name] = trunk((2 + number) * channels, blocks, CLIP)
+            self.backbone[name] = trunk((2 + number) * channels, options.blocks, CLIP)
         self.reconstruction = trunk(5 * channels, _OUTER_BLOCKS, 1)
         self.conv_before_upsampler = nn.Sequential(
             FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
@@ -114,14 +132,14 @@ class RVRT(nn.Module):
         x = mirror_to(mirror_to(x, self.window, -2), self.window, -1)
         to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
         clips = torch.split(x, CLIP, 1)
-        # The clips' own features, then those of each pass: (N, 2, C, h, w) a clip.
+        # The clips' own features, then those of each pass: (N, 2, C, h, w) per clip.
         features = [FeatureCache(map(self.feat_extract, clips), on_cpu=self.features_on_cpu)]
         # The flows between clips, for either direction of the passes.
         paths = {True: self._paths(to_next[::-1]), False: self._paths(to_previous)}
         for name in _PASSES:
             backward = name.startswith("backward")
-            found, paths[backward] = self._propagate(name, features, paths[backward], backward)
-            features.append(found)
+            pass_features, paths[backward] = self._propagate(name, features, paths[backward], backward)
+            features.append(pass_features)
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
         for frames, *known in zip(clips, *features, strict=True):
             outputs.append(self._reconstruct(frames, torch.cat(known, 2)))
@@ -134,7 +152,7 @@ class RVRT(nn.Module):
 
         Args:
             name: The pass's.
-            features: What is known of the clips, in playing order: (N, 2, C, h, w) each.
+            features: The features of the clips so far, in playing order: (N, 2, C, h, w) each.
             paths: What `_paths` returns for the pass's direction.
             backward: Whether the pass goes from the last frame to the first.
 
@@ -142,12 +160,12 @@ class RVRT(nn.Module):
             For every clip, in playing order, (N, 2, C, h, w); and better paths.
         """
         align, trunk = self.deform_align[name], self.backbone[name]
-        found = FeatureCache(on_cpu=self.features_on_cpu)
+        pass_features = FeatureCache(on_cpu=self.features_on_cpu)
         refined = FeatureCache(on_cpu=self.features_on_cpu)
-        # What the pass before this one knows of the clip before, and what this one has found in it.
+        # The previous clip's features after the pass before this one, and after this one.
         latest_known = latest = torch.empty(0)
-        for i, each in enumerate(zip(*(_turned(each, backward) for each in features), strict=True)):
-            known = [_turned_clip(clip, backward) for clip in each]
+        for i, clips in enumerate(zip(*(_turned(cache, backward) for cache in features), strict=True)):
+            known = [_turned_clip(clip, backward) for clip in clips]
             carried = torch.zeros_like(known[0])
             if i:
                 same, other = paths[i - 1].unbind()
@@ -155,8 +173,8 @@ class RVRT(nn.Module):
                 carried, path = align(known[-1], latest_known, latest, warped, (same, other))
                 refined.append(torch.stack(path))
             latest_known, latest = known[-1], carried + trunk(torch.cat((*known, carried), 2))
-            found.append(_turned_clip(latest, backward))
-        return _turned(found, backward), refined
+            pass_features.append(_turned_clip(latest, backward))
+        return _turned(pass_features, backward), refined
 
     def _paths(self, flows: FeatureCache) -> FeatureCache:
         """Chains flows between neighbours to flows between clips.
@@ -204,12 +222,6 @@ def _warp_frames(clip: Tensor, flow: Tensor) -> Tensor:
 
 def _doubling() -> tuple[nn.Module, ...]:
     """Returns layers that map (N, T, C, h, w) to (N, T, C, 2·h, 2·w)."""
-    # Where nothing is done the published network moves its channels about.
+    # An identity stands for a change of layout in the published network.
     enlarged = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
     return enlarged, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_SLOPE)
-
-
-def _check_divisor(option: str, value: int, whole: int) -> None:
-    check_count(option, value, 1, whole)
-    if whole % value:
-        raise ConfigError(f"model.options.{option}", value, f"it divides {whole}")

@@ -1,7 +1,8 @@
-"""What RVRT refines features with: Swin transformer layers over windows of a few frames.
+"""RVRT's blocks: Swin transformer layers over windows of a few frames.
 
-Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022;
-Liu et al., "Video Swin Transformer", CVPR 2022. Modules are named so that the published weights load.
+Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022,
+https://arxiv.org/abs/2206.02146; Liu et al., "Video Swin Transformer", CVPR 2022,
+https://arxiv.org/abs/2106.13230. Modules are named so that the published weights load.
 """
 
 import torch
@@ -52,12 +53,12 @@ class FeedForward(nn.Module):
 class TransformerTrunk(nn.Module):
     """Maps (N, T, I, H, W) to (N, T, C, H, W): a 3 × 3 convolution, then residual groups of layers.
 
-    Frames beyond the window's do not meet. H and W are at least the window's.
+    Frames of different windows do not interact. H and W are at least the window's.
 
     Args:
         inputs: I.
         channels: C, a multiple of the heads.
-        blocks: How many residual groups.
+        blocks: Number of residual groups.
         depth: Transformer layers of a group; every other one has its windows shifted by half.
         heads: Attention heads.
         window: Frames, rows and columns of a window.
@@ -68,7 +69,7 @@ class TransformerTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            # The published network moves its channels about here and wherever else nothing is done.
+            # Each identity stands for a change of layout in the published network.
             nn.Identity(),
             FrameConv(inputs, channels, 3),
             Permute(0, 1, 3, 4, 2),
@@ -86,7 +87,7 @@ class TransformerTrunk(nn.Module):
 
 
 class _ResidualGroup(nn.Module):
-    """Adds to (N, T, H, W, C) what transformer layers and a linear one make of it."""
+    """Transformer layers and a linear layer over (N, T, H, W, C), with a skip connection around them."""
 
     def __init__(self, channels: int, depth: int, heads: int, window: Extent) -> None:
         super().__init__()
@@ -131,8 +132,8 @@ class _Layer(nn.Module):
 
         Args:
             x: The features.
-            shift: How far windows lie from their usual places.
-            mask: What `fedvsr.models.windows.shift_mask` returns for that shift, None for no shift.
+            shift: How far the windows are shifted.
+            mask: `fedvsr.models.windows.shift_mask` of that shift; None without a shift.
         """
         x = x + self.attn(self.norm1(x), shift, mask)
         residual: Tensor = self.mlp(self.norm2(x))

@@ -1,6 +1,8 @@
 """Positions as sines and cosines of many wavelengths.
 
-Vaswani et al., "Attention Is All You Need", NeurIPS 2017, in two dimensions as Carion et al. 2020 have it.
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, https://arxiv.org/abs/1706.03762; in two
+dimensions as in Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020,
+https://arxiv.org/abs/2005.12872.
 """
 
 import torch
@@ -16,7 +18,7 @@ def encode_positions(rows: Tensor, columns: Tensor, channels: int, temperature: 
     Args:
         rows: (…) as angles, once around for the whole extent.
         columns: Of the same shape.
-        channels: How many to spend: a multiple of 4.
+        channels: Number of channels, a multiple of 4.
         temperature: The ratio between the longest and the shortest wavelength; below 1 the later
             channels are the faster ones.
 

@@ -33,9 +33,9 @@ class SPyNet(nn.Module):
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, reference: Tensor, support: Tensor) -> Tensor:
-        """Returns where in ``support`` each pixel of ``reference`` is found.
+        """Returns the position in ``support`` of each pixel of ``reference``, relative to the pixel.
 
-        Frames whose sides are no multiples of 32 are resized to the next ones for the estimate.
+        Frames whose sides are not multiples of 32 are resized to the next multiples for the estimate.
 
         Args:
             reference: (N, 3, h, w) in [0, 1].

@@ -1,18 +1,16 @@
 """Stochastic depth: leaving out residual branches at random while a network trains.
 
-Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, https://arxiv.org/abs/1603.09382.
 """
 
 import torch
 from torch import Tensor, nn
 
-from fedvsr.errors import ConfigError
-
 
 class StochasticDepth(nn.Module):
     """Replaces a branch's output by zeros for some examples of a batch, while training only.
 
-    What is kept is divided by the probability of keeping it, so the mean stays what it is without.
+    The rest is divided by the probability of keeping it, so the mean stays the same.
 
     Args:
         rate: The probability of leaving the branch out, in [0, 1).
@@ -34,13 +32,3 @@ def rising_rates(last: float, depths: list[int]) -> list[list[float]]:
     """Returns a rate for each branch of each group, rising evenly from 0 to ``last`` through them all."""
     rates = iter(torch.linspace(0, last, sum(depths)).tolist())
     return [[next(rates) for _ in range(depth)] for depth in depths]
-
-
-def check_rate(option: str, value: object) -> None:
-    """Checks an option that is a rate of stochastic depth.
-
-    Raises:
-        fedvsr.errors.ConfigError: It is no number from 0 up to, and without, 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ConfigError(f"model.options.{option}", value, "it is a number from 0 to less than 1")

@@ -1,27 +1,30 @@
 """VRT: a transformer that sees all frames of a video at once, at four scales.
 
-Liang et al., "VRT: A Video Restoration Transformer", 2022 (IEEE TIP 2024). Modules are named so that
-the published weights load: the state dict under ``params`` of a release's file, as it is.
+Liang et al., "VRT: A Video Restoration Transformer", IEEE Transactions on Image Processing 2024,
+https://arxiv.org/abs/2201.12288. Modules are named so that the published weights load: the state dict under
+``params`` of a release's file, as it is.
 """
 
 from collections.abc import Mapping
 from itertools import chain
+from typing import Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedvsr.errors import ConfigError
-from fedvsr.models.base import check_count, check_scale
+from fedvsr.config.base import FieldError, Section
+from fedvsr.models.base import check_scale
 from fedvsr.models.mirror import mirror_to
-from fedvsr.models.stochastic_depth import check_rate, rising_rates
+from fedvsr.models.stochastic_depth import rising_rates
 from fedvsr.models.vrt_attention import AttentionBlock
 from fedvsr.models.vrt_flow import PyramidSPyNet, video_flows
 from fedvsr.models.vrt_stages import RefiningStage, Resizing, WarpingStage, widening
 from fedvsr.models.vrt_warping import FlowGuidedDeformConv, read_corners
 
 REDS_16_FRAMES: Mapping[str, int] = {"window_frames": 8, "neighbours": 3, "deformable_groups": 24}
-"""The options of 002_VRT_videosr_bi_REDS_16frames, where they differ from the defaults."""
+"""The options of 002_VRT_videosr_bi_REDS_16frames that differ from the defaults."""
 
 _MULTIPLE = 8
 """The size is halved three times."""
@@ -30,12 +33,68 @@ _OUTPUT_CHANNELS = 64
 _INDEPENDENT = 2
 """How many of the last stages look at every frame by itself."""
 
-_LARGEST_RESIDUE = 10.0
+_MAX_RESIDUE = 10.0
 """How many pixels, at full size, deformable convolution may read beside the flow."""
 
 _RESIZINGS: tuple[Resizing, ...] = ("none", "down", "down", "down", "up", "up", "up")
 _SCALES = (0, 1, 2, 3, 2, 1, 0)
 """How many times each warping stage's features are halved."""
+
+
+class VRTOptions(Section):
+    """The options of VRT."""
+
+    channels: int = Field(
+        120,
+        ge=4,
+        le=1024,
+        description="feature channels of the warping stages, a multiple of 4, of the heads and of the groups "
+        "per neighbour",
+    )
+    depth: int = Field(
+        8,
+        ge=2,
+        le=100,
+        description="attention blocks of a warping stage; three quarters of them, rounded down, are mutual",
+    )
+    refining_channels: int = Field(
+        180, ge=1, le=1024, description="feature channels of the refining stages, a multiple of the heads"
+    )
+    refining_stages: int = Field(
+        6,
+        ge=_INDEPENDENT,
+        le=100,
+        description="refining stages; the last two look at every frame by itself",
+    )
+    refining_depth: int = Field(4, ge=1, le=100, description="attention blocks of a refining stage")
+    heads: int = Field(6, ge=1, le=64, description="attention heads")
+    window_frames: int = Field(6, ge=1, le=64, description="frames of a window")
+    window_size: int = Field(8, ge=2, le=64, description="rows and columns of a window")
+    neighbours: int = Field(1, ge=1, le=3, description="frames that are warped from either side")
+    deformable_groups: int = Field(
+        12,
+        ge=1,
+        le=1024,
+        description="groups of channels that are warped differently, a multiple of the neighbours",
+    )
+    drop_path_rate: float = Field(0.2, ge=0, lt=1, description="the last block's rate of stochastic depth")
+
+    @model_validator(mode="after")
+    def _channels_divide(self) -> Self:
+        channels, heads, neighbours = self.channels, self.heads, self.neighbours
+        if channels % 4 or channels % heads or channels % neighbours:
+            allowed = (
+                f"it must be a multiple of 4, of the heads ({heads}) and of the neighbours ({neighbours})"
+            )
+            raise FieldError("channels", channels, allowed)
+        if self.refining_channels % heads:
+            allowed = f"it must be a multiple of the heads ({heads})"
+            raise FieldError("refining_channels", self.refining_channels, allowed)
+        groups = self.deformable_groups
+        if groups % neighbours or channels % (groups // neighbours):
+            allowed = f"each of {neighbours} neighbours needs a whole number of them that divides {channels}"
+            raise FieldError("deformable_groups", groups, allowed)
+        return self
 
 
 class VRT(nn.Module):
@@ -46,97 +105,74 @@ class VRT(nn.Module):
     001_VRT_videosr_bi_REDS_6frames; `REDS_16_FRAMES` are the options of the other REDS release. Upscales
     by 4 only.
 
-    Every video is legal. Where the network needs more, the input is enlarged by its mirror image and
-    the surplus cut from the output: to 2 frames, and to sides that are multiples of 8 and at least 8
-    windows long (64 pixels by default).
+    Every video is valid. A smaller one is enlarged by its mirror image to 2 frames, and to sides that are
+    multiples of 8 and at least 8 windows long (64 pixels by default). The surplus is cut from the output.
 
     Args:
         scale: 4.
-        channels: Feature channels of the warping stages, a multiple of 4, of the heads and of the
-            groups that a neighbour has.
-        depth: Attention blocks of a warping stage; three quarters of them, rounded down, are mutual.
-        refining_channels: Feature channels of the refining stages, a multiple of the heads.
-        refining_stages: How many there are; the last two look at every frame by itself.
-        refining_depth: Attention blocks of each.
-        heads: Attention heads.
-        window_frames: Frames of a window.
-        window_size: Rows and columns of a window.
-        neighbours: How many frames are warped from either side.
-        deformable_groups: Groups of channels that are warped differently, a multiple of the neighbours.
-        drop_path_rate: The last block's rate of stochastic depth, from 0 to less than 1.
+        options: The options; their defaults if None.
 
     Raises:
-        fedvsr.errors.ConfigError: The scale or an option is out of range.
+        fedvsr.errors.ConfigError: The model has no such scale.
     """
+
+    description = "transformer over all frames at four scales"
+    source = (
+        "Liang et al., VRT: A Video Restoration Transformer, IEEE TIP 2024, https://arxiv.org/abs/2201.12288"
+    )
+    parameter_count = 30_676_435
+    Options = VRTOptions
 
     temporal_context = None
     spatial_context = 32
 
-    def __init__(
-        self,
-        scale: int,
-        channels: int = 120,
-        depth: int = 8,
-        refining_channels: int = 180,
-        refining_stages: int = 6,
-        refining_depth: int = 4,
-        heads: int = 6,
-        window_frames: int = 6,
-        window_size: int = 8,
-        neighbours: int = 1,
-        deformable_groups: int = 12,
-        drop_path_rate: float = 0.2,
-    ) -> None:
+    def __init__(self, scale: int, options: VRTOptions | None = None) -> None:
         super().__init__()
         check_scale(scale, (4,), "vrt")
-        check_count("channels", channels, 4, 1024)
-        check_count("depth", depth, 2, 100)
-        check_count("refining_channels", refining_channels, 1, 1024)
-        check_count("refining_stages", refining_stages, _INDEPENDENT, 100)
-        check_count("refining_depth", refining_depth, 1, 100)
-        check_count("heads", heads, 1, 64)
-        check_count("window_frames", window_frames, 1, 64)
-        check_count("window_size", window_size, 2, 64)
-        check_count("neighbours", neighbours, 1, 3)
-        check_count("deformable_groups", deformable_groups, 1, 1024)
-        check_rate("drop_path_rate", drop_path_rate)
-        _check_shares(channels, refining_channels, heads, neighbours, deformable_groups)
-        self.window_size = window_size
-        self.neighbours = neighbours
-        window = (window_frames, window_size, window_size)
-        rates = rising_rates(drop_path_rate, [depth] * len(_SCALES) + [refining_depth] * refining_stages)
+        options = options or VRTOptions()
+        channels, refining_channels = options.channels, options.refining_channels
+        self.window_size = options.window_size
+        self.neighbours = options.neighbours
 
         # A frame, and the four pixels around where the flow points in the next and in the previous one.
         self.conv_first = _FrameConv(3 * (1 + 2 * 4), channels)
         self.spynet = PyramidSPyNet()
-        for number, (resizing, halvings) in enumerate(zip(_RESIZINGS, _SCALES, strict=True)):
-            stage = WarpingStage(
-                resizing,
-                channels,
-                heads,
-                window,
-                rates[number],
-                neighbours,
-                deformable_groups,
-                _LARGEST_RESIDUE / 2**halvings,
-            )
-            self.add_module(f"stage{number + 1}", stage)
-        self.stage8 = nn.ModuleList([widening(channels, refining_channels)])
-        for number, each in enumerate(rates[len(_SCALES) :]):
-            alone = number >= refining_stages - _INDEPENDENT
-            extent = (1, window_size, window_size) if alone else window
-            self.stage8.append(RefiningStage(refining_channels, heads, extent, each))
+        self._add_stages(options)
         self.norm = nn.LayerNorm(refining_channels)
         self.conv_after_body = nn.Linear(refining_channels, channels)
         self.conv_before_upsample = nn.Sequential(_FrameConv(channels, _OUTPUT_CHANNELS), nn.LeakyReLU())
         self.upsample = nn.Sequential(*_upscaling(_OUTPUT_CHANNELS))
         self.conv_last = _FrameConv(_OUTPUT_CHANNELS, 3)
-        # Where activation checkpointing saves most for least: what is between them is small.
+        # Activation checkpointing saves most here: the activations between these modules are small.
         self.checkpointed_modules = [
             name
             for name, module in self.named_modules()
             if isinstance(module, AttentionBlock | FlowGuidedDeformConv)
         ]
+
+    def _add_stages(self, options: VRTOptions) -> None:
+        """Adds the warping stages and the refining stages."""
+        size, refining_stages = options.window_size, options.refining_stages
+        window = (options.window_frames, size, size)
+        depths = [options.depth] * len(_SCALES) + [options.refining_depth] * refining_stages
+        rates = rising_rates(options.drop_path_rate, depths)
+        for number, (resizing, halvings) in enumerate(zip(_RESIZINGS, _SCALES, strict=True)):
+            stage = WarpingStage(
+                resizing,
+                options.channels,
+                options.heads,
+                window,
+                rates[number],
+                options.neighbours,
+                options.deformable_groups,
+                _MAX_RESIDUE / 2**halvings,
+            )
+            self.add_module(f"stage{number + 1}", stage)
+        self.stage8 = nn.ModuleList([widening(options.channels, options.refining_channels)])
+        for number, stage_rates in enumerate(rates[len(_SCALES) :]):
+            alone = number >= refining_stages - _INDEPENDENT
+            extent = (1, size, size) if alone else window
+            self.stage8.append(RefiningStage(options.refining_channels, options.heads, extent, stage_rates))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
@@ -227,20 +263,3 @@ def _corners(x: Tensor, ahead: Tensor, behind: Tensor) -> tuple[Tensor, Tensor]:
         functional.pad(following.view(shape), (*none, 0, 1)),
         functional.pad(previous.view(shape), (*none, 1, 0)),
     )
-
-
-def _check_shares(channels: int, refining_channels: int, heads: int, neighbours: int, groups: int) -> None:
-    """Checks that what is shared out evenly can be.
-
-    Raises:
-        fedvsr.errors.ConfigError: It cannot.
-    """
-    if channels % 4 or channels % heads or channels % neighbours:
-        allowed = f"it is a multiple of 4, of the heads ({heads}) and of the neighbours ({neighbours})"
-        raise ConfigError("model.options.channels", channels, allowed)
-    if refining_channels % heads:
-        allowed = f"it is a multiple of the heads ({heads})"
-        raise ConfigError("model.options.refining_channels", refining_channels, allowed)
-    if groups % neighbours or channels % (groups // neighbours):
-        allowed = f"each of {neighbours} neighbours needs a whole number of them that divides {channels}"
-        raise ConfigError("model.options.deformable_groups", groups, allowed)

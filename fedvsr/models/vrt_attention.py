@@ -121,7 +121,7 @@ class AttentionBlock(nn.Module):
 
 
 class _WindowAttention(nn.Module):
-    """Self-attention, and where it is mutual, attention between the two halves, fused by a linear layer."""
+    """Self-attention, and if mutual, attention between the two halves too, fused by a linear layer."""
 
     relative_position_index: Tensor
     position_bias: Tensor
@@ -152,12 +152,12 @@ class _WindowAttention(nn.Module):
         return y
 
     def _mutual(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Gives each of two frames what the other's queries find in it."""
+        """Returns, for each of two frames, the attention of the other's queries to it."""
         half = x.shape[1] // 2
         projected = self.qkv_mut(x + self.position_bias.repeat(1, 2, 1))
         query, key, value = heads_of(projected, self.heads)
         if mask is not None:
-            # Both frames hide the same places from each other; as published, the frames hide nothing.
+            # The mask is the same for both frames, and hides no frame: as published.
             mask = mask[:, :half, :half]
         first = attend(query[:, :, half:], key[:, :, :half], value[:, :, :half], None, mask)
         second = attend(query[:, :, :half], key[:, :, half:], value[:, :, half:], None, mask)

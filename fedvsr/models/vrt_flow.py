@@ -1,7 +1,7 @@
 """The optical flows of VRT: at four scales, and between frames up to three apart.
 
-Liang et al., "VRT: A Video Restoration Transformer", 2022. A flow from one frame to another says where
-in the other each of its pixels is found.
+Liang et al., "VRT: A Video Restoration Transformer", 2022. A flow from one frame to another has
+the position in the other of each of its pixels, relative to the pixel.
 """
 
 import torch
@@ -16,10 +16,10 @@ SCALES = 4
 
 
 class PyramidSPyNet(SPyNet):
-    """SPyNet that also returns the estimates it makes on the way, before the finest."""
+    """SPyNet that also returns its estimates at the coarser scales."""
 
     def flows(self, reference: Tensor, support: Tensor) -> list[Tensor]:
-        """Returns where in ``support`` each pixel of ``reference`` is found, at four scales.
+        """Returns the position in ``support`` of each pixel of ``reference``, relative to it, at four scales.
 
         Args:
             reference: (N, 3, h, w) in [0, 1], h and w multiples of 8.
@@ -35,7 +35,7 @@ class PyramidSPyNet(SPyNet):
         references = self._pyramid(_resize(reference, padded[0], padded[1]))
         supports = self._pyramid(_resize(support, padded[0], padded[1]))
         flow = torch.zeros_like(references[0][:, :2])
-        found = []
+        flows = []
         for level, network in enumerate(self.basic_module):
             if level:
                 flow = 2 * functional.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
@@ -44,12 +44,12 @@ class PyramidSPyNet(SPyNet):
             halvings = len(self.basic_module) - 1 - level
             if halvings < SCALES:
                 shrunk = flow.new_tensor((w / padded[1], h / padded[0])).view(1, 2, 1, 1)
-                found.append(_resize(flow, h >> halvings, w >> halvings) * shrunk)
-        return found[::-1]
+                flows.append(_resize(flow, h >> halvings, w >> halvings) * shrunk)
+        return flows[::-1]
 
 
 def video_flows(network: PyramidSPyNet, x: Tensor, reach: int) -> tuple[list[list[Tensor]], ...]:
-    """Returns the flows to the frames ahead and to those behind.
+    """Returns the flows to the frames ahead and to the frames behind.
 
     Args:
         network: Estimates the flows between neighbours.
@@ -72,7 +72,7 @@ def video_flows(network: PyramidSPyNet, x: Tensor, reach: int) -> tuple[list[lis
 
 
 def _longer(flow: Tensor, reach: int) -> list[Tensor]:
-    """Adds flows together: from t to t + d − 1, and on from where that leads to t + d."""
+    """Chains flows: from t to t + d − 1, and from there to t + d."""
     flows = [flow]
     for distance in range(2, reach + 1):
         count = max(flow.shape[1] + 1 - distance, 0)

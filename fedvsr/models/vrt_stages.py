@@ -1,4 +1,4 @@
-"""The stages of VRT: seven that also warp, at four scales, and those that only refine.
+"""The stages of VRT: seven that also warp, at four scales, and stages that only refine.
 
 Liang et al., "VRT: A Video Restoration Transformer", 2022. Modules are named so that the published weights
 load. Features have their channels last here: (N, T, H, W, C).
@@ -23,7 +23,7 @@ class WarpingStage(nn.Module):
     """Halves, doubles or keeps the size, attends, and fuses each frame with its warped neighbours.
 
     Args:
-        resizing: What becomes of the size.
+        resizing: How the size changes.
         channels: C, a multiple of 4 and of the heads.
         heads: Attention heads.
         window: The extent of a window.
@@ -31,7 +31,7 @@ class WarpingStage(nn.Module):
             mutual attention start again at the first of them.
         neighbours: How many frames are warped from either side, K.
         groups: Deformable groups.
-        largest_residue: How many pixels, at most, a tap may move from where the flow points.
+        maximum_residue: How many pixels, at most, a tap may move from where the flow points.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class WarpingStage(nn.Module):
         rates: list[float],
         neighbours: int,
         groups: int,
-        largest_residue: float,
+        maximum_residue: float,
     ) -> None:
         super().__init__()
         mutual = int(len(rates) * _MUTUAL_SHARE)
@@ -53,7 +53,7 @@ class WarpingStage(nn.Module):
         self.linear1 = nn.Linear(channels, channels)
         self.residual_group2 = AttentionGroup(channels, heads, window, False, rates[: len(rates) - mutual])
         self.linear2 = nn.Linear(channels, channels)
-        self.pa_deform = FlowGuidedDeformConv(channels, neighbours, groups, largest_residue)
+        self.pa_deform = FlowGuidedDeformConv(channels, neighbours, groups, maximum_residue)
         self.pa_fuse = GatedMLP(3 * channels, 3 * channels, channels)
 
     def forward(self, x: Tensor, ahead: list[Tensor], behind: list[Tensor]) -> Tensor:
@@ -73,7 +73,9 @@ class WarpingStage(nn.Module):
         x = x + self.linear2(self.residual_group2(x))
         maps = x.permute(0, 1, 4, 2, 3)
         warped = (align_ahead(self.pa_deform, maps, ahead), align_behind(self.pa_deform, maps, behind))
-        fused: Tensor = self.pa_fuse(torch.cat((x, *(each.permute(0, 1, 3, 4, 2) for each in warped)), -1))
+        fused: Tensor = self.pa_fuse(
+            torch.cat((x, *(frames.permute(0, 1, 3, 4, 2) for frames in warped)), -1)
+        )
         return fused
 
 
@@ -99,7 +101,7 @@ class RefiningStage(nn.Module):
 
 
 def widening(channels: int, wider: int) -> nn.Sequential:
-    """Returns what maps (N, T, H, W, channels) to (N, T, H, W, wider)."""
+    """Returns layers that map (N, T, H, W, channels) to (N, T, H, W, wider)."""
     return nn.Sequential(nn.Identity(), nn.LayerNorm(channels), nn.Linear(channels, wider))
 
 

@@ -19,21 +19,21 @@ _TAPS = 9
 class FlowGuidedDeformConv(nn.Module):
     """Aligns neighbours' features with a frame's by a 3 × 3 deformable convolution.
 
-    Where each tap reads, and how much it counts, is worked out from the neighbours moved along the
-    flows, the frame and the flows; the places are relative to the flow. With several neighbours, each
-    makes its own share of the output channels.
+    The positions and weights of the taps are computed from the neighbours moved along the flows, the frame
+    and the flows; the positions are relative to the flow. With several neighbours, each makes its own
+    share of the output channels.
 
     Args:
         channels: C, of the features.
         neighbours: How many neighbours are aligned together, K.
-        groups: Groups of channels that read at places of their own, shared out among the neighbours.
-        largest_residue: How many pixels, at most, a tap may move from where the flow points.
+        groups: Groups of channels that read at positions of their own, divided among the neighbours.
+        maximum_residue: How many pixels, at most, a tap may move from where the flow points.
     """
 
-    def __init__(self, channels: int, neighbours: int, groups: int, largest_residue: float) -> None:
+    def __init__(self, channels: int, neighbours: int, groups: int, maximum_residue: float) -> None:
         super().__init__()
         self.neighbours = neighbours
-        self.largest_residue = largest_residue
+        self.maximum_residue = maximum_residue
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.conv_offset = nn.Sequential(
@@ -63,9 +63,9 @@ class FlowGuidedDeformConv(nn.Module):
             (N, C, H, W).
         """
         moved = [warp(source, flow) for source, flow in zip(sources, flows, strict=True)]
-        found = self.conv_offset(torch.cat((*moved, current, *flows), 1))
-        rows_and_columns, weights = found.split((found.shape[1] // 3 * 2, found.shape[1] // 3), 1)
-        residue = self.largest_residue * torch.tanh(rows_and_columns)
+        predicted = self.conv_offset(torch.cat((*moved, current, *flows), 1))
+        rows_and_columns, weights = predicted.split((predicted.shape[1] // 3 * 2, predicted.shape[1] // 3), 1)
+        residue = self.maximum_residue * torch.tanh(rows_and_columns)
         aligned = [
             # The flow's channels are (right, down), the taps' (down, right).
             deform_conv2d(source, off + flow.flip(1).repeat(1, off.shape[1] // 2, 1, 1), mask, weight, bias)
@@ -91,8 +91,7 @@ def align_ahead(align: FlowGuidedDeformConv, x: Tensor, flows: list[Tensor]) -> 
         flows: For each distance d from 1 to K, (N, T − d, 2, H, W) from frame t to frame t + d.
 
     Returns:
-        (N, T, C, H, W), zeros for the last frame; where the video ends, zeros stand for the frames and
-        flows beyond it.
+        (N, T, C, H, W), zeros for the last frame; zeros replace the frames and flows beyond the video's end.
     """
     N, T = x.shape[:2]
     sources = [_extended(x[:, d + 1 :], T - 1).flatten(0, 1) for d in range(len(flows))]
@@ -118,8 +117,8 @@ def align_behind(align: FlowGuidedDeformConv, x: Tensor, flows: list[Tensor]) ->
 def read_corners(x: Tensor, flow: Tensor) -> Tensor:
     """Reads the four pixels around where the flow points, without mixing them.
 
-    No gradient reaches the flow: the corners do not change where it does, but by jumps. Where it points
-    at a whole pixel but for rounding, rounding decides which corners are read.
+    No gradient reaches the flow, since the corners change in jumps only. If the flow points almost exactly at
+    a pixel, rounding decides which corners are read.
 
     Args:
         x: (N, C, H, W).

@@ -8,12 +8,12 @@ from torch.nn import functional
 
 
 def warp(x: Tensor, flow: Tensor, padding: Literal["zeros", "border"] = "zeros") -> Tensor:
-    """Reads every pixel from where the flow points, bilinearly.
+    """Reads every pixel at the position that the flow points to, bilinearly.
 
     Args:
         x: (N, C, H, W), floating.
         flow: (N, 2, H, W) in pixels; channel 0 points right, channel 1 down.
-        padding: What lies outside: zeros, or the nearest border pixel.
+        padding: The values outside: zeros, or the nearest border pixel.
 
     Returns:
         (N, C, H, W): at (row, column) the value of ``x`` at (row + flow₁, column + flow₀).

@@ -12,7 +12,7 @@ Extent = tuple[int, int, int]
 """Frames, rows and columns."""
 
 _HIDDEN = -100.0
-"""Added to a similarity before the softmax, it leaves nothing of it."""
+"""Added to a similarity before the softmax, it makes the weight zero."""
 
 
 def to_windows(x: Tensor, window: Extent) -> Tensor:
@@ -57,12 +57,12 @@ def pad_to_windows(x: Tensor, window: Extent) -> Tensor:
 
 
 def roll(x: Tensor, shift: Extent) -> Tensor:
-    """Moves (N, T, H, W, C) cyclically towards the end; the same tensor where the shift is none."""
+    """Moves (N, T, H, W, C) cyclically towards the end; without a shift, returns the same tensor."""
     return torch.roll(x, shift, (1, 2, 3)) if any(shift) else x
 
 
 def shift_mask(extent: Extent, window: Extent, shift: Extent, device: torch.device) -> Tensor:
-    """Returns what hides from each other the positions that only a cyclic shift brought together.
+    """Returns a mask between positions that only a cyclic shift brought together.
 
     Args:
         extent: The extent (T, H, W) of the features, multiples of the window's.
@@ -71,11 +71,11 @@ def shift_mask(extent: Extent, window: Extent, shift: Extent, device: torch.devi
         device: Where to put the mask.
 
     Returns:
-        (windows, t·h·w, t·h·w): 0 where two positions may see each other, −100 where not.
+        (windows, t·h·w, t·h·w): 0 if two positions may see each other, else −100.
     """
     regions = torch.zeros(1, *extent, 1, device=device)
     for axis, (size, side, moved) in enumerate(zip(extent, window, shift, strict=True)):
-        # Behind the last boundary lies what came around from the start.
+        # The part behind the last boundary came around from the start.
         number = torch.zeros(size, device=device)
         if moved:
             number[size - side :] = 1
@@ -88,7 +88,7 @@ def shift_mask(extent: Extent, window: Extent, shift: Extent, device: torch.devi
 
 
 def relative_position_index(window: Extent) -> Tensor:
-    """Returns which row of a table of relative positions belongs to each pair of a window's positions.
+    """Returns, for each pair of a window's positions, its row in a table of relative positions.
 
     The table has a row for every difference (frames, rows, columns) that occurs, the most negative
     first: (2·t − 1)·(2·h − 1)·(2·w − 1) rows.
@@ -108,13 +108,13 @@ def relative_position_index(window: Extent) -> Tensor:
 
 
 def relative_positions(window: Extent) -> int:
-    """Returns how many rows the table that `relative_position_index` points into has."""
+    """Returns the number of rows of the table that `relative_position_index` points into."""
     t, h, w = window
     return (2 * t - 1) * (2 * h - 1) * (2 * w - 1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Attention inside every window.
+    """Applies attention inside every window.
 
     Args:
         query: (N · windows, heads, positions, channels of a head).

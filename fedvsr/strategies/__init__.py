@@ -1,0 +1,1 @@
+"""Federated strategies, one per file, and the registry that finds them by name."""

@@ -1,15 +1,29 @@
 """What a federated strategy is: a term at the client, and an aggregation at the server.
 
-Everything a strategy may differ in has a default here that is FedAvg's, so that a strategy's file
-holds what is its own. A strategy keeps nothing in memory between rounds: what it carries travels
-as tensors, at the server (`Aggregate.state`) and at the client (`LocalTerm.finish`).
+The base class is FedAvg in everything that a strategy may change, so a strategy's file holds only what
+is its own. A strategy keeps nothing in memory between rounds: its state travels as tensors, at the
+server (`Aggregate.state`) and at the client (`LocalTerm.finish`).
+
+A strategy declares its options as a `fedvsr.config.base.Section` and names it in ``Options``; its
+instances have the values in ``options``::
+
+    class FedProxOptions(Section):
+        mu: float = Field(1e-3, ge=0, description="weight of the proximal term; 0 is FedAvg")
+
+
+    class FedProx(Strategy):
+        Options = FedProxOptions
+        options: FedProxOptions
+
+A built-in strategy is one file and one line in `fedvsr.strategies.registry`. A package brings its own by
+an entry point of group ``fedvsr.strategies``, or a run names it ``package.module:name``.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from fedvsr.config.base import NoOptions, Section
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array, TensorSpec
@@ -21,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What the server knows of a client's update besides its tensors.
+    """What the server knows of a client's update beside its tensors.
 
     Attributes:
         client: The client's name.
@@ -118,20 +132,39 @@ class LocalTerm:
         """Changes the gradients, after the backward pass and before the optimiser's step."""
 
     def finish(self) -> LocalResult:
-        """Returns what goes to the server and what stays here."""
+        """Returns the tensors that go to the server and those that stay at the client."""
         return LocalResult()
 
 
-class Strategy(ABC):
-    """A federated strategy; a subclass's constructor takes its options as keywords."""
+class Strategy:
+    """A federated strategy; as it is, FedAvg.
+
+    Args:
+        options: An instance of ``Options``; its defaults if None.
+
+    Attributes:
+        name: Its name in the registry.
+        description: What it is, in one line.
+        source: The paper: authors, title, venue and link; empty if there is none.
+        Options: The fields that its options have.
+        options: The values of its options.
+        high_frequency_loss: Whether clients train with FedVSR's high-frequency loss.
+        local_term: The strategy's part in local training.
+        stateful: Whether a client keeps tensors between rounds.
+    """
 
     name: ClassVar[str]
     description: ClassVar[str]
+    source: ClassVar[str] = ""
+    Options: ClassVar[type[Section]] = NoOptions
     high_frequency_loss: ClassVar[bool] = False
-    """Whether clients train with FedVSR's high-frequency loss."""
     local_term: ClassVar[type[LocalTerm]] = LocalTerm
     stateful: ClassVar[bool] = False
-    """Whether a client keeps tensors between rounds."""
+
+    options: Section
+
+    def __init__(self, options: Section | None = None) -> None:
+        self.options = self.Options() if options is None else options
 
     def make_local_term(
         self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
@@ -152,11 +185,16 @@ class Strategy(ABC):
             return f"strategy tensor {name!r}: {self.name} sends none"
         return None
 
-    @abstractmethod
     def weigh(
         self, contributions: Iterable[Contribution], context: RoundContext
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Returns each client's share of the aggregate (sum 1) and diagnostics."""
+        """Returns each client's share of the aggregate, which sum to 1, and diagnostics.
+
+        Here the shares are by number of clips.
+        """
+        clips = {contribution.client: contribution.clips for contribution in contributions}
+        total = sum(clips.values())
+        return {client: count / total for client, count in clips.items()}, {}
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         """Aggregates a round's updates into new global weights.

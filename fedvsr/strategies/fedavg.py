@@ -1,19 +1,18 @@
-"""FedAvg (McMahan et al., 2017): the mean of the clients' weights by number of clips."""
+"""FedAvg: the mean of the clients' weights by number of clips.
 
-from collections.abc import Iterable
+McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", AISTATS 2017,
+https://arxiv.org/abs/1602.05629.
+"""
 
-from fedvsr.strategies.base import Contribution, RoundContext, Strategy
+from fedvsr.strategies.base import Strategy
 
 
 class FedAvg(Strategy):
-    """A client counts by the number of clips it has."""
+    """Counts a client by its number of clips: what `Strategy` does by default."""
 
     name = "fedavg"
     description = "mean of the clients' weights, by number of clips"
-
-    def weigh(
-        self, contributions: Iterable[Contribution], context: RoundContext
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        clips = {each.client: each.clips for each in contributions}
-        total = sum(clips.values())
-        return {client: count / total for client, count in clips.items()}, {}
+    source = (
+        "McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, "
+        "AISTATS 2017, https://arxiv.org/abs/1602.05629"
+    )

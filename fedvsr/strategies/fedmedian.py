@@ -1,4 +1,8 @@
-"""FedMedian (Yin et al., 2018): the median of the clients' weights, coordinate by coordinate."""
+"""FedMedian: the median of the clients' weights, coordinate by coordinate.
+
+Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML 2018,
+https://arxiv.org/abs/1803.01498.
+"""
 
 import numpy as np
 
@@ -9,14 +13,19 @@ from fedvsr.weights import Array
 
 
 class FedMedian(FedAvg):
-    """Half of the clients may send anything without moving a coordinate out of the others' range.
+    """Takes the median of each coordinate.
 
-    An even number of clients gives the mean of the two in the middle. Integer buffers are rounded
-    to the nearest, ties to even.
+    Fewer than half of the clients cannot move a coordinate out of the others' range, whatever they send.
+    With an even number of clients, the median is the mean of the two in the middle. Integer buffers are
+    rounded to the nearest integer, ties to even.
     """
 
     name = "fedmedian"
     description = "coordinate-wise median of the clients' weights"
+    source = (
+        "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018, "
+        "https://arxiv.org/abs/1803.01498"
+    )
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         result: dict[str, Array] = {}

@@ -1,9 +1,14 @@
-"""FedProx (Li et al., 2020): FedAvg with a term that holds clients near the global weights."""
+"""FedProx: FedAvg with a term that keeps clients near the global weights.
+
+Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, https://arxiv.org/abs/1812.06127.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fedvsr.errors import ConfigError
+from pydantic import Field
+
+from fedvsr.config.base import Section
 from fedvsr.strategies.base import LocalTerm
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.weights import Array
@@ -29,22 +34,26 @@ class ProximalTerm(LocalTerm):
         return None if total is None else self.mu / 2 * total
 
 
-class FedProx(FedAvg):
-    """FedAvg with the proximal term.
+class FedProxOptions(Section):
+    """The options of FedProx."""
 
-    Args:
-        mu: The term's weight; 0 is FedAvg.
-    """
+    mu: float = Field(1e-3, ge=0, description="weight of the proximal term; 0 is FedAvg")
+
+
+class FedProx(FedAvg):
+    """Adds `ProximalTerm` to the clients' loss."""
 
     name = "fedprox"
-    description = "fedavg with a proximal term (option: mu)"
+    description = "fedavg with a proximal term"
+    source = (
+        "Li et al., Federated Optimization in Heterogeneous Networks, MLSys 2020, "
+        "https://arxiv.org/abs/1812.06127"
+    )
+    Options = FedProxOptions
 
-    def __init__(self, mu: float = 1e-3) -> None:
-        if not mu >= 0:
-            raise ConfigError("strategy.options.mu", mu, "it must be at least 0")
-        self.mu = mu
+    options: FedProxOptions
 
     def make_local_term(
         self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
-        return ProximalTerm(model, self.mu)
+        return ProximalTerm(model, self.options.mu)

@@ -1,10 +1,13 @@
-"""FedSR (Yang et al., Knowledge-Based Systems 309, 2025): contrast and similarity-based averaging.
+"""FedSR: contrast of shallow features, and averaging by similarity.
+
+Yang and Ke, "FedSR: Federated learning for image Super-Resolution via detail-assisted contrastive learning",
+Knowledge-Based Systems 309, 2025, https://doi.org/10.1016/j.knosys.2024.112778.
 
 At the client, the shallow features of the model in training are drawn towards those of the global
 model and pushed away from those of the client's own model of its last round (InfoNCE over a fixed
 random projection). At the server every tensor is averaged with weights of its own: the softmax of
-the cosine similarities between the clients' tensors and the global one; the first round, which has
-no common history yet, is FedAvg's.
+the cosine similarities between the clients' tensors and the global one. The first round has no common
+history yet and is FedAvg's.
 """
 
 import math
@@ -12,7 +15,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
+from fedvsr.config.base import Section
 from fedvsr.errors import ConfigError
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
 from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
@@ -30,8 +35,7 @@ _PROJECTION_SEED = 0
 class ContrastiveTerm(LocalTerm):
     """Contrasts the features of one convolution: of this model, the global one, and the last local one.
 
-    Only that layer is copied, not the three models: its input is what it is, and the two other sets
-    of weights are applied to it.
+    Only that layer is copied, not the models: the two other sets of weights are applied to the same input.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class ContrastiveTerm(LocalTerm):
         super().__init__(model, {}, client_state)
         import copy
 
-        self.layer = _find_layer(model, layer)
+        self.layer = _select_layer(model, layer)
         self.weight = weight
         self.temperature = temperature
         self.global_layer = copy.deepcopy(self.layer).requires_grad_(False)
@@ -66,10 +70,10 @@ class ContrastiveTerm(LocalTerm):
         if not self.has_previous or not seen:
             return None
         terms = []
-        for given, output in seen:
+        for layer_input, output in seen:
             with torch.no_grad():
-                positive = self._project(self.global_layer(given))
-                negative = self._project(self.previous_layer(given))
+                positive = self._project(self.global_layer(layer_input))
+                negative = self._project(self.previous_layer(layer_input))
             anchor = self._project(output)
             similarities = torch.stack(
                 (
@@ -87,9 +91,9 @@ class ContrastiveTerm(LocalTerm):
         state = self.layer.state_dict()
         return LocalResult(client_state={name: value.detach().cpu().numpy() for name, value in state.items()})
 
-    def _remember(self, layer: "nn.Module", given: "tuple[Tensor, ...]", output: "Tensor") -> None:
+    def _remember(self, layer: "nn.Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
         if self.has_previous and self.model.training:
-            self.seen.append((given[0].detach(), output))
+            self.seen.append((inputs[0].detach(), output))
 
     def _project(self, features: "Tensor") -> "Tensor":
         import torch
@@ -111,32 +115,36 @@ class ContrastiveTerm(LocalTerm):
         return projected
 
 
-class FedSR(FedAvg):
-    """Contrastive local training and tensor-wise aggregation by similarity.
+class FedSROptions(Section):
+    """The options of FedSR."""
 
-    Args:
-        weight: Weight of the contrastive term.
-        temperature: Its temperature.
-        layer: Name of the convolution whose output are the shallow features; empty: the model's first.
-    """
+    weight: float = Field(0.1, ge=0, description="weight of the contrastive term")
+    temperature: float = Field(0.07, gt=0, description="temperature of the contrastive term")
+    layer: str = Field(
+        "",
+        description="convolution or linear layer whose output is the shallow features; empty: the first one",
+    )
+
+
+class FedSR(FedAvg):
+    """Trains with `ContrastiveTerm`, and averages each tensor by `similarity_shares`."""
 
     name = "fedsr"
-    description = "contrastive term, similarity-based averaging (options: weight, temperature, layer)"
+    description = "contrast of shallow features, averaging by similarity"
+    source = (
+        "Yang and Ke, FedSR: Federated learning for image Super-Resolution via detail-assisted contrastive "
+        "learning, Knowledge-Based Systems 309, 2025, https://doi.org/10.1016/j.knosys.2024.112778"
+    )
+    Options = FedSROptions
     stateful = True
 
-    def __init__(self, weight: float = 0.1, temperature: float = 0.07, layer: str = "") -> None:
-        if not weight >= 0:
-            raise ConfigError("strategy.options.weight", weight, "it must be at least 0")
-        if not temperature > 0:
-            raise ConfigError("strategy.options.temperature", temperature, "it must be greater than 0")
-        self.weight = weight
-        self.temperature = temperature
-        self.layer = layer
+    options: FedSROptions
 
     def make_local_term(
         self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
-        return ContrastiveTerm(model, client_state, self.layer, self.weight, self.temperature)
+        options = self.options
+        return ContrastiveTerm(model, client_state, options.layer, options.weight, options.temperature)
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         if updates.context.round_number <= 1:
@@ -154,8 +162,8 @@ def similarity_shares(base: Mapping[str, Array], updates: Updates) -> dict[str, 
         for name, array in updates.tensors(client):
             similarities[name][client] = _cosine(base[name], array)
     shares = {}
-    for name, found in similarities.items():
-        powers = {client: math.exp(value) for client, value in found.items()}
+    for name, by_client in similarities.items():
+        powers = {client: math.exp(value) for client, value in by_client.items()}
         total = math.fsum(powers.values())
         shares[name] = {client: power / total for client, power in powers.items()}
     return shares
@@ -168,20 +176,20 @@ def _cosine(first: Array, second: Array) -> float:
     return float(a @ b) / norms if norms > 0 else 0.0
 
 
-def _find_layer(model: "nn.Module", name: str) -> Any:
+def _select_layer(model: "nn.Module", name: str) -> Any:
     from torch import nn
 
-    convolutions = {
-        found: module
-        for found, module in model.named_modules()
+    layers = {
+        layer_name: module
+        for layer_name, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)
     }
-    if name and name in convolutions:
-        return convolutions[name]
-    if name or not convolutions:
+    if name and name in layers:
+        return layers[name]
+    if name or not layers:
         raise ConfigError(
             "strategy.options.layer",
             name,
-            f"it must be one of the model's layers: {', '.join(convolutions) or 'it has none'}",
+            f"it must be one of the model's layers: {', '.join(layers) or 'it has none'}",
         )
-    return next(iter(convolutions.values()))
+    return next(iter(layers.values()))

@@ -1,31 +1,41 @@
-"""FedVSR (arXiv 2503.13745): high-frequency loss at the clients, loss-aware aggregation."""
+"""FedVSR: high-frequency loss at the clients, loss-aware aggregation at the server.
+
+Mollaahmadi Dehaghi et al., "FedVSR: Towards Model-Agnostic Federated Learning in Video Super-Resolution",
+2025, https://arxiv.org/abs/2503.13745.
+"""
 
 from collections.abc import Iterable
 
-from fedvsr.errors import ConfigError
+from pydantic import Field
+
+from fedvsr.config.base import Section
 from fedvsr.strategies.base import Contribution, RoundContext, Strategy
 from fedvsr.strategies.loss_aware import THRESHOLD, weigh_by_loss
 
 
-class FedVSR(Strategy):
-    """Clients train with L_HiFr; the server weighs them by their losses.
+class FedVSROptions(Section):
+    """The options of FedVSR."""
 
-    Args:
-        threshold: The Hellinger distance under which all clients count the same.
-    """
+    threshold: float = Field(
+        THRESHOLD, ge=0, lt=1, description="Hellinger distance below which all clients count the same"
+    )
+
+
+class FedVSR(Strategy):
+    """Trains with L_HiFr, and weighs the clients by their losses."""
 
     name = "fedvsr"
-    description = "high-frequency loss and adaptive loss-aware aggregation (option: threshold)"
+    description = "high-frequency loss and adaptive loss-aware aggregation"
+    source = (
+        "Mollaahmadi Dehaghi et al., FedVSR: Towards Model-Agnostic Federated Learning in Video "
+        "Super-Resolution, 2025, https://arxiv.org/abs/2503.13745"
+    )
+    Options = FedVSROptions
     high_frequency_loss = True
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
-        if not 0 <= threshold < 1:
-            raise ConfigError(
-                "strategy.options.threshold", threshold, "it must be at least 0 and less than 1"
-            )
-        self.threshold = threshold
+    options: FedVSROptions
 
     def weigh(
         self, contributions: Iterable[Contribution], context: RoundContext
     ) -> tuple[dict[str, float], dict[str, float]]:
-        return weigh_by_loss(contributions, context, self.threshold)
+        return weigh_by_loss(contributions, context, self.options.threshold)

@@ -1,4 +1,8 @@
-"""FedVSR's adaptive loss-aware aggregation."""
+"""FedVSR's adaptive loss-aware aggregation.
+
+Mollaahmadi Dehaghi et al., "FedVSR: Towards Model-Agnostic Federated Learning in Video Super-Resolution",
+2025, https://arxiv.org/abs/2503.13745.
+"""
 
 import math
 from collections.abc import Iterable
@@ -7,13 +11,13 @@ from dataclasses import dataclass
 from fedvsr.strategies.base import Contribution, RoundContext
 
 THRESHOLD = 0.05
-# A loss below this counts as this: 1 / l must stay finite, and no client may own the aggregate.
-_SMALLEST_LOSS = 1e-12
+# A smaller loss counts as this one: 1 / l must stay finite, and no client may own the aggregate.
+_MIN_LOSS = 1e-12
 
 
 @dataclass(frozen=True)
 class LossAwareWeights:
-    """The shares and how they came about.
+    """The clients' shares, and the numbers that they come from.
 
     Attributes:
         weights: Each client's share, in the order of the losses; they sum to 1.
@@ -31,21 +35,20 @@ class LossAwareWeights:
 def loss_aware_weights(
     losses: Iterable[float], round_number: int, rounds: int, threshold: float = THRESHOLD
 ) -> LossAwareWeights:
-    """Computes FedVSR's aggregation weights (arXiv 2503.13745, adaptive loss-aware aggregation).
+    """Returns FedVSR's aggregation weights.
 
     With s = 1 − round/rounds and w_i ∝ (1/l_i)^s, h is the Hellinger distance between w and the
     uniform distribution u, and the weights are (1 − c)·u + c·w, where c = 0 for h below the
     threshold and else (h − threshold)/(1 − threshold).
 
-    A client whose loss is not finite or not positive says nothing by it. A loss ≤ 0 counts as the
-    smallest positive loss of the others, and one that is not finite as their largest; where no loss
-    is usable, all weights are equal.
+    A loss ≤ 0 counts as the smallest positive loss of the others, and one that is not finite as their
+    largest. If no loss is positive and finite, all weights are equal.
 
     Args:
         losses: The clients' mean training losses.
         round_number: The round, from 1 (0 is allowed: s = 1).
         rounds: The number of rounds.
-        threshold: The Hellinger distance under which all clients count the same.
+        threshold: The Hellinger distance below which all clients count the same.
     """
     values = list(losses)
     usable = [value for value in values if math.isfinite(value) and value > 0]
@@ -55,7 +58,7 @@ def loss_aware_weights(
     if not usable:
         return LossAwareWeights((uniform,) * count, 0.0, 0.0, sharpness)
     guarded = [
-        max(_SMALLEST_LOSS, max(usable) if not math.isfinite(value) else min(usable) if value <= 0 else value)
+        max(_MIN_LOSS, max(usable) if not math.isfinite(value) else min(usable) if value <= 0 else value)
         for value in values
     ]
     # Losses relative to the smallest keep the powers in (0, 1].
@@ -72,13 +75,15 @@ def loss_aware_weights(
 def weigh_by_loss(
     contributions: Iterable[Contribution], context: RoundContext, threshold: float
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Applies `loss_aware_weights` to a round: shares by client, and diagnostics."""
-    found = tuple(contributions)
-    result = loss_aware_weights(
-        (each.loss for each in found), context.round_number, context.rounds, threshold
-    )
+    """Returns a round's shares by client as `loss_aware_weights` gives them, and diagnostics."""
+    contributions = tuple(contributions)
+    losses = [contribution.loss for contribution in contributions]
+    result = loss_aware_weights(losses, context.round_number, context.rounds, threshold)
     return (
-        {each.client: weight for each, weight in zip(found, result.weights, strict=True)},
+        {
+            contribution.client: weight
+            for contribution, weight in zip(contributions, result.weights, strict=True)
+        },
         {
             "mixing_coefficient": result.mixing_coefficient,
             "hellinger_distance": result.hellinger_distance,

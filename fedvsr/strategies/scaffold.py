@@ -1,4 +1,7 @@
-"""SCAFFOLD (Karimireddy et al., 2020): control variates against the clients' drift.
+"""SCAFFOLD: control variates against the clients' drift.
+
+Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020,
+https://arxiv.org/abs/1910.06378.
 
 The server keeps c, a client c_i. A local step's gradient is corrected by c − c_i. At the end the
 client's new variate is the mean of its uncorrected gradients over the local steps. For plain
@@ -11,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from fedvsr.errors import ConfigError
+from fedvsr.config.base import Section
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
 from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
@@ -52,24 +56,28 @@ class ControlVariates(LocalTerm):
         )
 
 
-class Scaffold(FedAvg):
-    """The only strategy of the paper's comparison whose clients keep something between rounds.
+class ScaffoldOptions(Section):
+    """The options of SCAFFOLD."""
 
-    Args:
-        global_learning_rate: η_g, how far the server goes towards the mean of the clients' weights.
-    """
+    global_learning_rate: float = Field(
+        1.0, gt=0, description="how far the server goes towards the mean of the clients' weights (η_g)"
+    )
+
+
+class Scaffold(FedAvg):
+    """Corrects local gradients by `ControlVariates`, which the server and every client keep."""
 
     name = "scaffold"
-    description = "control variates; clients keep state (option: global_learning_rate)"
+    description = "control variates against the clients' drift"
+    source = (
+        "Karimireddy et al., SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, ICML 2020, "
+        "https://arxiv.org/abs/1910.06378"
+    )
+    Options = ScaffoldOptions
     local_term = ControlVariates
     stateful = True
 
-    def __init__(self, global_learning_rate: float = 1.0) -> None:
-        if not global_learning_rate > 0:
-            raise ConfigError(
-                "strategy.options.global_learning_rate", global_learning_rate, "it must be greater than 0"
-            )
-        self.global_learning_rate = global_learning_rate
+    options: ScaffoldOptions
 
     def check_strategy_tensors(
         self, specs: Mapping[str, TensorSpec], base_specs: Mapping[str, TensorSpec]
@@ -91,7 +99,7 @@ class Scaffold(FedAvg):
             updates.base,
             updates.updates,
             lambda client, name: share,
-            server_learning_rate=self.global_learning_rate,
+            server_learning_rate=self.options.global_learning_rate,
         )
         return Aggregate(
             tensors, dict.fromkeys(updates.updates.clients, share), {}, _next_control_variate(updates)

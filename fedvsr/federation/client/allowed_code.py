@@ -1,31 +1,46 @@
-"""Which code a client's site lets a run name: the federation's configuration must not choose it."""
+"""Which code a run may name at a client's site: the federation's configuration must not choose it."""
 
 import os
 
+from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError
+from fedvsr.registry import is_reference
 
 ALLOW_VARIABLE = "FEDVSR_ALLOW_MODELS"
 
 
-def check_model_allowed(name: str) -> None:
-    """Refuses a model ``package.module:callable`` that this client has not allowed to be imported.
+def check_code_allowed(config: RunConfig) -> None:
+    """Refuses a run that names code which this client has not allowed to be imported.
 
-    A model by a plain name is fedvsr's own, or an entry point that the client's image brings. A
-    reference would import whatever module the federation names, so the client lists the packages it
-    trusts: FEDVSR_ALLOW_MODELS, separated by commas.
+    A plain name is fedvsr's own, or an entry point of a package in the client's image. A reference
+    ``package.module:name`` would import any module that the federation names. So the client lists the
+    packages that it trusts in FEDVSR_ALLOW_MODELS, separated by commas. The variable is older than
+    strategies and degradations by reference, and holds for them too.
 
     Args:
-        name: The run's ``model.name``.
+        config: The run, of which nothing has been imported yet.
 
     Raises:
-        fedvsr.errors.ConfigError: It is a reference into none of these packages.
+        fedvsr.errors.ConfigError: ``model.name``, ``strategy.name`` or ``data.degradation`` is a reference
+            into none of these packages.
     """
-    module, colon, _ = name.partition(":")
-    allowed = [each.strip() for each in os.environ.get(ALLOW_VARIABLE, "").split(",") if each.strip()]
-    if colon and not any(module == each or module.startswith(f"{each}.") for each in allowed):
+    for field, name in (
+        ("model.name", config.model.name),
+        ("strategy.name", config.strategy.name),
+        ("data.degradation", config.data.degradation),
+    ):
+        _check_reference(field, name)
+
+
+def _check_reference(field: str, name: str) -> None:
+    if not is_reference(name):
+        return
+    module = name.partition(":")[0]
+    packages = [part.strip() for part in os.environ.get(ALLOW_VARIABLE, "").split(",") if part.strip()]
+    if not any(module == package or module.startswith(f"{package}.") for package in packages):
         raise ConfigError(
-            "model.name",
+            field,
             name,
-            f"this client imports a model by reference only from the packages in {ALLOW_VARIABLE} "
-            f"({', '.join(allowed) or 'none'}); set it at the client, or name a registered model",
+            f"this client imports code by reference only from the packages in {ALLOW_VARIABLE} "
+            f"({', '.join(packages) or 'none'}); set it at the client, or use a registered name",
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import fedvsr
-from fedvsr.config.run import RunConfig
+from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.records import (
@@ -16,6 +16,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.runs import digests_after, find_run
 from fedvsr.federation.sampling import select_clients
+from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.video.degradations.registry import get_degradation
@@ -87,10 +88,10 @@ def check_run(config: RunConfig, stored: RunRecord | None) -> CheckedRun:
         fedvsr.errors.InputError: A name is unknown, a value is not allowed, or one differs from that
             of the stored run.
     """
-    from fedvsr.models.registry import model_info
+    from fedvsr.models.registry import check_model_name
 
     check_settings(config)
-    model_info(config.model.name)
+    check_model_name(config.model.name)
     if not config.federation.clients:
         raise ConfigError("federation.clients", [], "name at least one client")
     if stored is None:
@@ -122,19 +123,30 @@ def write_run(store: Store, run: CheckedRun) -> RunRecord:
     return record
 
 
-def check_settings(config: RunConfig) -> None:
+def check_settings(config: RunConfig, *, import_references: bool = True) -> None:
     """Checks a run's settings as far as that needs neither a store nor the model's code.
+
+    Args:
+        config: The settings.
+        import_references: Whether a strategy or degradation ``package.module:name`` is checked too; False if
+            its package need not be installed here.
 
     Raises:
         fedvsr.errors.InputError: A name is unknown, or a value is not allowed.
     """
-    degradation = get_degradation(config.data.degradation)
-    if config.data.scale not in degradation.scales:
+    if import_references or not is_reference(config.data.degradation):
+        _check_degradation(config.data)
+    if import_references or not is_reference(config.strategy.name):
+        build_strategy(config.strategy.name, config.strategy.options)
+
+
+def _check_degradation(data: DataConfig) -> None:
+    degradation = get_degradation(data.degradation)
+    if data.scale not in degradation.scales:
         allowed = ", ".join(str(scale) for scale in degradation.scales)
         raise ConfigError(
-            "data.scale", config.data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
+            "data.scale", data.scale, f"the degradation {degradation.name!r} is defined for {allowed}"
         )
-    build_strategy(config.strategy.name, config.strategy.options)
 
 
 def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord:

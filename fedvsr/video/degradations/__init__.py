@@ -1,1 +1,1 @@
-"""How low-resolution frames are made from ground truth: one degradation a file, and a registry."""
+"""How low-resolution frames are made from ground truth: one degradation per file, and a registry."""

@@ -1,4 +1,8 @@
-"""What a degradation is."""
+"""What a degradation is.
+
+A built-in degradation is one file and one line in `fedvsr.video.degradations.registry`. A package brings its
+own by an entry point of group ``fedvsr.degradations``, or a run names it ``package.module:name``.
+"""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -8,14 +12,18 @@ from fedvsr.video.frames import Frames
 
 
 class Degradation(ABC):
-    """Makes low-resolution frames from ground truth; has no state, so equal input gives equal output.
+    """Makes low-resolution frames from ground truth; it has no state, so equal input gives equal output.
 
     Attributes:
         name: Its name in the registry.
+        description: What it is, in one line.
+        source: The paper: authors, title, venue and link; empty if there is none.
         scales: The scales that it is defined for.
     """
 
     name: ClassVar[str]
+    description: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     scales: ClassVar[tuple[int, ...]]
 
     def __call__(self, frames: Frames, scale: int) -> Frames:
@@ -30,7 +38,7 @@ class Degradation(ABC):
 
         Raises:
             fedvsr.errors.ConfigError: The degradation is not defined for ``scale``.
-            fedvsr.errors.VideoError: H or W does not divide by ``scale``; see
+            fedvsr.errors.VideoError: H or W is not divisible by ``scale``; see
                 `fedvsr.video.frames.crop_to_multiple`.
         """
         if scale not in self.scales:
@@ -46,4 +54,4 @@ class Degradation(ABC):
 
     @abstractmethod
     def _degrade(self, frames: Frames, scale: int) -> Frames:
-        """Degrades frames whose size and scale are checked."""
+        """Returns degraded frames; size and scale are checked before."""

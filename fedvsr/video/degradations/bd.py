@@ -1,10 +1,13 @@
 """BD: Gaussian blur, then every s-th pixel.
 
 Published scripts agree on σ = 1.6 and 13×13 taps at ×4 and differ in phase and borders. At ×4 this is
-the degradation of DUF (Jo et al., CVPR 2018) as the field's libraries evaluate it (BasicSR's
-``duf_downsample``): the low-resolution pixel (i, j) is centred on the ground-truth pixel (s·i, s·j),
-phase 0; beyond the border the image is reflected without repeating the border pixel (PyTorch's
-``reflect``). The blur is the same at every scale, where DUF's own script narrows it to σ = 0.4·s.
+the degradation of DUF as the field's libraries evaluate it (BasicSR's ``duf_downsample``): the low-resolution
+pixel (i, j) is centred on the ground-truth pixel (s·i, s·j), phase 0. Beyond the border the image is
+reflected without repeating the border pixel (PyTorch's ``reflect``). The blur is the same at every scale;
+DUF's own script narrows it to σ = 0.4·s.
+
+Jo et al., "Deep Video Super-Resolution Network Using Dynamic Upsampling Filters Without Explicit Motion
+Compensation", CVPR 2018, https://doi.org/10.1109/CVPR.2018.00340.
 """
 
 import cv2
@@ -24,6 +27,11 @@ class BlurDownsampling(Degradation):
     """Blurs with a 13×13 Gaussian of σ = 1.6 pixels and keeps every ``scale``-th pixel from the first."""
 
     name = "bd"
+    description = "Gaussian blur (σ = 1.6, 13×13), then every s-th pixel from the first"
+    source = (
+        "Jo et al., Deep Video Super-Resolution Network Using Dynamic Upsampling Filters Without Explicit "
+        "Motion Compensation, CVPR 2018, https://doi.org/10.1109/CVPR.2018.00340"
+    )
     scales = (2, 3, 4)
 
     def _degrade(self, frames: Frames, scale: int) -> Frames:

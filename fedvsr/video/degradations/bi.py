@@ -1,4 +1,9 @@
-"""BI: bicubic interpolation, as MATLAB's ``imresize`` does it."""
+"""BI: bicubic interpolation, as MATLAB's ``imresize`` does it.
+
+Keys, "Cubic Convolution Interpolation for Digital Image Processing", IEEE Transactions on Acoustics, Speech,
+and Signal Processing 29(6), 1981, https://doi.org/10.1109/TASSP.1981.1163711; MATLAB widens the kernel by the
+scale (https://www.mathworks.com/help/images/ref/imresize.html).
+"""
 
 from fedvsr.video.degradations.base import Degradation
 from fedvsr.video.frames import Frames
@@ -9,6 +14,11 @@ class BicubicInterpolation(Degradation):
     """Shrinks by MATLAB's antialiased bicubic interpolation (`fedvsr.video.resize`)."""
 
     name = "bi"
+    description = "MATLAB's bicubic interpolation, antialiased (imresize)"
+    source = (
+        "Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE TASSP 1981, "
+        "https://doi.org/10.1109/TASSP.1981.1163711"
+    )
     scales = (2, 3, 4)
 
     def _degrade(self, frames: Frames, scale: int) -> Frames:

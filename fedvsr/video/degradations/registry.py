@@ -1,31 +1,45 @@
-"""Every degradation by its name."""
+"""Degradations by name. A built-in degradation is a file beside this one, and one line here."""
 
-from importlib import import_module
+from inspect import isabstract
+from typing import TypeGuard
 
-from fedvsr.errors import UnknownNameError
+from fedvsr.registry import Registry
 from fedvsr.video.degradations.base import Degradation
 
 _DEGRADATIONS = {
-    "bi": "fedvsr.video.degradations.bi:BicubicInterpolation",
     "bd": "fedvsr.video.degradations.bd:BlurDownsampling",
+    "bi": "fedvsr.video.degradations.bi:BicubicInterpolation",
     "matlab-bd": "fedvsr.video.degradations.matlab_bd:MatlabBlurDownsampling",
 }
 
 
+def _is_degradation(value: object) -> TypeGuard[type[Degradation]]:
+    return isinstance(value, type) and issubclass(value, Degradation) and not isabstract(value)
+
+
+DEGRADATIONS = Registry(
+    "degradation",
+    "data.degradation",
+    "fedvsr.degradations",
+    _DEGRADATIONS,
+    _is_degradation,
+    "a concrete subclass of fedvsr.video.degradations.base.Degradation",
+)
+
+
 def degradation_names() -> tuple[str, ...]:
-    """Returns the names of all degradations, sorted."""
-    return tuple(sorted(_DEGRADATIONS))
+    """Returns the names of the built-in degradations and of the installed entry points, sorted."""
+    return DEGRADATIONS.names()
 
 
 def get_degradation(name: str) -> Degradation:
-    """Returns the degradation of that name; its module is imported on first use.
+    """Returns a degradation.
+
+    Args:
+        name: One of `degradation_names`, or a reference ``package.module:name``.
 
     Raises:
         fedvsr.errors.UnknownNameError: No degradation has that name.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is no degradation.
     """
-    if name not in _DEGRADATIONS:
-        raise UnknownNameError("degradation", name, _DEGRADATIONS)
-    module, _, attribute = _DEGRADATIONS[name].partition(":")
-    degradation = getattr(import_module(module), attribute)()
-    assert isinstance(degradation, Degradation)
-    return degradation
+    return DEGRADATIONS.load(name)()

@@ -46,9 +46,9 @@ def half_written(root):
     [
         (["--model", "superb"], ["unknown model 'superb'", "basicvsr, "]),
         (["--model", "no_such.module:Net"], ["model.name", "no_such.module:Net", "cannot be imported"]),
-        (["--model", "bicubic", "--model.options", "blocks=1"], ["model.options", "bicubic"]),
-        (["--model.options", "wings=2"], ["model.options.wings", "2", "channels, blocks"]),
-        (["--model.options", "blocks=0"], ["model.options.blocks", "0", "from 1 to 64"]),
+        (["--model", "bicubic", "--model.options", "blocks=1"], ["model.options.blocks", "known here: none"]),
+        (["--model.options", "wings=2"], ["model.options.wings", "2", "blocks, channels"]),
+        (["--model.options", "blocks=0"], ["model.options.blocks", "0", "greater than or equal to 1"]),
         (["--model.options", "blocks"], ["blocks", "KEY=VALUE"]),
         (["--strategy", "luck"], ["unknown strategy 'luck'", "fedavg, "]),
         (["--strategy.options", "wings=2"], ["strategy.options", "wings"]),

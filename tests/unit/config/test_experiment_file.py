@@ -29,8 +29,8 @@ def test_the_videos_paths_are_relative_to_the_file_and_the_store_to_the_working_
         """,
     )
     experiment = load_experiment(path)
-    found = {name: Path(videos.path) for name, videos in experiment.clients.videos.items()}
-    assert found == {
+    paths = {name: Path(videos.path) for name, videos in experiment.clients.videos.items()}
+    assert paths == {
         "ann": tmp_path / "studies" / "clips" / "ann",
         "bob": tmp_path / "studies" / "clips" / "bob",
         "cleo": Path("/absolute/cleo"),

@@ -20,7 +20,7 @@ from fedvsr.store.base import bytes_digest
 from fedvsr.strategies.base import Aggregate
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.registry import strategy_names
-from fedvsr.strategies.scaffold import Scaffold
+from fedvsr.strategies.scaffold import Scaffold, ScaffoldOptions
 from fedvsr.weights import WeightsFile
 
 RUN = "test"
@@ -359,7 +359,8 @@ def test_what_a_faulty_strategy_returns_is_not_written(trained_round, monkeypatc
 
 
 def test_weights_that_overflow_at_the_server_are_not_written(trained_round, monkeypatch):
-    monkeypatch.setattr(Scaffold, "__init__", lambda self: setattr(self, "global_learning_rate", 1e60))
+    options = ScaffoldOptions(global_learning_rate=1e60)
+    monkeypatch.setattr(Scaffold, "__init__", lambda self, _: setattr(self, "options", options))
     trained = trained_round("scaffold")
     with pytest.raises(WeightsError, match=r"expected finite values"):
         aggregate_round(trained.store, trained.run, 1)

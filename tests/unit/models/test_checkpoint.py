@@ -1,4 +1,4 @@
-"""Published checkpoints become weights of ours, or it is said why not."""
+"""Published checkpoints become weights of ours, or the error says why not."""
 
 import numpy as np
 import pytest
@@ -39,8 +39,8 @@ def read(path):
 )
 def test_the_ways_in_which_frameworks_save(network, tmp_path, wrap):
     torch.save(wrap(dict(network.state_dict())), tmp_path / "net.pth")
-    found = read(tmp_path / "net.pth")
-    assert serialize(found) == serialize(state_of(network))
+    tensors = read(tmp_path / "net.pth")
+    assert serialize(tensors) == serialize(state_of(network))
 
 
 def test_safetensors(network, tmp_path):
@@ -62,7 +62,7 @@ def test_a_pickle_that_would_run_code_runs_none(tmp_path):
             return open, (str(tmp_path / "ran"), "w")
 
     torch.save({"params": Evil()}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="no PyTorch checkpoint of plain tensors"):
+    with pytest.raises(WeightsError, match="not a PyTorch checkpoint of plain tensors"):
         read(tmp_path / "net.pth")
     assert not (tmp_path / "ran").exists()
 

@@ -74,10 +74,10 @@ def function(request):
 def test_values_and_gradients_are_those_of_the_definition(function, shape):
     tensors = arguments(**shape)
     expected = by_scalars(*tensors)
-    found = function(*tensors)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    output = function(*tensors)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
-    gradients = torch.autograd.grad((found * direction).sum(), tensors)
+    gradients = torch.autograd.grad((output * direction).sum(), tensors)
     for gradient, exact in zip(
         gradients, torch.autograd.grad((expected * direction).sum(), tensors), strict=True
     ):
@@ -92,8 +92,8 @@ def test_both_agree_on_a_larger_case():
 
 def test_without_offsets_it_is_a_convolution(function):
     x, offset, mask, weight, bias = arguments()
-    found = function(x, torch.zeros_like(offset), torch.ones_like(mask), weight, bias)
-    torch.testing.assert_close(found, torch.conv2d(x, weight, bias, padding=1), atol=1e-5, rtol=1e-5)
+    output = function(x, torch.zeros_like(offset), torch.ones_like(mask), weight, bias)
+    torch.testing.assert_close(output, torch.conv2d(x, weight, bias, padding=1), atol=1e-5, rtol=1e-5)
 
 
 def test_no_bias(function):

@@ -89,8 +89,8 @@ def test_every_tensor_waits_on_the_cpu_and_is_read_on_the_device():
     with FakeTensorMode():
         cache = FeatureCache((torch.empty(1, n, device="cuda") for n in (1, 2)), on_cpu=True)
         cache.append(torch.empty(1, 3, device="cuda"))
-        assert [tuple(each.shape) for each in cache[::-1]] == [(1, 3), (1, 2), (1, 1)]
-        assert {each.device.type for each in cache} == {"cuda"}
+        assert [tuple(tensor.shape) for tensor in cache[::-1]] == [(1, 3), (1, 2), (1, 1)]
+        assert {tensor.device.type for tensor in cache} == {"cuda"}
         assert cache[1:].joined().device.type == "cpu"
         assert cache[1:].joined().shape == (1, 5)
 
@@ -99,7 +99,7 @@ def test_where_nothing_need_wait_the_tensors_are_those_that_were_given():
     tensors = [torch.ones(1), torch.zeros(1)]
     cache = FeatureCache(tensors, on_cpu=False)
     assert len(cache) == 2
-    assert all(found is given for found, given in zip(cache, tensors, strict=True))
+    assert all(kept is tensor for kept, tensor in zip(cache, tensors, strict=True))
     assert cache[::-1][0] is tensors[1]
 
 

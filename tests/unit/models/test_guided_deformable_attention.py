@@ -46,14 +46,17 @@ def by_scalars(query, key, value, offset, heads):
                 for column in range(W):
                     similarities, values = [], []
                     for s in range(S):
-                        keys = [read(key[b, s], offset[b, s, :half], each, row, column) for each in head]
+                        keys = [
+                            read(key[b, s], offset[b, s, :half], channel, row, column) for channel in head
+                        ]
                         for tap in range(9):
                             products = (
-                                query[b, each, row, column] * keys[each - head[0]][tap] for each in head
+                                query[b, channel, row, column] * keys[channel - head[0]][tap]
+                                for channel in head
                             )
                             similarities.append(sum(products) / width**0.5)
                         values += read(value[b, s], offset[b, s, half:], c, row, column)
-                    exponentials = [torch.exp(each) for each in similarities]
+                    exponentials = [torch.exp(similarity) for similarity in similarities]
                     weighted = sum(e * v for e, v in zip(exponentials, values, strict=True))
                     y.append(weighted / sum(exponentials))
     return torch.stack(y).view(B, C, H, W)
@@ -69,10 +72,10 @@ def arguments(B=1, S=2, C=4, G=2, H=2, W=3):
 def test_values_and_gradients_are_those_of_the_definition(shape, heads):
     tensors = arguments(**shape)
     expected = by_scalars(*tensors, heads)
-    found = deformable_attention(*tensors, heads)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    output = deformable_attention(*tensors, heads)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
-    gradients = torch.autograd.grad((found * direction).sum(), tensors)
+    gradients = torch.autograd.grad((output * direction).sum(), tensors)
     for gradient, exact in zip(
         gradients, torch.autograd.grad((expected * direction).sum(), tensors), strict=True
     ):
@@ -81,9 +84,9 @@ def test_values_and_gradients_are_those_of_the_definition(shape, heads):
 
 def test_alike_keys_give_the_mean_of_the_values():
     query, key, value, offset = arguments(H=5, W=5)
-    found = deformable_attention(query, torch.zeros_like(key), value, torch.zeros_like(offset), 2)
+    output = deformable_attention(query, torch.zeros_like(key), value, torch.zeros_like(offset), 2)
     mean = torch.nn.functional.avg_pool2d(value.mean(1), 3, 1, 1)
-    torch.testing.assert_close(found, mean, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output, mean, atol=1e-5, rtol=1e-5)
 
 
 def test_untrained_it_returns_the_flows_it_was_given():
@@ -93,8 +96,8 @@ def test_untrained_it_returns_the_flows_it_was_given():
     flows = (torch.randn(2, 2, 2, 6, 5), torch.randn(2, 2, 2, 6, 5))
     aligned, better = module(clip, clip, clip, (clip, clip), flows)
     assert aligned.shape == clip.shape
-    for found, given in zip(better, flows, strict=True):
-        torch.testing.assert_close(found, given, atol=1e-5, rtol=1e-5)
+    for output, flow in zip(better, flows, strict=True):
+        torch.testing.assert_close(output, flow, atol=1e-5, rtol=1e-5)
 
 
 def test_each_frame_meets_both_frames_of_the_clip_before():

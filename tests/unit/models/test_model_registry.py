@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, EntryPoints
 from types import ModuleType
 
 import pytest
@@ -8,7 +7,8 @@ import torch
 from torch import nn
 
 from fedvsr.errors import ConfigError, UnknownNameError
-from fedvsr.models import Contexts, build_model, contexts, model_info, model_names, registry
+from fedvsr.models import Contexts, build_model, contexts, model_info, model_names
+from fedvsr.models.registry import model_options
 
 
 class Nearest(nn.Module):
@@ -31,38 +31,69 @@ def anything(scale, **options):
     return module
 
 
+def typed(
+    scale: int,
+    depth: int = 2,
+    *,
+    bias: bool = True,
+    schema: str = "plain",
+    sizes: list[int] | None = None,
+    activation: type[nn.Module] = nn.ReLU,
+    rate: float | None = None,
+):
+    module = nn.Identity()
+    module.options = {
+        "depth": depth,
+        "bias": bias,
+        "schema": schema,
+        "sizes": sizes,
+        "activation": activation,
+        "rate": rate,
+    }
+    return module
+
+
 @pytest.fixture
-def theirs(monkeypatch):
+def theirs(monkeypatch, tmp_path):
     module = ModuleType("their_models")
     module.Nearest, module.anything = Nearest, anything
     module.not_a_model = lambda scale: "text"
     module.a_number = 3
-    module.strict = lambda scale, depth: nn.Conv2d(3, depth, depth - 1)
+    module.strict = lambda scale, depth: nn.Conv2d(3, 3, 1, groups=depth)
+    module.typed = typed
     monkeypatch.setitem(sys.modules, "their_models", module)
-    points = EntryPoints([EntryPoint("nearest", "their_models:Nearest", registry.ENTRY_POINT_GROUP)])
-    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    metadata = tmp_path / "theirs-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[fedvsr.models]\nnearest = their_models:Nearest\n")
+    monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_our_models_are_listed_with_their_sizes():
+@pytest.mark.parametrize("name", model_names())
+def test_what_is_known_of_a_built_in_model_is_true(name):
+    info = model_info(name)
+    assert info.name == name
+    assert info.description
+    assert "https://" in info.source or info.source == "fedvsr"
+    assert info.parameters == sum(p.numel() for p in build_model(name, 4).parameters())
+    assert all(field.description for field in model_options(name).model_fields.values())
+
+
+def test_our_models_are_listed():
     assert {"bicubic", "fastvsr", "basicvsr"} <= set(model_names())
-    for name in ("bicubic", "fastvsr", "basicvsr"):
-        info = model_info(name)
-        assert info.name == name
-        assert info.description
-        assert info.source
-        assert info.parameters == sum(p.numel() for p in build_model(name, 4).parameters())
 
 
 def test_listing_the_models_needs_no_pytorch():
     code = "import sys, fedvsr.models as m, fedvsr.metrics; print(m.model_names(), 'torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.startswith("['basicvsr', ")
-    assert found.stdout.endswith("] False\n")
+    listing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert listing.stdout.startswith("('basicvsr', ")
+    assert listing.stdout.endswith(") False\n")
 
 
 def test_a_model_of_an_entry_point(theirs):
     assert "nearest" in model_names()
-    assert model_info("nearest").description == "Repeats pixels."
+    info = model_info("nearest")
+    assert (info.description, info.source, info.parameters) == ("Repeats pixels.", "theirs", None)
     model = build_model("nearest", 3, {"times": 1, "gain": 2.0})
     assert model(torch.ones(1, 1, 3, 2, 2)).shape == (1, 1, 3, 6, 6)
 
@@ -75,6 +106,19 @@ def test_a_model_by_reference(theirs):
 
 def test_a_constructor_that_takes_any_option_gets_them_all(theirs):
     assert build_model("their_models:anything", 2, {"depth": 5}).options == {"depth": 5}
+
+
+def test_a_module_that_fails_when_it_is_imported(monkeypatch, tmp_path):
+    (tmp_path / "their_broken_models.py").write_text("raise RuntimeError('no\\nGPU')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot be imported \(RuntimeError: no GPU\)"):
+        build_model("their_broken_models:Net", 4)
+
+
+def test_keywords_of_somebody_elses_model_are_passed_on(theirs):
+    options = {"bias": False, "schema": "wide", "sizes": [1, 2], "rate": 1}
+    model = build_model("their_models:typed", 2, options)
+    assert model.options == {"depth": 2, "activation": nn.ReLU, **options}
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -94,6 +138,8 @@ def test_an_unknown_name_lists_the_known_ones():
         ("their_models:not_a_model", "returned a str"),
         (":Net", "cannot be imported"),
         ("their_models:", "cannot be imported"),
+        # It would download and run anybody's code.
+        ("fedvsr.models.fastvsr:torch.hub.load", "torch is a module"),
     ],
 )
 def test_a_reference_that_leads_nowhere(theirs, reference, message):
@@ -105,14 +151,23 @@ def test_a_reference_that_leads_nowhere(theirs, reference, message):
 @pytest.mark.parametrize(
     ("name", "options", "field", "message"),
     [
-        ("bicubic", {"depth": 3}, "model.options.depth", "the options of bicubic are: none"),
-        ("basicvsr", {"depth": 3}, "model.options.depth", "channels, blocks"),
-        ("basicvsr", {"scale": 4}, "model.options.scale", "channels, blocks"),
-        ("basicvsr", {"blocks": "many"}, "model.options.blocks", "integer from 1"),
-        ("basicvsr", {"blocks": True}, "model.options.blocks", "integer from 1"),
-        ("fastvsr", {"channels": 0}, "model.options.channels", "integer from"),
-        ("their_models:Nearest", {}, "model.options.times", "no default"),
-        ("their_models:anything", {"scale": 4}, "model.options.scale", "options"),
+        ("bicubic", {"depth": 3}, "model.options.depth", "no such field; known here: none"),
+        ("basicvsr", {"depth": 3}, "model.options.depth", "blocks, channels"),
+        ("basicvsr", {"scale": 4}, "model.options.scale", "blocks, channels"),
+        ("basicvsr", {"blocks": "many"}, "model.options.blocks", "a valid integer"),
+        ("basicvsr", {"blocks": True}, "model.options.blocks", "a number"),
+        ("basicvsr", {"blocks": 1.5}, "model.options.blocks", "a valid integer"),
+        ("basicvsr", {"blocks": 101}, "model.options.blocks", "less than or equal to 100"),
+        ("fastvsr", {"channels": 0}, "model.options.channels", "greater than or equal to 4"),
+        ("their_models:Nearest", {}, "model.options.times", "it is required"),
+        ("their_models:Nearest", {"gian": 1, "times": 1}, "model.options.gian", "known here: gain, times"),
+        ("their_models:anything", {"scale": 4}, "model.options.scale", "set data.scale"),
+        ("their_models:strict", {"depth": 2}, "model.options", "refused them at scale 4"),
+        ("their_models:typed", {"depth": "deep"}, "model.options.depth", "a valid integer"),
+        ("their_models:typed", {"depth": True}, "model.options.depth", "a number"),
+        ("their_models:typed", {"rate": False}, "model.options.rate", "a number"),
+        ("their_models:typed", {"bias": 3}, "model.options.bias", "a valid boolean"),
+        ("their_models:typed", {"sizes": ["a"]}, "model.options.sizes.0", "a valid integer"),
     ],
 )
 def test_an_option_that_is_not_allowed(theirs, name, options, field, message):

@@ -47,22 +47,22 @@ VRT_DEEP = TINY["vrt"] | {
 )
 def test_names_and_shapes_are_those_of_the_published_weights(name, options, tensors, parameters, digest):
     model = build_model(name, 4, options)
-    lines = sorted(f"{each} {tuple(tensor.shape)}" for each, tensor in model.state_dict().items())
-    found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    assert (len(lines), found) == (tensors, digest)
+    lines = sorted(f"{key} {tuple(tensor.shape)}" for key, tensor in model.state_dict().items())
+    listing_digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert (len(lines), listing_digest) == (tensors, digest)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     if not options:
         assert model_info(name).parameters == parameters
 
 
 def weights(name, options):
-    """Gives a model the weights that the published one was given."""
+    """Gives a model the weights that the published model had."""
     model = filled(build_model(name, 4, options), 1.6 if name == "basicvsr" else 1.2)
     if name == "rvrt":
         norms = ("norm1.weight", "norm2.weight", "3.weight", "7.weight")
         with torch.no_grad():
-            for each, parameter in model.named_parameters():
-                if parameter.dim() == 1 and each.endswith(norms):
+            for key, parameter in model.named_parameters():
+                if parameter.dim() == 1 and key.endswith(norms):
                     parameter.add_(1.0)
     return model
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from fedvsr.errors import ConfigError
-from fedvsr.models.stochastic_depth import StochasticDepth, check_rate, rising_rates
+from fedvsr.models import build_model
+from fedvsr.models.stochastic_depth import StochasticDepth, rising_rates
 
 
 def test_a_share_of_the_examples_is_left_out_and_the_mean_stays():
@@ -25,7 +26,8 @@ def test_rates_rise_through_all_groups():
     assert second == pytest.approx([0.2, 0.3, 0.4])
 
 
-@pytest.mark.parametrize("value", [1, -0.1, "0.1", None, True, float("nan")])
-def test_illegal_rates(value):
-    with pytest.raises(ConfigError, match=r"model\.options\.rate"):
-        check_rate("rate", value)
+@pytest.mark.parametrize("name", ["iart", "vrt"])
+@pytest.mark.parametrize("value", [1, -0.1, "much", None, True, float("nan")])
+def test_illegal_rates(name, value):
+    with pytest.raises(ConfigError, match=r"^model\.options\.drop_path_rate: "):
+        build_model(name, 4, {"drop_path_rate": value})

@@ -70,5 +70,5 @@ def test_attention_is_that_of_pytorch(masked):
     if mask is not None:
         expected_mask = expected_mask + mask.repeat(2, 1, 1)[:, None]
     expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=expected_mask)
-    found = attend(query, key, value, bias, mask)
-    torch.testing.assert_close(found, expected.transpose(1, 2).reshape(4, 6, 8))
+    output = attend(query, key, value, bias, mask)
+    torch.testing.assert_close(output, expected.transpose(1, 2).reshape(4, 6, 8))

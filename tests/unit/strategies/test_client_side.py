@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from fedvsr.errors import ConfigError
-from fedvsr.strategies.fedprox import FedProx
-from fedvsr.strategies.fedsr import FedSR
+from fedvsr.strategies.fedprox import FedProx, FedProxOptions
+from fedvsr.strategies.fedsr import FedSR, FedSROptions
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
 
@@ -45,7 +45,7 @@ class Network(nn.Module):
 @pytest.mark.parametrize("mu", [0.0, 1e-3, 2.0])
 def test_fedproxs_penalty_is_half_mu_times_the_squared_distance(mu):
     model = Point(1.0, 2.0, 3.0)
-    term = FedProx(mu).make_local_term(model, {}, {})
+    term = FedProx(FedProxOptions(mu=mu)).make_local_term(model, {}, {})
     assert float(term.penalty(video()).detach()) == 0.0
     with torch.no_grad():
         model.x += torch.tensor([3.0, 0.0, -4.0])
@@ -70,7 +70,7 @@ def descend(model: Point, term, targets: list[torch.Tensor], rate: float) -> Non
 def test_scaffolds_variate_is_the_papers_option_two_for_plain_gradient_descent():
     start, rate = np.array([1.0, -2.0]), 0.1
     server, client = np.array([0.5, 0.25]), np.array([-1.0, 2.0])
-    targets = [torch.tensor(each, dtype=torch.float64) for each in ([0.0, 1.0], [3.0, 3.0], [-1.0, 5.0])]
+    targets = [torch.tensor(target, dtype=torch.float64) for target in ([0.0, 1.0], [3.0, 3.0], [-1.0, 5.0])]
     model = Point(*start)
     term = Scaffold().make_local_term(model, {"x": server}, {"x": client})
     descend(model, term, targets, rate)
@@ -108,7 +108,8 @@ def test_scaffold_keeps_a_client_from_its_own_optimum_and_leads_it_to_everybodys
 
 
 def fedsr_term(model: Network, kept: dict[str, np.ndarray], layer: str = ""):
-    return FedSR(weight=0.1, temperature=0.07, layer=layer).make_local_term(model, {}, kept)
+    options = FedSROptions(weight=0.1, temperature=0.07, layer=layer)
+    return FedSR(options).make_local_term(model, {}, kept)
 
 
 def test_fedsr_has_no_contrast_until_a_client_takes_part_again():
@@ -133,7 +134,7 @@ def test_fedsrs_contrast_is_info_nce_of_the_projected_features():
         model.shallow.weight += 0.3
     x = video(3)
     model(x)
-    found = float(term.penalty(x).detach())
+    penalty = float(term.penalty(x).detach())
 
     frames = x.flatten(0, 1)
     layers = [
@@ -154,7 +155,7 @@ def test_fedsrs_contrast_is_info_nce_of_the_projected_features():
         return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
     near, far = np.exp(cosine(anchor, positive) / 0.07), np.exp(cosine(anchor, negative) / 0.07)
-    assert found == pytest.approx(0.1 * float(np.mean(-np.log(near / (near + far)))), rel=1e-4)
+    assert penalty == pytest.approx(0.1 * float(np.mean(-np.log(near / (near + far)))), rel=1e-4)
 
 
 def test_fedsrs_gradient_reaches_its_layer_and_no_copy_of_it():

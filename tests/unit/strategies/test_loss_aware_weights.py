@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fedvsr.errors import ConfigError
 from fedvsr.strategies.base import Contribution, RoundContext
-from fedvsr.strategies.fedvsr import FedVSR
+from fedvsr.strategies.fedvsr import FedVSR, FedVSROptions
 from fedvsr.strategies.loss_aware import loss_aware_weights
+from fedvsr.strategies.registry import build_strategy
 
 LOSSES = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12)
 ROUNDS = st.integers(1, 50).flatmap(lambda rounds: st.tuples(st.integers(1, rounds), st.just(rounds)))
@@ -78,11 +79,11 @@ CASES = [
 
 @pytest.mark.parametrize(("losses", "round_number", "rounds", "distance", "mixing", "weights"), CASES)
 def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, distance, mixing, weights):
-    found = loss_aware_weights(losses, round_number, rounds)
-    assert found.weights == pytest.approx(weights, abs=1e-9)
-    assert found.hellinger_distance == pytest.approx(distance, abs=1e-9)
-    assert found.mixing_coefficient == pytest.approx(mixing, abs=1e-9)
-    assert found.sharpness == pytest.approx(1 - round_number / rounds)
+    result = loss_aware_weights(losses, round_number, rounds)
+    assert result.weights == pytest.approx(weights, abs=1e-9)
+    assert result.hellinger_distance == pytest.approx(distance, abs=1e-9)
+    assert result.mixing_coefficient == pytest.approx(mixing, abs=1e-9)
+    assert result.sharpness == pytest.approx(1 - round_number / rounds)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +110,10 @@ def test_unusable_losses_neither_gain_nor_break_anything(losses, same_as):
 
 @given(losses=LOSSES, when=ROUNDS)
 def test_weights_are_a_distribution_and_the_diagnostics_lie_in_0_to_1(losses, when):
-    found = loss_aware_weights(losses, *when)
-    assert math.fsum(found.weights) == pytest.approx(1, abs=1e-12)
-    assert all(weight > 0 for weight in found.weights)
-    assert 0 <= found.mixing_coefficient <= found.hellinger_distance <= 1
+    result = loss_aware_weights(losses, *when)
+    assert math.fsum(result.weights) == pytest.approx(1, abs=1e-12)
+    assert all(weight > 0 for weight in result.weights)
+    assert 0 <= result.mixing_coefficient <= result.hellinger_distance <= 1
 
 
 @given(losses=LOSSES, when=ROUNDS, data=st.data())
@@ -132,11 +133,11 @@ def test_a_lower_loss_never_counts_less(losses, when):
 
 @given(losses=LOSSES, when=ROUNDS, factor=st.floats(1e-3, 1e3))
 def test_the_losses_unit_does_not_matter(losses, when, factor):
-    found = loss_aware_weights(losses, *when)
+    result = loss_aware_weights(losses, *when)
     # At the threshold itself the last bit decides.
-    assume(abs(found.hellinger_distance - 0.05) > 1e-9)
+    assume(abs(result.hellinger_distance - 0.05) > 1e-9)
     scaled = loss_aware_weights([factor * loss for loss in losses], *when)
-    assert scaled.weights == pytest.approx(found.weights, rel=1e-9)
+    assert scaled.weights == pytest.approx(result.weights, rel=1e-9)
 
 
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=6), rounds=st.integers(2, 30))
@@ -164,14 +165,18 @@ def test_the_strategy_names_each_clients_weight_and_says_how_it_came_about():
 def test_with_threshold_0_any_difference_counts_and_with_a_high_one_none():
     # h = 0.2265319005 for w = (0.8, 0.2): c = h at threshold 0, and 0 at a threshold above it.
     def weigh(threshold: float) -> float:
-        found, _ = FedVSR(threshold).weigh(contributions(ann=1.0, bob=16.0), RoundContext(1, 2, 2))
-        return found["ann"]
+        strategy = FedVSR(FedVSROptions(threshold=threshold))
+        shares, _ = strategy.weigh(contributions(ann=1.0, bob=16.0), RoundContext(1, 2, 2))
+        return shares["ann"]
 
     assert weigh(0.0) == pytest.approx(0.5 + 0.3 * 0.2265319005, abs=1e-9)
     assert weigh(0.23) == 0.5
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.0, math.nan])
-def test_a_threshold_outside_0_to_1_is_refused(threshold):
-    with pytest.raises(ConfigError, match=r"^strategy\.options\.threshold: .* at least 0 and less than 1"):
-        FedVSR(threshold)
+@pytest.mark.parametrize(
+    ("threshold", "allowed"),
+    [(-0.1, "greater than or equal to 0"), (1.0, "less than 1"), (math.nan, "a finite number")],
+)
+def test_a_threshold_outside_0_to_1_is_refused(threshold, allowed):
+    with pytest.raises(ConfigError, match=rf"^strategy\.options\.threshold: .* must be {allowed}$"):
+        build_strategy("fedvsr", {"threshold": threshold})

@@ -282,7 +282,7 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
     }
     extras = {"ann": {"w": np.array([1.0, 0.0], np.float32)}, "bob": {"w": np.array([2.0, 10.0], np.float32)}}
     found = aggregate(
-        Scaffold(global_learning_rate=0.5),
+        Scaffold(Scaffold.Options(global_learning_rate=0.5)),
         base,
         sent,
         extras=extras,

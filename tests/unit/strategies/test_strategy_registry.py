@@ -1,11 +1,14 @@
-"""Strategies by name, and what is said about wrong options."""
+"""Strategies by name, and the errors for wrong options."""
 
+import math
 import subprocess
 import sys
 
 import pytest
 
 from fedvsr.errors import ConfigError, UnknownNameError
+from fedvsr.strategies.base import Contribution, RoundContext, Strategy
+from fedvsr.strategies.fedprox import FedProx
 from fedvsr.strategies.registry import build_strategy, strategy_class, strategy_names
 
 
@@ -15,6 +18,8 @@ def test_a_strategy_has_the_name_it_is_found_by_and_a_description(name):
     assert strategy.name == name
     assert strategy_class(name) is type(strategy)
     assert strategy.description
+    assert "https://" in strategy.source
+    assert all(field.description for field in strategy.Options.model_fields.values())
 
 
 def test_the_papers_strategies_and_the_two_ablations_are_there():
@@ -31,7 +36,7 @@ def test_only_fedvsr_and_its_loss_ablation_train_with_the_high_frequency_loss():
     }
 
 
-def test_an_unknown_name_is_told_with_the_known_ones():
+def test_the_error_for_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: fedavg, fedmedian, "):
         build_strategy("fedvrs")
 
@@ -42,34 +47,66 @@ def test_an_unknown_name_is_told_with_the_known_ones():
         (
             "fedprox",
             {"nu": 1.0},
-            "strategy.options.nu: 1.0 is not allowed; no such option of fedprox; known: mu",
+            "strategy.options.nu: 1.0 is not allowed; no such field; known here: mu",
         ),
         (
             "fedavg",
             {"mu": 1.0},
-            "strategy.options.mu: 1.0 is not allowed; no such option of fedavg; known: none",
+            "strategy.options.mu: 1.0 is not allowed; no such field; known here: none",
         ),
-        ("fedprox", {"mu": "much"}, "strategy.options.mu: 'much' is not allowed; it must be a number"),
+        ("fedprox", {"mu": "much"}, "strategy.options.mu: 'much' is not allowed; it must be a valid number"),
         ("fedprox", {"mu": True}, "strategy.options.mu: True is not allowed; it must be a number"),
-        ("fedprox", {"mu": None}, "strategy.options.mu: None is not allowed; it must be a number"),
-        ("fedprox", {"mu": -1}, "strategy.options.mu: -1.0 is not allowed; it must be at least 0"),
-        ("fedprox", {"mu": float("inf")}, "strategy.options.mu: inf is not allowed; it must be finite"),
-        ("fedprox", {"mu": float("nan")}, "strategy.options.mu: nan is not allowed; it must be finite"),
+        ("fedprox", {"mu": None}, "strategy.options.mu: None is not allowed; it must be a valid number"),
+        (
+            "fedprox",
+            {"mu": -1},
+            "strategy.options.mu: -1 is not allowed; it must be greater than or equal to 0",
+        ),
+        ("fedprox", {"mu": math.inf}, "strategy.options.mu: inf is not allowed; it must be a finite number"),
+        ("fedprox", {"mu": math.nan}, "strategy.options.mu: nan is not allowed; it must be a finite number"),
         ("scaffold", {"global_learning_rate": 0}, "it must be greater than 0"),
-        ("fedsr", {"layer": 3}, "strategy.options.layer: 3 is not allowed; it must be a string"),
+        ("fedsr", {"layer": 3}, "strategy.options.layer: 3 is not allowed; it must be a valid string"),
         ("fedsr", {"temperature": 0.0}, "strategy.options.temperature: 0.0 is not allowed"),
-        ("fedsr", {"weight": -0.1}, "strategy.options.weight: -0.1 is not allowed; it must be at least 0"),
-        ("fedvsr", {"threshold": 1}, "it must be at least 0 and less than 1"),
+        (
+            "fedsr",
+            {"weight": -0.1},
+            "strategy.options.weight: -0.1 is not allowed; it must be greater than or equal to 0",
+        ),
+        ("fedvsr", {"threshold": 1}, "it must be less than 1"),
     ],
 )
-def test_a_wrong_option_is_told(name, options, message):
+def test_the_error_names_a_wrong_option(name, options, message):
     with pytest.raises(ConfigError) as caught:
         build_strategy(name, options)
     assert message in str(caught.value)
 
 
+def test_a_strategy_as_it_is_is_fedavg():
+    contributions = [Contribution("ann", 1.0, clips=1, steps=1), Contribution("bob", 2.0, clips=3, steps=1)]
+    assert Strategy().weigh(contributions, RoundContext(1, 2, 2)) == ({"ann": 0.25, "bob": 0.75}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_package:Strategy", "cannot be imported"),
+        ("fedvsr.strategies.fedavg:Nothing", "cannot be imported"),
+        ("fedvsr.strategies.base:LocalTerm", "LocalTerm, not a subclass of fedvsr.strategies.base.Strategy"),
+        ("fedvsr.strategies.loss_aware:THRESHOLD", "is a float, not a subclass"),
+    ],
+)
+def test_a_reference_to_something_else_is_refused(name, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_strategy(name)
+    assert (caught.value.field, caught.value.value) == ("strategy.name", name)
+
+
+def test_a_strategy_by_reference():
+    assert isinstance(build_strategy("fedvsr.strategies.fedprox:FedProx", {"mu": 2}), FedProx)
+
+
 def test_a_whole_number_passes_for_a_number():
-    assert build_strategy("fedprox", {"mu": 1}).mu == 1.0
+    assert build_strategy("fedprox", {"mu": 1}).options.mu == 1.0
 
 
 def test_aggregation_needs_no_pytorch():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedvsr.config.run import TrainingConfig
-from fedvsr.models.basicvsr import BasicVSR
+from fedvsr.models.basicvsr import BasicVSR, BasicVSROptions
 from fedvsr.strategies.fedprox import ProximalTerm
 from fedvsr.training.local import train_locally
 from fedvsr.training.memory import activation_checkpointing, split_batch
@@ -42,7 +42,7 @@ def test_the_trained_weights_are_the_same_bytes(model, setting):
 
 def test_checkpointing_a_recurrent_model_changes_nothing():
     torch.manual_seed(0)
-    model = BasicVSR(scale=4, channels=8, blocks=1)
+    model = BasicVSR(4, BasicVSROptions(channels=8, blocks=1))
     random = np.random.default_rng(0)
     batch = PatchBatch(
         random.random((1, 3, 3, 64, 64), np.float32), random.random((1, 3, 3, 256, 256), np.float32), ("a",)
