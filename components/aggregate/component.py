@@ -9,7 +9,7 @@ from components.image import IMAGE
 def aggregate(
     run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], participants: dsl.Output[dsl.Markdown]
 ):
-    """Aggregates the updates that were delivered, if they are as many as the quorum."""
+    """Aggregates the delivered updates if they meet the quorum."""
     from pathlib import Path
 
     from fedvsr.steps.aggregate import aggregate

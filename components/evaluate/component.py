@@ -7,7 +7,7 @@ from components.image import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def evaluate(run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], report: dsl.Output[dsl.HTML]):
-    """Scores the weights where that is due, and shows the run so far."""
+    """Scores the round's weights if they are to be evaluated, and shows the run so far."""
     from pathlib import Path
 
     from fedvsr.steps.evaluate import evaluate

@@ -7,7 +7,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train_clients(run_name: str, round: int, clients: dsl.Output[dsl.Markdown]):
-    """Has the round's clients train; ends well whatever becomes of a client."""
+    """Trains the round's clients. A client's failure is recorded and does not fail the step."""
     from pathlib import Path
 
     from fedvsr.steps.train_clients import train_clients
