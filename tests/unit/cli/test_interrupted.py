@@ -83,11 +83,11 @@ def test_killed_at_every_stage(finished, store, config, processes):
     assert_finished(store, finished)
     # It died between making the model version and writing that down.
     client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
-    assert [each.version for each in client.search_model_versions("name = 'fedvsr'")] == [1]
+    assert [version.version for version in client.search_model_versions("name = 'fedvsr'")] == [1]
     (run,) = client.search_runs([client.get_experiment_by_name("fedvsr").experiment_id])
     assert run.info.status == "FINISHED"
-    assert [each.step for each in client.get_metric_history(run.info.run_id, "psnr_y")] == [1, 2]
-    assert [each.step for each in client.get_metric_history(run.info.run_id, "participants")] == [1, 2]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "psnr_y")] == [1, 2]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "participants")] == [1, 2]
 
 
 def test_stopped_with_ctrl_c(finished, store, config):

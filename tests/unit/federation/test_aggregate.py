@@ -130,29 +130,30 @@ def test_a_refused_client_does_not_count_and_the_others_do(trained_round, what):
     trained = trained_round()
     spoil(trained)
     record = aggregate_round(trained.store, trained.run, 1)
-    assert [each.client for each in record.participants] == ["ann", "cleo"]
-    outcomes = {each.client: each for each in record.outcomes}
+    assert [participant.client for participant in record.participants] == ["ann", "cleo"]
+    outcomes = {outcome.client: outcome for outcome in record.outcomes}
     assert outcomes["bob"].outcome is Outcome.REFUSED
     assert reason in outcomes["bob"].reason
     assert outcomes["ann"].outcome is Outcome.OK
     # Ann has 1 clip and cleo 3.
-    assert {each.client: each.weight for each in record.participants} == {"ann": 0.25, "cleo": 0.75}
+    weights = {participant.client: participant.weight for participant in record.participants}
+    assert weights == {"ann": 0.25, "cleo": 0.75}
 
 
 def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_round):
     trained = trained_round()
     trained.store.delete(layout.report(RUN, 1, "bob"))
     key = layout.outcomes(RUN, 1)
-    seen = read_record(trained.store, key, OutcomesRecord)
-    told = [
-        each.model_copy(update={"outcome": Outcome.TIMED_OUT, "reason": "too slow"})
-        if each.client == "bob"
-        else each
-        for each in seen.outcomes
+    recorded = read_record(trained.store, key, OutcomesRecord)
+    changed = [
+        client_outcome.model_copy(update={"outcome": Outcome.TIMED_OUT, "reason": "too slow"})
+        if client_outcome.client == "bob"
+        else client_outcome
+        for client_outcome in recorded.outcomes
     ]
-    write_record(trained.store, key, seen.model_copy(update={"outcomes": tuple(told)}))
+    write_record(trained.store, key, recorded.model_copy(update={"outcomes": tuple(changed)}))
     record = aggregate_round(trained.store, trained.run, 1)
-    outcomes = {each.client: each for each in record.outcomes}
+    outcomes = {outcome.client: outcome for outcome in record.outcomes}
     assert (outcomes["bob"].outcome, outcomes["bob"].reason) == (Outcome.TIMED_OUT, "too slow")
     assert len(record.participants) == 2
 
@@ -167,12 +168,15 @@ def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_rou
 def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round, outcome, reason, kept):
     trained = trained_round()
     key = layout.outcomes(RUN, 1)
-    seen = read_record(trained.store, key, OutcomesRecord)
-    told = [each.model_copy(update={"outcome": outcome, "reason": reason}) for each in seen.outcomes]
-    write_record(trained.store, key, seen.model_copy(update={"outcomes": tuple(told)}))
+    recorded = read_record(trained.store, key, OutcomesRecord)
+    changed = [
+        client_outcome.model_copy(update={"outcome": outcome, "reason": reason})
+        for client_outcome in recorded.outcomes
+    ]
+    write_record(trained.store, key, recorded.model_copy(update={"outcomes": tuple(changed)}))
     record = aggregate_round(trained.store, trained.run, 1)
-    assert {(each.outcome, each.reason) for each in record.outcomes} == {(Outcome.OK, kept)}
-    assert [each.seconds for each in record.outcomes] == [each.seconds for each in seen.outcomes]
+    assert {(client.outcome, client.reason) for client in record.outcomes} == {(Outcome.OK, kept)}
+    assert [client.seconds for client in record.outcomes] == [client.seconds for client in recorded.outcomes]
 
 
 def test_updates_count_that_came_although_no_outcome_was_recorded(trained_round):
@@ -208,16 +212,16 @@ def test_weights_are_those_of_the_strategy_and_the_record_says_how(trained_round
     data = trained.store.read(layout.global_weights(RUN, 1))
     assert record.global_digest == bytes_digest(data)
     assert record.base_digest == trained.plan.base_digest
-    found = WeightsFile(trained.file(layout.global_weights(RUN, 1))).load()
+    aggregated = WeightsFile(trained.file(layout.global_weights(RUN, 1))).load()
     stack = np.stack([tensors[WEIGHT].astype(np.float64) for tensors in sent.values()])
     if strategy == "fedmedian":
         expected = np.median(stack, axis=0)
-        assert [each.weight for each in record.participants] == [None] * 3
+        assert [participant.weight for participant in record.participants] == [None] * 3
     else:
-        shares = [each.weight for each in record.participants]
+        shares = [participant.weight for participant in record.participants]
         assert sum(shares) == pytest.approx(1)
         expected = np.average(stack, axis=0, weights=shares)
-    np.testing.assert_allclose(found[WEIGHT], expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(aggregated[WEIGHT], expected, rtol=1e-6, atol=1e-9)
     assert (record.strategy_digest is not None) == (strategy == "scaffold")
     assert record.losses == tuple(trained.report(client).loss for client in sent)
     assert record.bytes_up == sum(
@@ -273,7 +277,7 @@ def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
             trained.store.write(key, data)
     record = aggregate_round(trained.store, trained.run, 1)
     assert record.global_digest == whole
-    assert [each.client for each in record.participants] == ["ann", "bob", "cleo"]
+    assert [participant.client for participant in record.participants] == ["ann", "bob", "cleo"]
 
 
 @pytest.fixture
@@ -315,7 +319,7 @@ def test_scaffolds_control_variates_are_looked_through_like_weights(trained_roun
     trained = trained_round("scaffold")
     spoil(trained)
     record = aggregate_round(trained.store, trained.run, 1)
-    outcome = next(each for each in record.outcomes if each.client == "bob")
+    outcome = next(client for client in record.outcomes if client.client == "bob")
     assert outcome.outcome is Outcome.REFUSED
     assert reason in outcome.reason
 

@@ -24,13 +24,16 @@ PRESETS = TINY | {"basicvsr": {"channels": 8, "blocks": 1}}
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """Two clients with a clip each, and that of one of them held out."""
-    found = Workspace.below(str(tmp_path_factory.mktemp("models")))
+    stores = Workspace.below(str(tmp_path_factory.mktemp("models")))
     data = RunConfig(name="data").data
     for client, name in VIDEOS.items():
         shard_videos(
-            found.client(client), layout.training_clips(data.dataset), local_sources(SAMPLES, name), data
+            stores.client(client),
+            layout.training_clips(data.dataset),
+            local_sources(SAMPLES, name),
+            data,
         )
-    return found
+    return stores
 
 
 def test_every_model_that_can_be_trained_has_a_preset_here():

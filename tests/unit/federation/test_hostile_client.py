@@ -50,12 +50,12 @@ def refused(trained, *, looks_delivered=False):
     """Bob's refusal in a round that ends with the others."""
     assert (find_delivery(trained.store, trained.plan, "bob") is not None) == looks_delivered
     record = aggregate_round(trained.store, trained.run, 1)
-    assert [each.client for each in record.participants] == ["ann", "cleo"]
-    (found,) = [each for each in record.outcomes if each.client == "bob"]
-    assert found.outcome is Outcome.REFUSED
-    assert found.reason.isprintable()
-    assert len(found.reason) <= 501
-    return found.reason
+    assert [participant.client for participant in record.participants] == ["ann", "cleo"]
+    (outcome,) = [outcome for outcome in record.outcomes if outcome.client == "bob"]
+    assert outcome.outcome is Outcome.REFUSED
+    assert outcome.reason.isprintable()
+    assert len(outcome.reason) <= 501
+    return outcome.reason
 
 
 @pytest.mark.parametrize("digest", NO_DIGESTS)
@@ -68,7 +68,7 @@ def test_a_digest_that_is_none_is_refused(trained_round, field, digest):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [(field, each) for field in NO_NUMBERS for each in NO_NUMBERS[field]]
+    ("field", "value"), [(field, number) for field in NO_NUMBERS for number in NO_NUMBERS[field]]
 )
 def test_a_number_that_no_honest_client_writes_is_refused(trained_round, field, value):
     trained = trained_round()

@@ -46,20 +46,20 @@ def aggregate(make_updates):
     def run(
         strategy: Strategy,
         base: Mapping[str, np.ndarray],
-        sent: Mapping[str, Mapping[str, np.ndarray]],
+        tensors_by_client: Mapping[str, Mapping[str, np.ndarray]],
         *,
         clips: Mapping[str, int] | None = None,
-        extras: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+        strategy_tensors: Mapping[str, Mapping[str, np.ndarray]] | None = None,
         state: Mapping[str, np.ndarray] | None = None,
         context: RoundContext | None = None,
     ) -> Aggregate:
         return strategy.aggregate(
             RoundUpdates(
                 base,
-                make_updates(sent),
-                make_updates(extras or {}),
-                contributions(clips or dict.fromkeys(sent, 1)),
-                context or RoundContext(1, 10, len(sent)),
+                make_updates(tensors_by_client),
+                make_updates(strategy_tensors or {}),
+                contributions(clips or dict.fromkeys(tensors_by_client, 1)),
+                context or RoundContext(1, 10, len(tensors_by_client)),
                 state or {},
             )
         )
@@ -68,11 +68,11 @@ def aggregate(make_updates):
 
 
 def test_fedavg_weighs_by_clips(aggregate):
-    sent = {"ann": random_tensors(1), "bob": random_tensors(2), "cleo": random_tensors(3)}
-    found = aggregate(FedAvg(), random_tensors(0), sent, clips={"ann": 1, "bob": 2, "cleo": 5})
-    assert found.weights == {"ann": 0.125, "bob": 0.25, "cleo": 0.625}
-    for name, array in found.tensors.items():
-        a, b, c = (sent[client][name].astype(np.float64) for client in ("ann", "bob", "cleo"))
+    tensors_by_client = {"ann": random_tensors(1), "bob": random_tensors(2), "cleo": random_tensors(3)}
+    result = aggregate(FedAvg(), random_tensors(0), tensors_by_client, clips={"ann": 1, "bob": 2, "cleo": 5})
+    assert result.weights == {"ann": 0.125, "bob": 0.25, "cleo": 0.625}
+    for name, array in result.tensors.items():
+        a, b, c = (tensors_by_client[client][name].astype(np.float64) for client in ("ann", "bob", "cleo"))
         np.testing.assert_array_equal(array, ((a + 2 * b + 5 * c) / 8).astype(array.dtype), err_msg=name)
 
 
@@ -85,17 +85,17 @@ def test_tensors_keep_names_shapes_and_dtypes(aggregate, name):
         "index": np.arange(6, dtype=np.int32).reshape(2, 3),
     }
     strategy = build_strategy(name)
-    extras = {client: {"conv.bias": np.zeros(4, np.float32)} for client in ("ann", "bob")}
-    found = aggregate(
+    variates = {client: {"conv.bias": np.zeros(4, np.float32)} for client in ("ann", "bob")}
+    result = aggregate(
         strategy,
         base,
         {"ann": base, "bob": base},
-        extras=extras if name == "scaffold" else None,
+        strategy_tensors=variates if name == "scaffold" else None,
         context=RoundContext(2, 10, 2),
     )
-    assert specs_of(found.tensors) == specs_of(base)
+    assert specs_of(result.tensors) == specs_of(base)
     for key, array in base.items():
-        np.testing.assert_array_equal(found.tensors[key], array, err_msg=key)
+        np.testing.assert_array_equal(result.tensors[key], array, err_msg=key)
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -108,7 +108,7 @@ def test_integers_that_all_clients_share_stay_exact(aggregate, name, count):
         "mask": np.array([True, False]),
     }
     clients = [f"client-{index}" for index in range(count)]
-    found = aggregate(
+    result = aggregate(
         build_strategy(name),
         {key: np.zeros_like(array) for key, array in tables.items()},
         dict.fromkeys(clients, tables),
@@ -116,12 +116,12 @@ def test_integers_that_all_clients_share_stay_exact(aggregate, name, count):
         context=RoundContext(2, 10, count),
     )
     for key, array in tables.items():
-        np.testing.assert_array_equal(found.tensors[key], array, err_msg=key)
+        np.testing.assert_array_equal(result.tensors[key], array, err_msg=key)
 
 
 def test_integers_that_differ_are_rounded_to_the_nearest_and_ties_to_even(aggregate):
     base = {"counter": np.array([0, 0, 0, 0]), "mask": np.array([False, False, False, False])}
-    found = aggregate(
+    result = aggregate(
         FedAvg(),
         base,
         {
@@ -132,8 +132,8 @@ def test_integers_that_differ_are_rounded_to_the_nearest_and_ties_to_even(aggreg
         },
     )
     # Means 1.5, 2.5, 10.25, −1.5; and 1, ½, ½, 0.
-    assert found.tensors["counter"].tolist() == [2, 2, 10, -2]
-    assert found.tensors["mask"].tolist() == [True, False, False, False]
+    assert result.tensors["counter"].tolist() == [2, 2, 10, -2]
+    assert result.tensors["mask"].tolist() == [True, False, False, False]
 
 
 @given(
@@ -148,9 +148,9 @@ def test_integer_means_lie_within_the_clients_range(make_updates_of_module, valu
     updates = make_updates_of_module(
         {client: {"table": row} for client, row in zip(clients, values, strict=True)}
     )
-    found = weighted_mean({"table": values[0]}, updates, weights)["table"]
-    assert (found >= values.min(axis=0)).all()
-    assert (found <= values.max(axis=0)).all()
+    result = weighted_mean({"table": values[0]}, updates, weights)["table"]
+    assert (result >= values.min(axis=0)).all()
+    assert (result <= values.max(axis=0)).all()
 
 
 @pytest.fixture(scope="module")
@@ -176,28 +176,28 @@ def test_a_mean_is_that_of_float64_whatever_the_order_of_arrival(make_updates_of
     clients = [f"client-{index}" for index in range(len(values))]
     order = data.draw(st.permutations(clients))
     clips = {client: data.draw(st.integers(1, 9)) for client in clients}
-    sent = {client: {"w": row} for client, row in zip(clients, values, strict=True)}
+    tensors_by_client = {client: {"w": row} for client, row in zip(clients, values, strict=True)}
     context = RoundContext(1, 2, len(values))
-    found = []
+    means = []
     for arrival in (clients, order):
-        updates = make_updates_of_module({client: sent[client] for client in arrival})
-        no_extras = make_updates_of_module({})
-        given = RoundUpdates({"w": values[0]}, updates, no_extras, contributions(clips), context, {})
-        found.append(FedAvg().aggregate(given).tensors["w"])
-    assert found[0].tobytes() == found[1].tobytes()
+        updates = make_updates_of_module({client: tensors_by_client[client] for client in arrival})
+        no_tensors = make_updates_of_module({})
+        round_updates = RoundUpdates({"w": values[0]}, updates, no_tensors, contributions(clips), context, {})
+        means.append(FedAvg().aggregate(round_updates).tensors["w"])
+    assert means[0].tobytes() == means[1].tobytes()
     expected = np.average(values.astype(np.float64), axis=0, weights=[clips[client] for client in clients])
     scale = np.abs(values).max(axis=0)
-    assert (np.abs(found[0] - expected) <= 1e-7 * scale + 1e-40).all()
+    assert (np.abs(means[0] - expected) <= 1e-7 * scale + 1e-40).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
 def test_fedmedian_is_numpys_median(aggregate, count):
-    sent = {f"client-{index}": random_tensors(index) for index in range(count)}
-    found = aggregate(FedMedian(), random_tensors(99), sent)
-    for name, array in found.tensors.items():
-        stack = np.stack([tensors[name].astype(np.float64) for tensors in sent.values()])
+    tensors_by_client = {f"client-{index}": random_tensors(index) for index in range(count)}
+    result = aggregate(FedMedian(), random_tensors(99), tensors_by_client)
+    for name, array in result.tensors.items():
+        stack = np.stack([tensors[name].astype(np.float64) for tensors in tensors_by_client.values()])
         np.testing.assert_array_equal(array, np.median(stack, axis=0).astype(array.dtype), err_msg=name)
-    assert found.weights == {}
+    assert result.weights == {}
 
 
 def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, monkeypatch):
@@ -206,10 +206,13 @@ def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, mo
     # A piece of 3 clients: 7 elements, which divides neither a row of 5 nor the whole of 40.
     monkeypatch.setattr(updates, "_PIECE_BYTES", 7 * 8 * 3)
     random = np.random.default_rng(0)
-    sent = {client: {"w": random.normal(size=(8, 5)).astype(np.float32)} for client in ("ann", "bob", "cleo")}
-    found = aggregate(FedMedian(), {"w": np.zeros((8, 5), np.float32)}, sent)
+    tensors_by_client = {
+        client: {"w": random.normal(size=(8, 5)).astype(np.float32)} for client in ("ann", "bob", "cleo")
+    }
+    result = aggregate(FedMedian(), {"w": np.zeros((8, 5), np.float32)}, tensors_by_client)
     np.testing.assert_array_equal(
-        found.tensors["w"], np.median([each["w"] for each in sent.values()], axis=0).astype(np.float32)
+        result.tensors["w"],
+        np.median([tensors["w"] for tensors in tensors_by_client.values()], axis=0).astype(np.float32),
     )
 
 
@@ -217,100 +220,113 @@ def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggre
     random = np.random.default_rng(1)
     honest = {f"honest-{index}": {"w": random.normal(size=20).astype(np.float32)} for index in range(4)}
     liars = {f"liar-{index}": {"w": np.full(20, 1e30, np.float32)} for index in range(3)}
-    found = aggregate(FedMedian(), {"w": np.zeros(20, np.float32)}, honest | liars).tensors["w"]
-    values = np.stack([each["w"] for each in honest.values()])
-    assert (found >= values.min(axis=0)).all()
-    assert (found <= values.max(axis=0)).all()
+    result = aggregate(FedMedian(), {"w": np.zeros(20, np.float32)}, honest | liars).tensors["w"]
+    values = np.stack([tensors["w"] for tensors in honest.values()])
+    assert (result >= values.min(axis=0)).all()
+    assert (result <= values.max(axis=0)).all()
 
 
 def test_fedsr_shares_are_the_softmax_of_the_cosines(make_updates):
     base = {"w": np.array([[1.0, 0.0]], np.float32), "zero": np.zeros(2, np.float32)}
-    sent = {
+    tensors_by_client = {
         "ann": {"w": np.array([[5.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 1
         "bob": {"w": np.array([[0.0, 2.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 0
         "cleo": {"w": np.array([[-3.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine −1
     }
-    shares = similarity_shares(base, make_updates(sent))
+    shares = similarity_shares(base, make_updates(tensors_by_client))
     # e, 1 and 1/e, divided by their sum 4.0861612696.
     assert shares["w"] == pytest.approx({"ann": 0.6652409558, "bob": 0.2447284711, "cleo": 0.0900305732})
     # Without a direction to compare with, all count the same.
-    assert shares["zero"] == pytest.approx(dict.fromkeys(sent, 1 / 3))
+    assert shares["zero"] == pytest.approx(dict.fromkeys(tensors_by_client, 1 / 3))
 
 
 def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(aggregate):
-    base, sent = random_tensors(0), {"ann": random_tensors(1), "bob": random_tensors(2)}
-    found = aggregate(FedSR(), base, sent, context=RoundContext(2, 10, 2))
+    base, tensors_by_client = random_tensors(0), {"ann": random_tensors(1), "bob": random_tensors(2)}
+    result = aggregate(FedSR(), base, tensors_by_client, context=RoundContext(2, 10, 2))
     for name in ("conv.weight", "conv.bias"):
-        flat = {client: tensors[name].astype(np.float64).ravel() for client, tensors in sent.items()}
+        flat = {
+            client: tensors[name].astype(np.float64).ravel() for client, tensors in tensors_by_client.items()
+        }
         start = base[name].astype(np.float64).ravel()
         powers = {
             client: np.exp(start @ values / np.sqrt((start @ start) * (values @ values)))
             for client, values in flat.items()
         }
         expected = sum(powers[client] * flat[client] for client in flat) / sum(powers.values())
-        np.testing.assert_allclose(found.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(result.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
 
 
 def test_fedsr_begins_with_fedavgs_mean(aggregate):
-    sent = {"ann": random_tensors(1), "bob": random_tensors(2)}
+    tensors_by_client = {"ann": random_tensors(1), "bob": random_tensors(2)}
     clips = {"ann": 3, "bob": 1}
-    first = aggregate(FedSR(), random_tensors(0), sent, clips=clips, context=RoundContext(1, 10, 2))
-    average = aggregate(FedAvg(), random_tensors(0), sent, clips=clips)
+    first = aggregate(
+        FedSR(), random_tensors(0), tensors_by_client, clips=clips, context=RoundContext(1, 10, 2)
+    )
+    average = aggregate(FedAvg(), random_tensors(0), tensors_by_client, clips=clips)
     assert first.weights == {"ann": 0.75, "bob": 0.25}
     for name, array in average.tensors.items():
         np.testing.assert_array_equal(first.tensors[name], array, err_msg=name)
 
 
 def test_scaffolds_first_round_is_the_plain_mean_however_many_clips(aggregate):
-    sent = {client: random_tensors(index) for index, client in enumerate(("ann", "bob", "cleo"))}
-    extras = {client: {"conv.bias": np.zeros(4, np.float32)} for client in sent}
-    found = aggregate(
-        Scaffold(), random_tensors(9), sent, clips={"ann": 9, "bob": 1, "cleo": 4}, extras=extras
+    tensors_by_client = {client: random_tensors(index) for index, client in enumerate(("ann", "bob", "cleo"))}
+    variates = {client: {"conv.bias": np.zeros(4, np.float32)} for client in tensors_by_client}
+    result = aggregate(
+        Scaffold(),
+        random_tensors(9),
+        tensors_by_client,
+        clips={"ann": 9, "bob": 1, "cleo": 4},
+        strategy_tensors=variates,
     )
-    assert found.weights == pytest.approx(dict.fromkeys(sent, 1 / 3))
+    assert result.weights == pytest.approx(dict.fromkeys(tensors_by_client, 1 / 3))
     for name in ("conv.weight", "gain"):
-        expected = np.mean([tensors[name].astype(np.float64) for tensors in sent.values()], axis=0)
-        np.testing.assert_allclose(found.tensors[name], expected, rtol=1e-6)
+        expected = np.mean(
+            [tensors[name].astype(np.float64) for tensors in tensors_by_client.values()], axis=0
+        )
+        np.testing.assert_allclose(result.tensors[name], expected, rtol=1e-6)
 
 
 def test_scaffolds_server_follows_the_papers_formulas(aggregate):
     # x ← x + η_g·mean(y_i − x); c ← c + |S|/N·mean(Δc_i), with |S| = 2 of N = 5 and η_g = ½.
     base = {"w": np.array([1.0, 2.0], np.float32), "counter": np.array(4)}
-    sent = {
+    tensors_by_client = {
         "ann": {"w": np.array([2.0, 2.0], np.float32), "counter": np.array(8)},
         "bob": {"w": np.array([4.0, -2.0], np.float32), "counter": np.array(6)},
     }
-    extras = {"ann": {"w": np.array([1.0, 0.0], np.float32)}, "bob": {"w": np.array([2.0, 10.0], np.float32)}}
-    found = aggregate(
+    variates = {
+        "ann": {"w": np.array([1.0, 0.0], np.float32)},
+        "bob": {"w": np.array([2.0, 10.0], np.float32)},
+    }
+    result = aggregate(
         Scaffold(Scaffold.Options(global_learning_rate=0.5)),
         base,
-        sent,
-        extras=extras,
+        tensors_by_client,
+        strategy_tensors=variates,
         state={"w": np.array([0.5, -1.0], np.float32)},
         context=RoundContext(3, 10, 5),
     )
     # Means (3, 0) and 7: (1 + ½·2, 2 − ½·2); a counter has no learning rate.
-    assert found.tensors["w"].tolist() == [2.0, 1.0]
-    assert found.tensors["counter"] == 7
+    assert result.tensors["w"].tolist() == [2.0, 1.0]
+    assert result.tensors["counter"] == 7
     # Mean change (1.5, 5): (0.5 + 0.4·1.5, −1 + 0.4·5).
-    np.testing.assert_allclose(found.strategy_state["w"], [1.1, 1.0], rtol=1e-6)
-    assert found.strategy_state["w"].dtype == np.float32
+    np.testing.assert_allclose(result.strategy_state["w"], [1.1, 1.0], rtol=1e-6)
+    assert result.strategy_state["w"].dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ("found", "problem"),
+    ("result", "problem"),
     [
         ({}, "control variate is missing"),
-        ({"w": TensorSpec((3,), np.dtype("float32"))}, "'w': expected float32 [2], found float32 [3]"),
-        ({"w": TensorSpec((2,), np.dtype("float64"))}, "'w': expected float32 [2], found float64 [2]"),
+        ({"w": TensorSpec((3,), np.dtype("float32"))}, "'w': expected float32 [2], result float32 [3]"),
+        ({"w": TensorSpec((2,), np.dtype("float64"))}, "'w': expected float32 [2], result float64 [2]"),
         ({"x": TensorSpec((2,), np.dtype("float32"))}, "'x' belongs to no parameter"),
         ({"counter": TensorSpec((), np.dtype("int64"))}, "'counter' belongs to no parameter"),
         ({"w": TensorSpec((2,), np.dtype("float32"))}, None),
     ],
 )
-def test_scaffold_looks_through_what_clients_send(found, problem):
+def test_scaffold_looks_through_what_clients_send(result, problem):
     base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
-    answer = Scaffold().check_strategy_tensors(found, base)
+    answer = Scaffold().check_strategy_tensors(result, base)
     assert answer is None if problem is None else problem in answer
 
 
