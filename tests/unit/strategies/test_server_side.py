@@ -317,8 +317,8 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
     ("result", "problem"),
     [
         ({}, "control variate is missing"),
-        ({"w": TensorSpec((3,), np.dtype("float32"))}, "'w': expected float32 [2], result float32 [3]"),
-        ({"w": TensorSpec((2,), np.dtype("float64"))}, "'w': expected float32 [2], result float64 [2]"),
+        ({"w": TensorSpec((3,), np.dtype("float32"))}, "'w': expected float32 [2], found float32 [3]"),
+        ({"w": TensorSpec((2,), np.dtype("float64"))}, "'w': expected float32 [2], found float64 [2]"),
         ({"x": TensorSpec((2,), np.dtype("float32"))}, "'x' belongs to no parameter"),
         ({"counter": TensorSpec((), np.dtype("int64"))}, "'counter' belongs to no parameter"),
         ({"w": TensorSpec((2,), np.dtype("float32"))}, None),
