@@ -1,4 +1,4 @@
-"""The device that PyTorch computes on, and repeatable computation."""
+"""Selects PyTorch's device, and makes computation repeatable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from fedvsr.errors import ConfigError
 
 
 def select_device(name: str) -> torch.device:
-    """Returns the device of a configuration; ``auto`` is the GPU if there is one, else the CPU.
+    """Returns the device of that name. ``auto`` is the GPU if there is one, otherwise the CPU.
 
     Raises:
         fedvsr.errors.ConfigError: The device does not exist.
@@ -30,9 +30,9 @@ def select_device(name: str) -> torch.device:
 
 @contextmanager
 def repeatable(seed: int, threads: int = 0) -> Iterator[None]:
-    """Makes PyTorch's results inside the block a function of the seed, and restores its state afterwards.
+    """Makes PyTorch's results in the block depend only on the seed, and restores PyTorch's state afterwards.
 
-    On a CPU the results are the same bytes for the same seed and number of threads. On a GPU the
+    On a CPU, the same seed and number of threads give the same bytes. On a GPU the
     choice of algorithms is fixed. A few algorithms have no deterministic version, for example the gradient
     of grid_sample; their results may differ in the last bits.
 

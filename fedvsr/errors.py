@@ -1,4 +1,4 @@
-"""Every error that fedvsr raises on purpose.
+"""All errors that fedvsr raises on purpose.
 
     FedVSRError
     ├── InputError                an input is wrong: correct it and start again
@@ -6,12 +6,12 @@
     │   ├── VideoError            a video or folder that cannot be read or is too short
     │   └── UnknownNameError      a model, strategy, degradation or run that does not exist
     ├── DataError                 stored bytes differ from their record
-    │   ├── ShardError            a shard that is corrupt or of another format
+    │   ├── ShardError            a shard that is corrupt or has an unexpected format
     │   ├── WeightsError          weights that are truncated or do not fit the model
-    │   └── RecordError           a JSON record that misses a field or has another version
+    │   └── RecordError           a JSON record that is invalid or has an unsupported version
     ├── StoreError                the object store refused or failed
     │   ├── NotFoundError         no object has that key
-    │   └── AccessDeniedError     these credentials do not allow it
+    │   └── AccessDeniedError     the credentials do not allow it
     ├── UpdateError               the aggregator refuses a client's update
     ├── TrainingError             local training cannot continue
     │   └── NonFiniteLossError    the loss became NaN or infinite
@@ -43,8 +43,8 @@ class ConfigError(InputError):
 
     Args:
         field: The field's dotted name, as in the YAML file.
-        value: What it was set to.
-        allowed: What it may be set to, in words.
+        value: The value that was set.
+        allowed: The values that are allowed, in words.
     """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
@@ -59,7 +59,7 @@ class VideoError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name is in no registry.
+    """A name is not in the registry of its kind.
 
     Args:
         kind: The kind of the name, for example "model".
@@ -82,7 +82,7 @@ class DataError(FedVSRError):
 
 
 class ShardError(DataError):
-    """A shard is corrupt, truncated, or has another format."""
+    """A shard is corrupt, truncated, or has an unexpected format."""
 
 
 class WeightsError(DataError):
@@ -90,7 +90,7 @@ class WeightsError(DataError):
 
 
 class RecordError(DataError):
-    """A JSON record is invalid, or has a version that this fedvsr does not read."""
+    """A JSON record is invalid, or this fedvsr does not support its version."""
 
 
 class StoreError(FedVSRError):
@@ -115,7 +115,7 @@ class UpdateError(FedVSRError):
     Args:
         client: The client that sent it.
         round_number: The round it was sent for.
-        reason: What was expected and what was found, with the tensor's name if it is about a tensor.
+        reason: What was expected and what was found; with the tensor's name if a tensor is wrong.
     """
 
     def __init__(self, client: str, round_number: int, reason: str) -> None:
@@ -134,7 +134,7 @@ class NonFiniteLossError(TrainingError):
 
     Args:
         step: The local step, counted from 1.
-        loss: The loss's value.
+        loss: The value of the loss.
         clips: The names of the clips in that step's batch.
     """
 

@@ -4,28 +4,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int, str], None]
-"""Reports the progress of a stage: the number of completed steps, and a few words about the last one."""
+"""Reports the progress of a stage. Takes the number of completed steps and a short text."""
 
 
 class Progress:
-    """Progress that is not shown. Subclasses show it."""
+    """Progress that is not shown. A subclass shows it."""
 
     @contextmanager
     def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
-        """Opens a stage of ``total`` steps inside the current one. Yields the function that advances it."""
+        """Opens a stage of ``total`` steps inside the current stage. Yields the function that advances it."""
         yield lambda done, text: None
 
     def message(self, text: str) -> None:
-        """Shows a line that stays."""
+        """Shows a permanent line."""
 
 
 class LogProgress(Progress):
-    """Progress as lines for a log: about ten lines for an outer stage, one at the end of an inner stage.
+    """Writes progress as lines of a log: about ten lines per outer stage, one at the end of an inner stage.
 
     Args:
         write: Writes one line.
-        depth: How many nested stages show their steps. The next inner stage shows only its end, and deeper
-            stages show nothing.
+        depth: Number of nested stages that show their steps. A stage one level deeper shows only its end, and
+            all deeper stages show nothing.
     """
 
     def __init__(self, write: Callable[[str], None] = print, depth: int = 2) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-# Text that a client wrote reaches the federation's log and records. One line of it is enough.
+# Text that a client wrote reaches the federation's log and records, so it is limited to one line.
 MAX_CHARACTERS: Final = 500
 
 

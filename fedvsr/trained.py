@@ -1,4 +1,4 @@
-"""A trained model as two files: weights.safetensors, and model.json that describes the network."""
+"""A trained model as two files: weights.safetensors, and model.json, which describes the network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ RECORD = "model.json"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its trained weights, and its record."""
+    """A network with trained weights, and the record that describes it."""
 
     record: ModelRecord
     network: nn.Module
@@ -37,7 +37,7 @@ class TrainedModel:
 
 
 def save_trained(folder: Path, record: ModelRecord, store: Store, key: str) -> None:
-    """Writes a model's two files into a folder, with the weights from an object of a store."""
+    """Writes a model's two files into a folder. The weights are an object of a store."""
     source = store.local(key, record.weights_digest)
     (folder / WEIGHTS).write_bytes(source.read_bytes())
     (folder / RECORD).write_bytes(record.to_bytes())
@@ -70,9 +70,9 @@ def save_converted(
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Loads a model from a folder with its two files, or from a weights file with the record beside it.
+    """Loads a model from a folder with its two files, or from a weights file with model.json in its folder.
 
-    Reads only tensors and a validated record, no code and no pickle.
+    Reads only tensors and a validated record. Runs no code and reads no pickle.
 
     Raises:
         fedvsr.errors.InputError: A file is missing.

@@ -34,7 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """The stores of a federation in an empty folder."""
-    return Workspace.below(str(tmp_path / "stores"))
+    return Workspace.under(str(tmp_path / "stores"))
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def give_clips(
             clips = {f"{client}-{index}": make_clip(100 * number + index) for index in range(count)}
             write_clips(workspace.client(client), layout.training_clips(folder), clips, tmp_path)
         held_out = {"held-out": make_clip(7)}
-        write_clips(workspace.federation(), layout.evaluation_clips(folder), held_out, tmp_path)
+        write_clips(workspace.federation(), layout.held_out_clips(folder), held_out, tmp_path)
 
     return give
 

@@ -1,1 +1,1 @@
-"""Access rights: who may do what in the object stores, making it so, and trying it from a client's side."""
+"""Access rights in the object stores: S3 policies, their setup on the server, and checks by a client."""

@@ -1,4 +1,4 @@
-"""Checks, with a client's own credentials, what the client can do and what it cannot."""
+"""Checks with a client's own credentials what the client can and cannot do."""
 
 import socket
 from collections.abc import Callable, Iterable
@@ -8,13 +8,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fedvsr.errors import AccessDeniedError, FedVSRError, NotFoundError
 from fedvsr.federation import layout
-from fedvsr.federation.owner.sources import stored_sources
+from fedvsr.federation.owner.videos import stored_videos
 from fedvsr.federation.records import Record
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from fedvsr.text import printable
 
-# No run has this name, so objects below it belong to nobody.
+# No run has this name, so its objects belong to no run.
 _NO_RUN = "fedvsr-check"
 _CONNECT_SECONDS = 3.0
 # The report must fit in the 4096 bytes of a container's termination message.
@@ -30,9 +30,9 @@ class Finding(BaseModel):
     """The result of one check.
 
     Attributes:
-        what: What was checked; if nothing is wrong, also what was seen.
-        problem: What is wrong, empty if nothing is.
-        advice: What to do about it.
+        what: The condition that was checked, or what was counted.
+        problem: What is wrong; empty if nothing is.
+        advice: How to fix it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class ClientCheckReport(Record):
     findings: tuple[Finding, ...] = Field(max_length=20)
 
 
-def check_client(workspace: Workspace, client: str, must_not_reach: Iterable[str]) -> ClientCheckReport:
+def run_client_check(workspace: Workspace, client: str, must_not_reach: Iterable[str]) -> ClientCheckReport:
     """Checks that a client can do what it needs to, and cannot do what it must not.
 
     Two small objects remain, which the client may not delete: ``checks/last`` in the client's bucket, and a
@@ -60,21 +60,24 @@ def check_client(workspace: Workspace, client: str, must_not_reach: Iterable[str
         workspace: The federation's store and the client's.
         client: The client's name.
         must_not_reach: Addresses, as HOST:PORT, that a client's pods must not reach.
+
+    Returns:
+        A report with one finding per check.
     """
     own, federation = workspace.client(client), workspace.federation()
     findings = [
-        _check("its own bucket can be read and written", _CREDENTIALS, lambda: _use_own_bucket(own)),
-        _check_videos(own),
-        _check("the runs' settings can be read", _POLICY, lambda: _read_missing_run(federation)),
-        _check(
+        _try("its own bucket can be read and written", _CREDENTIALS, lambda: _use_own_bucket(own)),
+        _count_videos(own),
+        _try("the runs' settings can be read", _POLICY, lambda: _read_missing_run(federation)),
+        _try(
             "its updates can be written",
             _POLICY,
             lambda: federation.write(layout.report(_NO_RUN, 0, client), b"check"),
         ),
     ]
     if "://" in federation.uri:
-        findings.append(_check_other_writes(federation, client))
-    findings += [_check_unreachable(address) for address in must_not_reach]
+        findings.append(_try_forbidden_write(federation, client))
+    findings += [_try_forbidden_address(address) for address in must_not_reach]
     return ClientCheckReport(findings=tuple(findings))
 
 
@@ -90,9 +93,9 @@ def _read_missing_run(store: Store) -> None:
         return
 
 
-def _check_videos(store: Store) -> Finding:
+def _count_videos(store: Store) -> Finding:
     try:
-        videos = len(stored_sources(store, layout.RAW_VIDEOS))
+        videos = len(stored_videos(store, layout.RAW_VIDEOS))
         shards = sum(key.endswith("/manifest.json") for key in store.keys("shards/"))
     except FedVSRError as error:
         return Finding(what="its videos", problem=_cut(error), advice=_CREDENTIALS)
@@ -103,7 +106,7 @@ def _check_videos(store: Store) -> Finding:
     return Finding(what=what, problem="nothing to train on", advice=advice)
 
 
-def _check_other_writes(store: Store, client: str) -> Finding:
+def _try_forbidden_write(store: Store, client: str) -> Finding:
     what = "nothing else of the federation's can be written"
     try:
         store.write(layout.check(client), b"check")
@@ -114,7 +117,7 @@ def _check_other_writes(store: Store, client: str) -> Finding:
     return Finding(what=what, problem=f"it wrote {layout.check(client)}", advice=_POLICY)
 
 
-def _check_unreachable(address: str) -> Finding:
+def _try_forbidden_address(address: str) -> Finding:
     what = f"{address} cannot be reached"
     host, _, port = address.rpartition(":")
     try:
@@ -124,7 +127,7 @@ def _check_unreachable(address: str) -> Finding:
         return Finding(what=what)
 
 
-def _check(what: str, advice: str, action: Callable[[], None]) -> Finding:
+def _try(what: str, advice: str, action: Callable[[], None]) -> Finding:
     try:
         action()
     except FedVSRError as error:

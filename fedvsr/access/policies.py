@@ -1,4 +1,4 @@
-"""S3 policies for the object stores, written with the keys of `fedvsr.federation.layout`.
+"""Builds S3 policies for the object stores from the keys of `fedvsr.federation.layout`.
 
 The keys in a policy contain wildcards, and ``*`` matches slashes too. So a round is ``????``: the key
 ``rounds/*/strategy.safetensors`` would also match another client's update
@@ -19,7 +19,7 @@ _READ = ["s3:GetObject"]
 # Large objects are uploaded in parts. A client may abort its own upload, but not delete objects.
 _WRITE = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
 _DELETE = ["s3:DeleteObject"]
-# By default, a MinIO user may make its own access keys, which would stay valid after its secret is replaced.
+# By default, a MinIO user may make access keys, which would stay valid after its secret key is replaced.
 _DENY_ADMIN: Policy = {"Effect": "Deny", "Action": ["admin:*"]}
 
 
@@ -28,8 +28,8 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
 
     The client reads and writes its own bucket. In the federation's bucket it reads the runs'
     configurations, plans and global weights, and reads and writes its own updates. It deletes nothing and
-    does not list the federation's bucket. MinIO still tells it if an object that it may read does not
-    exist; Amazon S3 tells this only to users who may list the bucket.
+    does not list the federation's bucket. If an object that the client may read does not exist, MinIO says
+    so. Amazon S3 says so only to users who may list the bucket.
 
     Args:
         name: The client's name.
@@ -56,7 +56,7 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
 
 
 def owner_policy(bucket: str) -> Policy:
-    """Returns the policy of the federation and of MLflow: all rights on the objects of one bucket."""
+    """Returns the policy of the federation or of MLflow: all rights on the objects of one bucket."""
     return _policy(_allow(_LIST, bucket), _allow(_READ + _WRITE + _DELETE, bucket, ["*"]))
 
 

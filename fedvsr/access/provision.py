@@ -15,7 +15,7 @@ from fedvsr.errors import ConfigError
 FEDERATION_USER = "federation"
 MLFLOW_USER = "mlflow"
 _CLIENT_USER = "client-"
-# The minimum length of S3 servers.
+# The minimum that S3 servers accept.
 _MIN_SECRET_LENGTH = 8
 
 _Bucket = StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
@@ -73,13 +73,13 @@ def provision(
 ) -> None:
     """Makes missing buckets and users, updates existing users, and disables users of removed clients.
 
-    A bucket is never deleted: a client that comes back finds its data.
+    Buckets are never deleted, so a client that returns finds its data.
 
     Args:
         admin: The server.
         deployment: The buckets and users that the server must have.
         secrets: The secret key of each user.
-        report: Takes a line for each action.
+        report: Called with a line for each action.
 
     Raises:
         fedvsr.errors.FedVSRError: The server refuses.
@@ -101,7 +101,7 @@ def provision(
 
 
 def read_secrets(folder: Path, deployment: Deployment) -> dict[str, str]:
-    """Reads each user's secret key from the file of the user's name, as Kubernetes mounts a Secret.
+    """Reads each user's secret key from a file with the user's name, as Kubernetes mounts a Secret.
 
     Raises:
         fedvsr.errors.ConfigError: A secret key is missing or invalid.

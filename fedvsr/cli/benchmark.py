@@ -97,7 +97,7 @@ def benchmark(
     from fedvsr.device import select_device
     from fedvsr.inference.windows import upscale_frames
     from fedvsr.scoring.lpips import open_lpips
-    from fedvsr.testsets.agreement import disagreement
+    from fedvsr.testsets.degradation_check import describe_mismatch
     from fedvsr.testsets.folders import locate_clips
     from fedvsr.testsets.score import score_test_set
 
@@ -112,7 +112,7 @@ def benchmark(
     settings = _window_settings(candidate.network, window, tile)
     network = _wrap(candidate.network.to(device), features_on_cpu, mirror, self_ensemble)
     console = Console()
-    warning = disagreement(clips[0], degrade, candidate.scale)
+    warning = describe_mismatch(clips[0], degrade, candidate.scale)
     if warning:
         print_line(console, f"warning: {warning}")
     upscaler = partial(upscale_frames, network, device=device, settings=settings)

@@ -29,7 +29,7 @@ def check(tracking_uri: str) -> None:
     finally:
         store.delete(key)
     click.echo(f"{store.uri}: an object was written, read and deleted")
-    connection = connect(tracking_config(tracking_uri, "fedvsr"), store.uri, make=False)
-    with connection.failures("list its registered models"):
+    connection = connect(tracking_config(tracking_uri, "fedvsr"), store.uri, create=False)
+    with connection.translating_errors("list its registered models"):
         models = connection.client.search_registered_models()
     click.echo(f"{connection.uri}: {len(models)} registered model{'' if len(models) == 1 else 's'}")

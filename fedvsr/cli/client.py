@@ -109,10 +109,10 @@ def check(name: str, must_not_reach: tuple[str, ...]) -> None:
     """Check this client's credentials, data and network, and report what is wrong."""
 
     def work() -> "ClientCheckReport":
-        from fedvsr.access.client_check import check_client
+        from fedvsr.access.client_check import run_client_check
         from fedvsr.store.workspace import Workspace
 
-        return check_client(Workspace.from_environment(), name, must_not_reach)
+        return run_client_check(Workspace.from_environment(), name, must_not_reach)
 
     report = _run_work(work)
     for finding in report.findings:

@@ -33,13 +33,12 @@ def evaluate(run: str, round_number: int | None, store: str) -> None:
     """
     from fedvsr.cli.tables import scores_table
     from fedvsr.errors import ConfigError
-    from fedvsr.federation.runs import load_run, rounds_left
+    from fedvsr.federation.runs import last_ended_round, load_run
     from fedvsr.federation.server.evaluate import evaluate_round
 
     federation = open_workspace(store).federation()
     record = load_run(federation, run)
-    remaining_rounds = rounds_left(federation, record)
-    last_round = remaining_rounds[0] - 1 if remaining_rounds else record.config.federation.rounds
+    last_round = last_ended_round(federation, record)
     if round_number is None:
         round_number = last_round
     if not 0 <= round_number <= last_round:

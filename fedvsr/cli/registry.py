@@ -27,7 +27,7 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     """
     from fedvsr.federation.runs import load_run
     from fedvsr.tracking.connection import connect
-    from fedvsr.tracking.registry import register_run
+    from fedvsr.tracking.model_registry import register_run
 
     federation = open_workspace(store).federation()
     record = load_run(federation, run)  # before connecting, which may create a database
@@ -61,7 +61,7 @@ def promote(store: str, tracking_uri: str, registered_model: str, threshold: flo
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.promotion import promote as promote_challenger
 
-    connection = connect(tracking_config(tracking_uri, registered_model), store, make=False)
+    connection = connect(tracking_config(tracking_uri, registered_model), store, create=False)
     console = Console()
     with show_progress(console) as progress:
         promotion = promote_challenger(

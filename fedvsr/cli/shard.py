@@ -13,7 +13,7 @@ from fedvsr.config.experiment import load_experiment
 from fedvsr.config.run import DataConfig
 
 if TYPE_CHECKING:
-    from fedvsr.federation.run.rounds import Videos
+    from fedvsr.federation.owner.videos import FederationVideos
     from fedvsr.store.base import Store
     from fedvsr.store.workspace import Workspace
 
@@ -32,14 +32,14 @@ def shard(config: Path, **values: Any) -> None:
 
     experiment = load_experiment(config, read_overrides(values))
     videos = collect_videos(experiment)
-    workspace = Workspace.below(experiment.store)
+    workspace = Workspace.under(experiment.store)
     console = Console()
     with show_progress(console) as progress:
         shard_all(workspace, videos, experiment.data, progress)
     console.print(_shards_table(workspace, videos, experiment.data))
 
 
-def _shards_table(workspace: "Workspace", videos: "Videos", data: DataConfig) -> Table:
+def _shards_table(workspace: "Workspace", videos: "FederationVideos", data: DataConfig) -> Table:
     from fedvsr.federation import layout
 
     table = Table(title=f"shards of {data.dataset}", title_justify="left")
@@ -48,9 +48,9 @@ def _shards_table(workspace: "Workspace", videos: "Videos", data: DataConfig) ->
     training_clips = layout.training_clips(data.dataset)
     for client, sources in videos.clients.items():
         table.add_row(client, str(len(sources)), *_cells(workspace.client(client), training_clips, data))
-    evaluation_clips = layout.evaluation_clips(data.dataset)
+    evaluation_clips = layout.held_out_clips(data.dataset)
     held_out = _cells(workspace.federation(), evaluation_clips, data)
-    table.add_row("held-out", str(len(videos.evaluation)), *held_out)
+    table.add_row("held-out", str(len(videos.held_out)), *held_out)
     return table
 
 

@@ -44,7 +44,7 @@ def open_workspace(store: str) -> Workspace:
     """Returns the stores that the environment names, or else those below one root."""
     if os.environ.get(FEDERATION_VARIABLE) and os.environ.get(CLIENT_VARIABLE):
         return Workspace.from_environment()
-    return Workspace.below(store)
+    return Workspace.under(store)
 
 
 def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> TrackingConfig:
@@ -55,9 +55,9 @@ def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> Trac
 def open_model(model: str, store: str, tracking_uri: str) -> "TrainedModel":
     """Returns a registered model (``models:/…``) or one from a folder."""
     from fedvsr.tracking.connection import connect
-    from fedvsr.tracking.registry import download_model
+    from fedvsr.tracking.model_registry import download_model
     from fedvsr.trained import load_trained
 
     if model.startswith("models:/"):
-        return download_model(connect(tracking_config(tracking_uri), store, make=False), model)
+        return download_model(connect(tracking_config(tracking_uri), store, create=False), model)
     return load_trained(Path(model))

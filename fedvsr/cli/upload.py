@@ -28,7 +28,7 @@ def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None
         raise click.UsageError("give either --client NAME or --held-out", click.get_current_context())
     workspace = Workspace.from_environment()
     store = workspace.client(client) if client else workspace.federation()
-    folder = layout.RAW_VIDEOS if client else layout.EVALUATION_VIDEOS
+    folder = layout.RAW_VIDEOS if client else layout.HELD_OUT_VIDEOS
     console = Console()
     with show_progress(console) as progress:
         keys = upload_videos(store, folder, videos, progress)

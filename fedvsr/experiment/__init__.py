@@ -1,1 +1,1 @@
-"""A whole experiment: from videos to a report, a registered model and an upscaled clip."""
+"""Whole experiments, from videos to a report, a registered model and an upscaled clip."""

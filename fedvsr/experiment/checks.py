@@ -1,4 +1,4 @@
-"""The checks of an experiment before anything is written."""
+"""Checks an experiment before anything is written."""
 
 from functools import partial
 
@@ -6,9 +6,9 @@ from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.device import select_device
 from fedvsr.federation.records import RunRecord
-from fedvsr.federation.run.prepare import check_run
+from fedvsr.federation.run.prepare import validate_run
 from fedvsr.tracking.connection import connect
-from fedvsr.tracking.start import RunStart, check_start
+from fedvsr.tracking.start import RunStart, validate_start
 
 
 def check_plan(config: RunConfig, stored: RunRecord | None) -> None:
@@ -19,13 +19,13 @@ def check_plan(config: RunConfig, stored: RunRecord | None) -> None:
         stored: The record of this run in the store; None for a new run.
 
     Raises:
-        fedvsr.errors.InputError: Running it would be refused.
+        fedvsr.errors.InputError: The run would be refused.
     """
     select_device(config.training.device)
-    check_run(config, stored)
+    validate_run(config, stored)
 
 
-def check_experiment(experiment: Experiment, config: RunConfig, stored: RunRecord | None) -> RunStart:
+def validate_experiment(experiment: Experiment, config: RunConfig, stored: RunRecord | None) -> RunStart:
     """Checks everything about a run except its videos. Writes nothing into the stores.
 
     Args:
@@ -34,10 +34,10 @@ def check_experiment(experiment: Experiment, config: RunConfig, stored: RunRecor
         stored: The record of this run in the store; None for a new run.
 
     Raises:
-        fedvsr.errors.FedVSRError: As `fedvsr.tracking.start.check_start`, or the device does not exist.
+        fedvsr.errors.FedVSRError: As `fedvsr.tracking.start.validate_start`, or the device does not exist.
     """
     select_device(config.training.device)
     tracking = experiment.tracking
-    return check_start(
+    return validate_start(
         config, stored, partial(connect, tracking, experiment.store), tracking.registered_model
     )

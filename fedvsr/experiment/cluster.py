@@ -1,4 +1,4 @@
-"""An experiment on a cluster: each client trains in its own namespace, this process drives the rounds."""
+"""An experiment on a cluster: each client trains in its own namespace, and this process drives the rounds."""
 
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.deployment import read_clients
@@ -7,11 +7,11 @@ from fedvsr.cluster.settings import Clients, choose_clients
 from fedvsr.cluster.sharding import ShardJobs
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
-from fedvsr.experiment.checks import check_experiment, check_plan
+from fedvsr.experiment.checks import check_plan, validate_experiment
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import store_experiment
 from fedvsr.experiment.tracked_rounds import run_tracked_rounds
-from fedvsr.federation.owner.sharding import shard_evaluation
+from fedvsr.federation.owner.sharding import shard_held_out
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.clients import clients_of_run
 from fedvsr.federation.run.rounds import OnRound
@@ -27,18 +27,18 @@ def run_on_cluster(
     progress: Progress | None = None,
     on_round: OnRound = lambda record, evaluation: None,
 ) -> ExperimentResult:
-    """Runs an experiment with a deployment's clients, or what is left of it.
+    """Runs or continues an experiment with a deployment's clients.
 
-    Clients shard and train in Jobs. This process aggregates, evaluates and writes the report. The
-    environment names the stores and MLflow, and the videos are those in the stores: the experiment's
-    own videos are ignored.
+    Clients shard and train in Jobs. This process aggregates, evaluates and writes the report. Environment
+    variables name the stores and MLflow. The stores hold the videos, so the experiment's own videos are
+    ignored.
 
     Args:
-        experiment: The experiment; without ``federation.clients`` all of the deployment's take part.
+        experiment: The experiment. Without ``federation.clients`` all clients of the deployment take part.
         namespace: The deployment's namespace.
-        cluster: The cluster; None for that of the current kube context.
-        progress: Shows shards and rounds, and every client's log.
-        on_round: Called with every round's record, also of rounds that had ended before.
+        cluster: The cluster; None for `Cluster`'s default.
+        progress: Reports progress per shard and round, and every client's log.
+        on_round: Called with every round's record, also of rounds that had already ended.
 
     Raises:
         fedvsr.errors.FedVSRError: It cannot continue. Run it again to continue.
@@ -51,13 +51,13 @@ def run_on_cluster(
     clients = read_clients(cluster, namespace)
     stored = find_run(store, experiment.name)
     config = _run_config(experiment, clients, stored)
-    start = check_experiment(experiment, config, stored)
+    start = validate_experiment(experiment, config, stored)
     store_experiment(store, experiment, namespace)
     # The clients read their settings from the run's record, so it comes before their first Job.
     record = start.write(store)
     shards = ShardJobs(cluster, clients, record, progress)
     shards.start()
-    shard_evaluation(workspace, config.data, progress)
+    shard_held_out(workspace, config.data, progress)
     shards.wait()
     run_tracked_rounds(
         workspace,

@@ -2,7 +2,7 @@
 
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
-from fedvsr.experiment.checks import check_experiment, check_plan
+from fedvsr.experiment.checks import check_plan, validate_experiment
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import store_experiment
 from fedvsr.experiment.tracked_rounds import run_tracked_rounds
@@ -21,22 +21,22 @@ def run_experiment(
     progress: Progress | None = None,
     on_round: OnRound = lambda record, evaluation: None,
 ) -> ExperimentResult:
-    """Runs an experiment, or what is left of it.
+    """Runs or continues an experiment.
 
     Args:
         experiment: The experiment.
-        progress: Shows shards, rounds, clients and steps.
-        on_round: Called with every round's record, also of rounds that had ended before.
+        progress: Reports progress per video, round, client and step.
+        on_round: Called with every round's record, also of rounds that had already ended.
 
     Raises:
         fedvsr.errors.FedVSRError: It cannot continue. Run it again to continue.
     """
     progress = progress or Progress()
-    workspace = Workspace.below(experiment.store)
+    workspace = Workspace.under(experiment.store)
     store = workspace.federation()
     videos = collect_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
-    start = check_experiment(experiment, config, find_run(store, config.name))
+    start = validate_experiment(experiment, config, find_run(store, config.name))
     store_experiment(store, experiment)
     shard_all(workspace, videos, config.data, progress)
     if start.is_new:
@@ -58,10 +58,10 @@ def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict
     """
     videos = collect_videos(experiment)
     config = experiment.run_config(tuple(videos.clients))
-    store = Workspace.below(experiment.store).federation()
+    store = Workspace.under(experiment.store).federation()
     check_plan(config, find_run(store, config.name))
-    counts = {client: len(sources) for client, sources in videos.clients.items()}
-    return experiment, config, {**counts, "held-out": len(videos.evaluation)}
+    counts = {client: len(client_videos) for client, client_videos in videos.clients.items()}
+    return experiment, config, {**counts, "held-out": len(videos.held_out)}
 
 
 def _check_clips(workspace: Workspace, config: RunConfig) -> None:

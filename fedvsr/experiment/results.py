@@ -16,8 +16,8 @@ from fedvsr.report.page import render_page
 from fedvsr.report.summary import RunSummary, summarise_run
 from fedvsr.store.local import LocalStore
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.connection import Connection
-from fedvsr.tracking.registry import download_model, register_run
+from fedvsr.tracking.connection import MlflowConnection
+from fedvsr.tracking.model_registry import download_model, register_run
 from fedvsr.tracking.runs import RunTracker
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
@@ -31,12 +31,12 @@ class ExperimentResult:
     """The results of an experiment.
 
     Attributes:
-        summary: Everything that the run's store holds of it.
+        summary: The run's records.
         registration: The registered model version.
         tracking_uri: The address of MLflow.
-        report: The HTML page.
-        picture: Crops before and after, a PNG.
-        upscaled: The first held-out clip, upscaled.
+        report: The path of the HTML report.
+        picture: The path of a PNG with a detail of each held-out clip.
+        upscaled: The path of the first held-out clip, upscaled.
     """
 
     summary: RunSummary
@@ -51,10 +51,10 @@ def conclude(
     experiment: Experiment,
     record: RunRecord,
     workspace: Workspace,
-    connection: Connection,
+    connection: MlflowConnection,
     progress: Progress,
 ) -> ExperimentResult:
-    """Registers a finished run's best round and writes its report, picture and upscaled clip."""
+    """Registers the best round of a run that has ended, and writes its report, picture and upscaled clip."""
     store = workspace.federation()
     registration = register_run(connection, store, record, experiment.tracking.registered_model)
     summary = summarise_run(store, record)
@@ -65,13 +65,13 @@ def conclude(
     results = LocalStore(folder)
     report, picture = folder / "report.html", folder / "before-after.png"
     results.write(report.name, render_page(summary).encode())
-    results.write(picture.name, summary.crops or b"")
+    results.write(picture.name, summary.details_picture or b"")
     upscaled = _upscale_held_out(summary, workspace, connection, registration, folder, progress)
     return ExperimentResult(summary, registration, connection.uri, report, picture, upscaled)
 
 
 def results_folder(store: str, run: str) -> Path:
-    """Returns the folder of a run's results: below a local store, or below ``runs`` for an S3 store."""
+    """Returns the folder of a run's results: in a local store, or in ``runs`` for an S3 store."""
     root = Path("runs") if "://" in store else Path(store)
     return root / _RESULTS / run
 
@@ -79,14 +79,14 @@ def results_folder(store: str, run: str) -> Path:
 def _upscale_held_out(
     summary: RunSummary,
     workspace: Workspace,
-    connection: Connection,
+    connection: MlflowConnection,
     registration: RegistrationRecord,
     folder: Path,
     progress: Progress,
 ) -> Path:
     """Upscales the first held-out clip with the registered model, as a user of it would."""
     config = summary.record.config
-    store, held_out = workspace.federation(), layout.evaluation_clips(config.data.dataset)
+    store, held_out = workspace.federation(), layout.held_out_clips(config.data.dataset)
     kind = low_resolution_kind(config.data)
     digest = read_manifest(store, held_out, kind).shards[0].digest
     shard = open_shard(store.local(layout.shard(held_out, kind, digest), digest))

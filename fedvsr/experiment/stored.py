@@ -1,4 +1,4 @@
-"""The experiment of a run, stored beside it so that `fedvsr resume` needs only the run's name."""
+"""Stores the experiment of a run with the run, so that `fedvsr resume` needs only the run's name."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def load_stored_experiment(store: Store, run: str) -> ExperimentRecord:
 
 
 def _absolute(experiment: Experiment) -> Experiment:
-    """Makes the paths absolute, so that the run can be resumed from another working folder."""
+    """Returns an experiment with absolute paths, so that it can be resumed from another working folder."""
 
     def absolute(videos: VideosConfig) -> VideosConfig:
         return videos.model_copy(update={"path": str(Path(videos.path).absolute())})

@@ -8,14 +8,14 @@ from fedvsr.federation.run.rounds import OnRound, run_rounds
 from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
-from fedvsr.tracking.connection import Connection
+from fedvsr.tracking.connection import MlflowConnection
 from fedvsr.tracking.runs import RunTracker
 
 
 def run_tracked_rounds(
     workspace: Workspace,
     record: RunRecord,
-    connection: Connection,
+    connection: MlflowConnection,
     *,
     runner: ClientRunner | None = None,
     on_round: OnRound,
@@ -26,21 +26,22 @@ def run_tracked_rounds(
     Args:
         workspace: The stores, with the shards in them.
         record: The run's record.
-        connection: The MLflow. Rounds that had ended before are sent too, if it does not have them.
+        connection: The connection to MLflow. Rounds that had already ended are sent too, if MLflow does not
+            have them.
         runner: Runs the clients; None trains them in this process.
         on_round: Called with every round's record.
-        progress: Shows rounds, clients and steps.
+        progress: Reports progress per round, client and step.
 
     Raises:
         fedvsr.errors.FedVSRError: The run cannot continue. It is marked as failed in MLflow.
     """
     tracker = RunTracker(connection, record)
 
-    def record_round(finished: RoundRecord, evaluation: EvaluationRecord | None) -> None:
-        tracker.log_round(finished)
+    def record_round(round_record: RoundRecord, evaluation: EvaluationRecord | None) -> None:
+        tracker.log_round(round_record)
         if evaluation:
             tracker.log_evaluation(evaluation)
-        on_round(finished, evaluation)
+        on_round(round_record, evaluation)
 
     try:
         run_rounds(workspace, record, runner=runner, on_round=record_round, progress=progress)

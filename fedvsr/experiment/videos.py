@@ -1,27 +1,27 @@
-"""Finds an experiment's videos on this machine and divides them among the clients."""
+"""Finds an experiment's videos on this machine and splits them among the clients."""
 
 import csv
 from pathlib import Path
 
 from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
 from fedvsr.errors import ConfigError
-from fedvsr.federation.owner.sources import LocalSource, local_sources
-from fedvsr.federation.run.rounds import Videos
+from fedvsr.federation.owner.videos import FederationVideos, LocalVideo, local_videos
 from fedvsr.video.partition import partition
 
 
-def collect_videos(experiment: Experiment) -> Videos:
+def collect_videos(experiment: Experiment) -> FederationVideos:
     """Finds each client's videos and the held-out ones.
 
     Raises:
         fedvsr.errors.ConfigError: No clients or held-out videos are named, or a video is in the store.
         fedvsr.errors.VideoError: A folder holds no video.
     """
-    clients: dict[str, list[LocalSource]] = {}
+    clients: dict[str, list[LocalVideo]] = {}
     if experiment.clients.split:
         clients = _split(experiment.clients.split, experiment.seed)
-    for name, source in experiment.clients.videos.items():
-        clients[name] = local_sources(Path(source.path), source.pattern)
+    # The configuration refuses `videos` and `split` together, so no client of a split is replaced.
+    for name, config in experiment.clients.videos.items():
+        clients[name] = local_videos(Path(config.path), config.pattern)
     requested_clients = experiment.federation.clients
     for name in requested_clients:
         if name not in clients:
@@ -34,30 +34,32 @@ def collect_videos(experiment: Experiment) -> Videos:
     if experiment.evaluation_videos is None:
         raise ConfigError("evaluation_videos", "nothing", "name the held-out videos")
     held_out: VideosConfig = experiment.evaluation_videos
-    videos = Videos(clients, local_sources(Path(held_out.path), held_out.pattern))
-    _check_outside(videos, experiment.store)
+    videos = FederationVideos(clients, local_videos(Path(held_out.path), held_out.pattern))
+    _refuse_videos_in_store(videos, experiment.store)
     return videos
 
 
-def _check_outside(videos: Videos, store: str) -> None:
-    """Refuses videos below the store: a run's upscaled clip would become the next run's video."""
+def _refuse_videos_in_store(videos: FederationVideos, store: str) -> None:
+    """Refuses videos inside the store, because the next run would train on this run's upscaled clip."""
     if "://" in store:
         return
     root = Path(store).resolve()
-    for sources in (*videos.clients.values(), videos.evaluation):
-        for video in sources:
+    for owner_videos in (*videos.clients.values(), videos.held_out):
+        for video in owner_videos:
             if video.path.resolve().is_relative_to(root):
                 raise ConfigError(
                     "store", store, f"the video {video.path} lies in it; move the video or the store"
                 )
 
 
-def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
-    videos = {video.name: video for video in local_sources(Path(split.path), split.pattern)}
+def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalVideo]]:
+    """Splits a folder's videos among virtual clients, client-1, client-2, …"""
+    videos = {video.name: video for video in local_videos(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
     try:
         parts = partition(list(videos), split.count, split.scheme, seed, split.alpha, labels)
     except ConfigError as error:
+        # `partition` names its parameters clients.*; in an experiment they are in clients.split.
         field = error.field.replace("clients.", "clients.split.")
         raise ConfigError(field, error.value, error.allowed) from None
     digits = len(str(split.count))
@@ -68,6 +70,7 @@ def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
 
 
 def _read_labels(path: Path) -> dict[str, str]:
+    """Reads a CSV file with a video's name and its label in each row. Rows with one column are ignored."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return {row[0].strip(): row[1].strip() for row in csv.reader(file) if len(row) > 1}

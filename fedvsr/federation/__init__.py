@@ -1,6 +1,6 @@
-"""The federation's steps, by who acts.
+"""Federated training, one package for each role.
 
-`run` begins a run and goes through its rounds, `client` trains, `server` aggregates and evaluates, and
-`owner` turns videos into shards: a client its own, the federation the held-out ones. What they share is
-here: the keys and records of the stores, the runs in them, and what clients delivered.
+`run` starts a run and drives its rounds, `client` trains, `server` aggregates and evaluates, and `owner`
+makes shards from videos: each client from its own, the federation from the held-out videos. The modules in
+this folder are shared: the stores' keys and records, the runs in them, and the clients' deliveries.
 """

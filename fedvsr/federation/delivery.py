@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from fedvsr.errors import DataError, NotFoundError
 from fedvsr.federation import layout
-from fedvsr.federation.records import PlanRecord, ReportRecord, read_client_record
+from fedvsr.federation.records import PlanRecord, ReportRecord, read_untrusted_record
 from fedvsr.store.base import Store
 
-# A file of the same tensors may have another header than the global weights' file.
+# Two files with the same tensors may have headers of different sizes.
 _HEADER_BYTES = 1 << 20
-# A strategy sends at most two tensors for one of the model, or one of twice the width.
+# For each tensor of the model, a strategy sends at most two tensors, or one with twice the element size.
 _MAX_STRATEGY_TENSORS_FACTOR = 2
 
 
@@ -21,7 +21,7 @@ class DeliveredFile:
         key: Its key in the federation's store.
         digest: Its SHA-256, as the report says.
         size: Its size in bytes, as the report says.
-        max_size: The size that the run's model allows at most, in bytes.
+        max_size: The largest size that the run's model allows, in bytes.
     """
 
     key: str
@@ -33,8 +33,8 @@ class DeliveredFile:
 def find_delivery(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
     """Returns a client's report if its delivery is complete and fits the round's plan, else None.
 
-    Nothing is downloaded: `fedvsr.store.base.Store.is_damaged` says what is compared. A damaged delivery
-    counts as missing, so the client makes it again.
+    Nothing is downloaded: see `fedvsr.store.base.Store.is_damaged`. A damaged delivery counts as missing, so
+    the client trains and delivers again.
 
     Args:
         store: The federation's store.
@@ -48,7 +48,7 @@ def find_delivery(store: Store, plan: PlanRecord, client: str) -> ReportRecord |
         files = delivered_files(store, plan, client, report)
     except (DataError, NotFoundError):
         return None
-    return None if any(store.is_damaged(file.key, file.digest) for file in files) else report
+    return None if any(store.is_damaged(file.key, file.digest) for file in files if file) else report
 
 
 def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:
@@ -60,7 +60,7 @@ def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | N
         client: The client's name.
     """
     try:
-        report = read_client_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
+        report = read_untrusted_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
     except (DataError, NotFoundError):
         return None
     return report if report.base_digest == plan.base_digest else None
@@ -68,8 +68,8 @@ def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | N
 
 def delivered_files(
     store: Store, plan: PlanRecord, client: str, report: ReportRecord
-) -> tuple[DeliveredFile, ...]:
-    """Returns the client's update and, if it sent some, its strategy tensors, with checked sizes.
+) -> tuple[DeliveredFile, DeliveredFile | None]:
+    """Describes the two files of a client's delivery, after a check of their sizes.
 
     Args:
         store: The federation's store.
@@ -77,34 +77,35 @@ def delivered_files(
         client: The client's name.
         report: The client's report.
 
+    Returns:
+        The update, and the strategy tensors; None if the client sent none.
+
     Raises:
         fedvsr.errors.NotFoundError: A file is missing.
         fedvsr.errors.DataError: A file is larger than the run's model allows, or has another size than the
             report says.
     """
     base_size = store.size(layout.global_weights(plan.run, plan.round - 1))
-    files = [
-        DeliveredFile(
-            layout.update(plan.run, plan.round, client),
-            report.update_digest,
-            report.update_bytes,
-            base_size + _HEADER_BYTES,
-        )
-    ]
+    update = DeliveredFile(
+        layout.update(plan.run, plan.round, client),
+        report.update_digest,
+        report.update_bytes,
+        base_size + _HEADER_BYTES,
+    )
+    strategy_tensors = None
     if report.extra_digest is not None:
-        files.append(
-            DeliveredFile(
-                layout.strategy_tensors(plan.run, plan.round, client),
-                report.extra_digest,
-                report.extra_bytes,
-                _MAX_STRATEGY_TENSORS_FACTOR * base_size + _HEADER_BYTES,
-            )
+        strategy_tensors = DeliveredFile(
+            layout.strategy_tensors(plan.run, plan.round, client),
+            report.extra_digest,
+            report.extra_bytes,
+            _MAX_STRATEGY_TENSORS_FACTOR * base_size + _HEADER_BYTES,
         )
     elif report.extra_bytes:
         raise DataError(f"its report names {report.extra_bytes} bytes of strategy tensors and no digest")
-    for file in files:
-        _check_size(store, file)
-    return tuple(files)
+    _check_size(store, update)
+    if strategy_tensors:
+        _check_size(store, strategy_tensors)
+    return update, strategy_tensors
 
 
 def _check_size(store: Store, file: DeliveredFile) -> None:

@@ -10,7 +10,7 @@ from fedvsr.store.base import Store
 
 
 def is_evaluated(config: RunConfig, round_number: int) -> bool:
-    """Returns whether a round's weights are to be evaluated: every N-th round and the last."""
+    """Returns whether the configuration evaluates a round: every N-th round and the last."""
     return round_number % config.evaluation.every == 0 or round_number == config.federation.rounds
 
 
@@ -32,7 +32,7 @@ def list_evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
 def find_best_evaluation(evaluations: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
     """Returns the evaluation of a trained round with the highest PSNR (Y), or None if there is none.
 
-    Of equal ones it is the earliest.
+    If several are equal, returns the earliest.
     """
     trained = [evaluation for evaluation in evaluations if evaluation.round > layout.INITIAL_ROUND]
     return max(trained, key=lambda evaluation: evaluation.mean("psnr_y"), default=None)

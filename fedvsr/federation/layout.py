@@ -14,7 +14,8 @@ Federation's store::
     runs/<run>/rounds/<r>/global.safetensors          the aggregated weights
     runs/<run>/rounds/<r>/strategy.safetensors        the strategy state
     runs/<run>/rounds/<r>/round.json                  the round's record: written last
-    runs/<run>/evaluation/<r>/evaluation.json         the scores; crops.png beside it: pictures
+    runs/<run>/evaluation/<r>/evaluation.json         the scores
+    runs/<run>/evaluation/<r>/crops.png               details of the held-out clips, as a picture
     runs/<run>/registration.json                      the registered model version
     checks/<id>                                       what `fedvsr check` writes and deletes
 
@@ -24,15 +25,15 @@ Client's store::
     shards/<dataset>/<kind>/manifest.json             its clips' shards
     runs/<run>/state/<identity>/<r>.safetensors       the client state
 
-In each folder, the record is written last. If it exists, the rest is complete: the report comes after the
-update, the round's record after the weights, the manifest after the shards.
+In each folder, the record is written last, so if it exists, the rest is complete: the report is written
+after the update, the round's record after the weights, the manifest after the shards.
 """
 
 # The initial weights are those "after round 0". Training rounds count from 1.
 INITIAL_ROUND = 0
 
 RAW_VIDEOS = "raw/"
-EVALUATION_VIDEOS = "evaluation-videos/"
+HELD_OUT_VIDEOS = "evaluation-videos/"
 CLIENTS = "clients/"
 
 
@@ -92,7 +93,7 @@ def evaluation(run: str, round_number: int) -> str:
     return f"runs/{run}/evaluation/{round_number:04d}/evaluation.json"
 
 
-def crops(run: str, round_number: int) -> str:
+def details_picture(run: str, round_number: int) -> str:
     return f"runs/{run}/evaluation/{round_number:04d}/crops.png"
 
 
@@ -105,7 +106,7 @@ def check(name: str) -> str:
 
 
 def client_state_folder(run: str, identity: str) -> str:
-    """Returns the folder of a client's states in a run. An earlier run of the same name has another one."""
+    """Returns the folder of a client's states in a run. Runs of one name with other settings differ in it."""
     return f"runs/{run}/state/{identity}/"
 
 
@@ -117,12 +118,12 @@ def training_clips(dataset: str) -> str:
     return f"shards/{dataset}/"
 
 
-def evaluation_clips(dataset: str) -> str:
+def held_out_clips(dataset: str) -> str:
     return f"evaluation-clips/{dataset}/"
 
 
 def manifest(clips: str, kind: str) -> str:
-    """Returns the key of the manifest of one kind of shards (``frames``, ``bi-x4``) below a clips folder."""
+    """Returns the key of the manifest of one kind of shards (``frames``, ``bi-x4``) in a clips folder."""
     return f"{clips}{kind}/manifest.json"
 
 

@@ -43,7 +43,7 @@ class Record(BaseModel):
         """Parses and validates a record's bytes.
 
         Raises:
-            fedvsr.errors.RecordError: They are not JSON, or not such a record of this version.
+            fedvsr.errors.RecordError: The bytes are not a valid record of this class and version.
         """
         try:
             return cls.model_validate_json(data)
@@ -64,8 +64,8 @@ def read_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
     return record.from_bytes(store.read(key), f"{store.uri}/{key}")
 
 
-def read_client_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
-    """Reads a record that a client wrote, if it is not too large.
+def read_untrusted_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRecord:
+    """Reads a record that a client wrote: refuses it before reading if it is too large.
 
     Raises NotFoundError or RecordError.
     """
@@ -78,7 +78,7 @@ def read_client_record(store: Store, key: str, record: type[AnyRecord]) -> AnyRe
 
 
 def write_record(store: Store, key: str, record: Record) -> None:
-    """Writes a record."""
+    """Writes a record to a store, atomically."""
     store.write(key, record.to_bytes())
 
 
@@ -93,7 +93,7 @@ class ClientRecord(Record):
 class ExperimentRecord(Record):
     """experiment.json: the experiment of `fedvsr run`, so that it can be resumed.
 
-    If its clients are on a cluster, ``namespace`` is that of their deployment; otherwise it is empty.
+    ``namespace`` is that of the deployment whose clients train; empty if they train on this machine.
     """
 
     what: ClassVar[str] = "experiment record"
@@ -169,7 +169,7 @@ class Outcome(StrEnum):
 
 
 class ClientOutcome(BaseModel):
-    """One client's outcome, with the reason if it is not ok or if an attempt before it failed."""
+    """One client's outcome, with a reason if it is not ok or if an earlier attempt failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -180,7 +180,7 @@ class ClientOutcome(BaseModel):
 
 
 class OutcomesRecord(Record):
-    """outcomes.json: the clients' outcomes as the training step saw them."""
+    """outcomes.json: the clients' outcomes, as the training step recorded them."""
 
     what: ClassVar[str] = "outcomes record"
 
@@ -258,7 +258,7 @@ class EvaluationRecord(Record):
 
 
 class RegistrationRecord(Record):
-    """registration.json: the model version of a run."""
+    """registration.json: the registered model's version that a run's best round became."""
 
     what: ClassVar[str] = "registration record"
 
@@ -271,7 +271,7 @@ class RegistrationRecord(Record):
 
 
 class ModelRecord(Record):
-    """model.json: the network of a weights file, stored beside it.
+    """model.json: describes the network of a weights file; stored next to that file.
 
     Weights that were not trained by fedvsr have a source and no run.
     """

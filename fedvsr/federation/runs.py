@@ -31,7 +31,7 @@ def run_names(store: Store) -> list[str]:
 
 
 def rounds_left(store: Store, record: RunRecord) -> list[int]:
-    """Returns the rounds that have not ended, in order."""
+    """Returns the numbers of the rounds that have not ended, in order."""
     name, rounds = record.config.name, record.config.federation.rounds
     return [
         round_number
@@ -40,9 +40,19 @@ def rounds_left(store: Store, record: RunRecord) -> list[int]:
     ]
 
 
-def digests_after(store: Store, record: RunRecord, round_number: int) -> tuple[str, str | None]:
-    """Returns the digests of the global weights and of the strategy's state after a round."""
+def last_ended_round(store: Store, record: RunRecord) -> int:
+    """Returns the number of the last round that has ended; 0, the initial weights, if none has."""
+    remaining_rounds = rounds_left(store, record)
+    return remaining_rounds[0] - 1 if remaining_rounds else record.config.federation.rounds
+
+
+def digests_after_round(store: Store, record: RunRecord, round_number: int) -> tuple[str, str | None]:
+    """Returns the digest of the global weights after a round, and that of the strategy state, if any.
+
+    Raises:
+        fedvsr.errors.NotFoundError: The round has not ended.
+    """
     if round_number == layout.INITIAL_ROUND:
         return record.initial_digest, None
-    ended = read_record(store, layout.round_record(record.config.name, round_number), RoundRecord)
-    return ended.global_digest, ended.strategy_digest
+    round_record = read_record(store, layout.round_record(record.config.name, round_number), RoundRecord)
+    return round_record.global_digest, round_record.strategy_digest

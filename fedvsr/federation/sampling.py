@@ -12,7 +12,7 @@ def select_clients(
 
     Args:
         clients: All clients, in any order.
-        count: How many to draw; 0 for all.
+        count: Number of clients to draw; 0 for all.
         run: The run's name.
         seed: The run's seed.
         round_number: The round.

@@ -1,4 +1,4 @@
-"""Records of shards: the owner's manifest, and the summary of it that may leave the owner."""
+"""Records of shards: the owner's manifest, and its summary, which may leave the owner."""
 
 from typing import ClassVar, Self
 
@@ -20,7 +20,7 @@ class ShardFile(BaseModel):
 
 
 class ManifestRecord(Record):
-    """manifest.json: the shards of one kind, made from the videos that source_digest names."""
+    """manifest.json: the shards of one kind. ``source_digest`` identifies what they were made from."""
 
     what: ClassVar[str] = "shard manifest"
 

@@ -1,4 +1,4 @@
-"""Weights and strategy state in a store, and whether they are what a record names."""
+"""Reads weights and strategy state from a store, and checks them against the digests in records."""
 
 from fedvsr.federation import layout
 from fedvsr.federation.records import PlanRecord
@@ -7,14 +7,19 @@ from fedvsr.weights import Array, load
 
 
 def load_weights(store: Store, key: str, digest: str) -> dict[str, Array]:
-    """Reads a weights object whose SHA-256 a record names.
+    """Reads a weights file and checks its SHA-256.
+
+    Args:
+        store: The store.
+        key: The file's key.
+        digest: The SHA-256 that a record has for it.
 
     Returns:
-        Its tensors by name, sorted.
+        The tensors by name, sorted.
 
     Raises:
         fedvsr.errors.NotFoundError: There is no such object.
-        fedvsr.errors.DataError: It has another digest, or is no whole weights file.
+        fedvsr.errors.DataError: It has another digest, or is not a complete weights file.
     """
     name = f"{store.uri}/{key}"
     data = store.read(key)
@@ -28,7 +33,7 @@ def load_base_weights(store: Store, plan: PlanRecord) -> dict[str, Array]:
 
 
 def load_strategy_state(store: Store, plan: PlanRecord) -> dict[str, Array]:
-    """Reads the strategy's state after the round before; empty if the strategy has none.
+    """Reads the strategy state after the previous round; empty if the strategy has none.
 
     Raises as `load_weights` does.
     """

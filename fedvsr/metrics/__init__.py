@@ -1,4 +1,4 @@
-"""The quality of an upscaled video, frame by frame: PSNR, SSIM, LPIPS and VMAF.
+"""Measures the quality of an upscaled video frame by frame: PSNR, SSIM, LPIPS and VMAF.
 
 Import LPIPS from `fedvsr.metrics.lpips`, because it needs PyTorch, and VMAF from `fedvsr.metrics.vmaf`,
 because it needs ffmpeg.

@@ -16,7 +16,7 @@ def rgb_to_y(frames: NDArray[np.uint8] | NDArray[np.floating]) -> NDArray[np.flo
         frames: (…, 3), RGB: uint8 in 0 … 255 or floating in [0, 1].
 
     Returns:
-        (…) float64, from 16 (black) to 235 (white), not rounded.
+        (…) float64, from 16 (black) to 235 (white). Values are not rounded.
 
     Source: ITU-R BT.601, "Studio encoding parameters of digital television for standard 4:3 and wide
     screen 16:9 aspect ratios", https://www.itu.int/rec/R-REC-BT.601.

@@ -1,4 +1,4 @@
-"""Frames of two videos, checked, cropped and converted for a comparison."""
+"""Checks, crops and converts the frames of two videos for a comparison."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from fedvsr.errors import InputError
 from fedvsr.metrics.color import rgb_to_y
 
 Channel = Literal["rgb", "y"]
-"""What PSNR and SSIM compare: the three channels, or luma alone (`fedvsr.metrics.color.rgb_to_y`)."""
+"""The channels that PSNR and SSIM compare: all three, or luma alone (`fedvsr.metrics.color.rgb_to_y`)."""
 
 _CHANNELS = ("rgb", "y")
 
@@ -18,20 +18,20 @@ _CHANNELS = ("rgb", "y")
 def frame_pairs(
     a: NDArray[np.uint8], b: NDArray[np.uint8], crop_border: int, channel: Channel, minimum: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Returns an iterator over the pairs of frames; only one pair at a time is in memory as float64.
+    """Returns an iterator over pairs of frames. Only one pair at a time is in memory as float64.
 
     Args:
         a: (T, H, W, 3) uint8, RGB.
         b: Of the same shape.
         crop_border: Pixels to leave out at each of the four sides.
         channel: ``rgb`` or ``y``.
-        minimum: The number of pixels that each side must have after cropping.
+        minimum: Minimum height and width after cropping, in pixels.
 
     Returns:
-        Pairs of (H, W, 3) or (H, W, 1) float64, in 0 … 255 or, luma, 16 … 235.
+        Pairs of frames as float64: (H, W, 3) from 0 to 255, or, for luma, (H, W, 1) from 16 to 235.
 
     Raises:
-        fedvsr.errors.InputError: The videos are not uint8 frames of one shape, the frames are too
+        fedvsr.errors.InputError: The videos are not uint8 frames of the same shape, the frames are too
             small, or the channel is unknown.
     """
     check_frames(a, b, crop_border, minimum)
@@ -45,7 +45,7 @@ def check_frames(a: NDArray[Any], b: NDArray[Any], crop_border: int, minimum: in
     """Checks that two videos can be compared; the arguments are those of `frame_pairs`.
 
     Raises:
-        fedvsr.errors.InputError: The videos are not uint8 frames of one shape, or the frames are too small.
+        fedvsr.errors.InputError: The videos are not uint8 frames of the same shape, or are too small.
     """
     for frames in (a, b):
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):

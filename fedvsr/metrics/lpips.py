@@ -1,4 +1,4 @@
-"""LPIPS: how different two frames look, by the features of a network trained on ImageNet.
+"""LPIPS: how different two frames look, measured on the features of a network trained on ImageNet.
 
 Version 0.1 with AlexNet. Needs the optional packages of ``pip install fedvsr[lpips]``.
 
@@ -21,12 +21,12 @@ from fedvsr.errors import InputError, WeightsError
 from fedvsr.metrics.frames import check_frames, crop
 
 _MIN_SIDE = 31
-"""In pixels; AlexNet's strides leave nothing of a smaller frame."""
+"""In pixels. AlexNet's strides would reduce a smaller frame to nothing."""
 
 _FRAMES_AT_ONCE = 8
 
 _SLICES = {0: 1, 3: 2, 6: 3, 8: 4, 10: 5}
-"""Layer of torchvision's ``alexnet.features`` to its slice, of five, in the lpips package."""
+"""Maps a layer of torchvision's ``alexnet.features`` to one of the five slices of the lpips package."""
 
 
 class LPIPS:
@@ -35,12 +35,12 @@ class LPIPS:
     Args:
         backbone: A safetensors file with the convolutions of torchvision's ImageNet AlexNet under
             torchvision's names, ``features.0.weight`` …; None lets torchvision download them.
-        device: Where to compute.
+        device: The device to compute on.
 
     Raises:
         fedvsr.errors.InputError: The optional packages are missing, the file does not exist, or the
             download failed.
-        fedvsr.errors.WeightsError: The file is damaged or holds other weights.
+        fedvsr.errors.WeightsError: The file is damaged or does not hold AlexNet's weights.
     """
 
     def __init__(self, backbone: Path | None = None, device: torch.device | str = "cpu") -> None:
@@ -50,7 +50,7 @@ class LPIPS:
     def __call__(
         self, a: NDArray[np.uint8], b: NDArray[np.uint8], crop_border: int = 0
     ) -> NDArray[np.float64]:
-        """Returns every frame's distance.
+        """Returns the LPIPS distance of every frame.
 
         Args:
             a: (T, H, W, 3) uint8, RGB, of at least 31 × 31 pixels.
@@ -75,7 +75,7 @@ class LPIPS:
         return np.array(distances)
 
     def _tensor(self, frames: NDArray[np.uint8]) -> Tensor:
-        """Returns (T, 3, H, W) in [−1, 1], as the network takes it."""
+        """Returns the frames as (T, 3, H, W) in [−1, 1], the network's input."""
         channels_first = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
         return torch.from_numpy(channels_first).to(self.device).float() / 127.5 - 1
 
@@ -83,7 +83,7 @@ class LPIPS:
 def _build(backbone: Path | None) -> nn.Module:
     package = _import_lpips()
     tensors = None if backbone is None else _read_tensors(backbone)
-    # The layers draw initial weights, which must not change the random numbers of training.
+    # New layers draw random weights. This must not change the random numbers of training.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # lpips 0.1.4 asks for weights with an argument that torchvision 0.13 deprecated.
         warnings.filterwarnings("ignore", "The parameter 'pretrained' is deprecated", UserWarning)

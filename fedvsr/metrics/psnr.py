@@ -8,7 +8,7 @@ from fedvsr.metrics.frames import Channel, frame_pairs
 _PEAK = 255.0
 
 PSNR_LIMIT = 100.0
-"""In dB. In means a frame without any error counts as this, because its PSNR is infinite."""
+"""In dB. It stands for the infinite PSNR of a frame without any error, so that means are finite."""
 
 
 def psnr(
@@ -16,8 +16,8 @@ def psnr(
 ) -> NDArray[np.float64]:
     """Returns 10·log₁₀(255² / mean squared error) of every frame.
 
-    The error is averaged over all pixels and channels of a frame. The peak is 255 for luma too,
-    though luma ends at 235: the field reports it that way, and so does BasicSR's ``calculate_psnr``
+    The error is averaged over all pixels and channels of a frame. The peak is 255 for luma too, although
+    luma ends at 235. Papers report it that way, and BasicSR's ``calculate_psnr`` computes it that way
     (https://github.com/XPixelGroup/BasicSR).
 
     Args:

@@ -18,8 +18,8 @@ def ssim(
 ) -> NDArray[np.float64]:
     """Returns the mean structural similarity of every frame.
 
-    An 11 × 11 Gaussian window of σ = 1.5, K₁ = 0.01, K₂ = 0.03, a dynamic range of 255, and only the
-    positions at which the window lies inside the frame. With ``rgb`` the result is the mean of the three
+    Uses an 11 × 11 Gaussian window with σ = 1.5, K₁ = 0.01, K₂ = 0.03, and a dynamic range of 255. Only
+    windows that lie entirely inside the frame count. With ``rgb`` the result is the mean of the three
     channels' similarities.
 
     Args:
@@ -51,11 +51,11 @@ def _frame_ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     return float((luminance * structure).mean())
 
 
-def _blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the Gaussian mean of (H, W, C) at the positions at which the window lies inside."""
-    blurred: NDArray[np.float64] = cv2.sepFilter2D(plane, -1, _WINDOW, _WINDOW)
+def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the Gaussian-weighted mean of each window that lies entirely inside the image (H, W, C)."""
+    blurred: NDArray[np.float64] = cv2.sepFilter2D(image, -1, _WINDOW, _WINDOW)
     # OpenCV drops an axis of length 1.
-    return crop(blurred.reshape(plane.shape), _RADIUS)
+    return crop(blurred.reshape(image.shape), _RADIUS)
 
 
 def _window() -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""VMAF: how good a video looks, by Netflix's model of viewers' ratings.
+"""VMAF: how good a video looks, according to Netflix's model of viewers' ratings.
 
-Computed by ffmpeg's filter libvmaf with its default model, vmaf_v0.6.1, for a television seen from three
-times its height. The model uses luma alone: `fedvsr.metrics.color.rgb_to_y`, rounded.
+Computed by ffmpeg's filter libvmaf with its default model, vmaf_v0.6.1, for a television that is watched
+from three screen heights away. The model uses luma alone: `fedvsr.metrics.color.rgb_to_y`, rounded.
 
 Source: Li et al., "Toward A Practical Perceptual Video Quality Metric", Netflix Technology Blog 2016,
 https://netflixtechblog.com/toward-a-practical-perceptual-video-quality-metric-653f208b9652.
@@ -25,10 +25,10 @@ from fedvsr.metrics.color import rgb_to_y
 from fedvsr.metrics.frames import check_frames
 
 _MIN_SIDE = 32
-"""In pixels; libvmaf crashes on frames of 16 pixels, and its features say nothing on slightly larger ones."""
+"""In pixels. libvmaf crashes on frames of 16 pixels, and gives meaningless scores on slightly larger ones."""
 
 _LOG = "vmaf.json"
-_NEUTRAL = b"\x80"
+_NEUTRAL_CHROMA = b"\x80"
 """The chroma of a grey pixel."""
 
 _REMEDY = (
@@ -55,16 +55,20 @@ def require_ffmpeg() -> str:
 
 
 class Vmaf:
-    """Measures the VMAF of one video while its frames are made; a context manager.
+    """Measures the VMAF of upscaled frames against the ground truth, frame by frame as they are produced.
 
-    Both videos go to ffmpeg through one pipe, one above the other; no frame is kept.
+    A context manager: inside ``with``, call `add` for each frame, then `finish` once. Each upscaled frame is
+    stacked on its ground truth and written to ffmpeg's pipe. No frame is kept.
 
     Args:
         height: The frames' height in pixels, at least 32.
         width: The frames' width in pixels, at least 32.
 
     Raises:
-        fedvsr.errors.InputError: The frames are too small or, on entering, there is no ffmpeg with libvmaf.
+        fedvsr.errors.InputError: The frames are too small or, on entering, no ffmpeg with libvmaf is on PATH.
+
+    Attributes:
+        frame_count: Number of frames so far.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -74,15 +78,15 @@ class Vmaf:
             )
         self.height = height
         self.width = width
-        self.frames = 0
-        self._chroma = _NEUTRAL * (2 * 2 * height * width)
+        self.frame_count = 0
+        self._chroma = _NEUTRAL_CHROMA * (2 * 2 * height * width)
 
     def __enter__(self) -> Self:
         ffmpeg = require_ffmpeg()
         self._folder = tempfile.TemporaryDirectory(prefix="fedvsr-vmaf-")
-        # A file, because nobody reads a pipe while frames are written.
+        # A file, because a pipe that nobody reads would fill up and block ffmpeg.
         self._errors: IO[bytes] = (Path(self._folder.name) / "errors.txt").open("wb")
-        self._process = subprocess.Popen(  # noqa: S603 -- as above
+        self._process = subprocess.Popen(  # noqa: S603 -- the user's own ffmpeg, arguments of our own
             [ffmpeg, *_arguments(self.height, self.width)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -91,27 +95,27 @@ class Vmaf:
         )
         return self
 
-    def add(self, output: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Takes the next frame of both videos, (H, W, 3) uint8 RGB.
+    def add(self, output: NDArray[np.uint8], ground_truth: NDArray[np.uint8]) -> None:
+        """Sends the next frame of both videos, (H, W, 3) uint8 RGB, to ffmpeg.
 
         Raises:
             fedvsr.errors.InputError: The frames cannot be compared, or ffmpeg failed.
         """
-        check_frames(output[None], truth[None], 0, _MIN_SIDE)
-        luma = np.rint(rgb_to_y(np.concatenate((output, truth)))).astype(np.uint8)
+        check_frames(output[None], ground_truth[None], crop_border=0, minimum=_MIN_SIDE)
+        luma = np.rint(rgb_to_y(np.concatenate((output, ground_truth)))).astype(np.uint8)
         assert luma.shape == (2 * self.height, self.width)
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(luma.tobytes() + self._chroma)
         except BrokenPipeError:
             self._fail()
-        self.frames += 1
+        self.frame_count += 1
 
-    def scores(self) -> NDArray[np.float64]:
-        """Ends the video and returns every frame's VMAF.
+    def finish(self) -> NDArray[np.float64]:
+        """Waits for ffmpeg to end, and returns every frame's VMAF.
 
         Returns:
-            (T,) float64, from 0 to 100; a frame that is the same in both has 97 to 100.
+            (T,) float64, from 0 to 100. A frame that is the same in both videos scores 97 to 100.
 
         Raises:
             fedvsr.errors.InputError: ffmpeg failed.
@@ -123,7 +127,7 @@ class Vmaf:
             self._fail()
         if self._process.wait():
             self._fail()
-        return parse_log((Path(self._folder.name) / _LOG).read_text(), self.frames)
+        return parse_log((Path(self._folder.name) / _LOG).read_text(), self.frame_count)
 
     def __exit__(
         self,
@@ -143,33 +147,36 @@ class Vmaf:
         self._process.wait()
         lines = Path(self._errors.name).read_text(errors="replace").strip().splitlines()
         reason = lines[-1] if lines else f"exit code {self._process.returncode}"
-        raise InputError(f"ffmpeg could not measure VMAF after {self.frames} frames: {reason}")
+        raise InputError(f"ffmpeg could not measure VMAF after {self.frame_count} frames: {reason}")
 
 
-def parse_log(text: str, frames: int) -> NDArray[np.float64]:
+def parse_log(text: str, frame_count: int) -> NDArray[np.float64]:
     """Returns every frame's VMAF from libvmaf's JSON log.
 
     Args:
         text: The log.
-        frames: The number of frames that it must have.
+        frame_count: Number of frames that it must have.
 
     Returns:
         (T,) float64, from 0 to 100.
 
     Raises:
-        fedvsr.errors.InputError: The log has another form or another number of frames.
+        fedvsr.errors.InputError: The log has an unexpected form or number of frames.
     """
     try:
         scores = [float(frame["metrics"]["vmaf"]) for frame in json.loads(text)["frames"]]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"libvmaf's log has an unknown form ({error!r}); use libvmaf 2 or 3") from error
-    if len(scores) != frames:
-        raise InputError(f"libvmaf measured {len(scores)} frames of {frames}; check whether the disk is full")
+    if len(scores) != frame_count:
+        raise InputError(
+            f"libvmaf measured {len(scores)} frames of {frame_count}; check whether the disk is full"
+        )
     return np.array(scores)
 
 
 def _arguments(height: int, width: int) -> list[str]:
-    # 4:4:4, so that any height can be cut in two; libvmaf takes the distorted video first.
+    # Each picture has the output in its upper half and the ground truth in its lower half. 4:4:4, so that
+    # any height can be cut in two. libvmaf takes the distorted video, the output, first.
     graph = (
         f"split[a][b];[a]crop={width}:{height}:0:0[output];[b]crop={width}:{height}:0:{height}[truth];"
         f"[output][truth]libvmaf=log_fmt=json:log_path={_LOG}:n_threads={os.cpu_count() or 1}"

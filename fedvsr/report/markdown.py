@@ -1,11 +1,11 @@
-"""The Markdown that a step of the pipeline shows."""
+"""The Markdown that the pipeline's steps show."""
 
 from collections.abc import Mapping, Sequence
 
 from fedvsr.federation.records import OutcomesRecord, RegistrationRecord, RoundRecord
 from fedvsr.federation.shard_records import ShardSummary
 
-# Non-breaking spaces, and a mark without width after them, because spaces at a cell's end are dropped.
+# Non-breaking spaces and a zero-width space, because ordinary spaces at a cell's end are dropped.
 _GAP = "\N{NO-BREAK SPACE}" * 3 + "\N{ZERO WIDTH SPACE}"
 # Escaping the colon keeps an address from becoming a link.
 _ESCAPES = str.maketrans(
@@ -14,7 +14,7 @@ _ESCAPES = str.maketrans(
 
 
 def shards_markdown(shards: Mapping[str, ShardSummary], failures: Mapping[str, str]) -> str:
-    """Returns a table of the shards by owner, and of the reasons why some are missing."""
+    """Returns a table of each owner's shards, or of the reason why they are missing."""
     rows = [
         (owner, str(summary.clips), str(summary.frames), f"{summary.bytes / 1e6:.1f}", "")
         for owner, summary in shards.items()
@@ -26,8 +26,7 @@ def shards_markdown(shards: Mapping[str, ShardSummary], failures: Mapping[str, s
 def outcomes_markdown(record: OutcomesRecord) -> str:
     """Returns a table of each client's outcome in a round."""
     rows = [
-        (outcome.client, str(outcome.outcome), f"{outcome.seconds:.1f}", outcome.reason)
-        for outcome in record.outcomes
+        (entry.client, str(entry.outcome), f"{entry.seconds:.1f}", entry.reason) for entry in record.outcomes
     ]
     heading = f"# Round {record.round}: clients\n\n"
     return heading + _table(("client", "outcome", "seconds", "reason"), rows)

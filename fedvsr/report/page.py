@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs no other file."""
+"""A run's report as one HTML page. It needs no other files."""
 
 import base64
 
@@ -10,10 +10,10 @@ from fedvsr.report.summary import RunSummary
 
 
 def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
-    """Returns a page with curves, the table of rounds, the clients and the crops; it embeds its pictures.
+    """Returns a page with curves, the rounds, the clients and details of clips. Pictures are embedded.
 
     Args:
-        summary: The run so far.
+        summary: The records of the run so far.
         mlflow_link: The address of the run in MLflow; empty if there is none.
     """
     environment = Environment(
@@ -32,7 +32,7 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
         clients=client_rows(summary.rounds),
         psnr_svg=to_svg(psnr_figure(summary.evaluations)) if summary.evaluations else None,
         loss_svg=to_svg(loss_figure(summary.rounds)) if summary.rounds else None,
-        crops=base64.b64encode(summary.crops).decode() if summary.crops else None,
+        details_png=base64.b64encode(summary.details_picture).decode() if summary.details_picture else None,
         best_gain=summary.best.gain if summary.best else None,
         config_json=summary.record.config.model_dump_json(indent=2),
     )
@@ -40,7 +40,7 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
 
 def client_rows(rounds: tuple[RoundRecord, ...]) -> list[dict[str, object]]:
     """Returns one row per client: its rounds, clips, losses, mean share and training time."""
-    names = sorted({outcome.client for record in rounds for outcome in record.outcomes})
+    names = sorted({client_outcome.client for record in rounds for client_outcome in record.outcomes})
     rows: list[dict[str, object]] = []
     for name in names:
         delivered = [
@@ -50,10 +50,10 @@ def client_rows(rounds: tuple[RoundRecord, ...]) -> list[dict[str, object]]:
             if participant.client == name
         ]
         missed = [
-            outcome.reason or outcome.outcome
+            client_outcome.reason or client_outcome.outcome
             for record in rounds
-            for outcome in record.outcomes
-            if outcome.client == name and outcome.outcome != Outcome.OK
+            for client_outcome in record.outcomes
+            if client_outcome.client == name and client_outcome.outcome != Outcome.OK
         ]
         shares = [participant.weight for participant in delivered if participant.weight is not None]
         rows.append(

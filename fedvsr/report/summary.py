@@ -1,4 +1,4 @@
-"""A run's records, gathered from its store."""
+"""Collects a run's records from its store."""
 
 from dataclasses import dataclass
 
@@ -17,22 +17,22 @@ from fedvsr.store.base import Store
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run so far.
+    """The records of a run so far.
 
     Attributes:
         record: The run's record.
         rounds: The rounds that have ended, in order.
         evaluations: The evaluations, in order.
-        best: The evaluation with the highest PSNR (Y), if a trained round has one.
-        crops: The best evaluation's crops as PNG, if there are any.
-        registration: The model version that it became, if it was registered.
+        best: The evaluation of a trained round with the highest PSNR (Y); None if there is none.
+        details_picture: The best evaluation's picture of details as PNG; None if there is none.
+        registration: The model version that the run became; None if it was not registered.
     """
 
     record: RunRecord
     rounds: tuple[RoundRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     best: EvaluationRecord | None
-    crops: bytes | None
+    details_picture: bytes | None
     registration: RegistrationRecord | None
 
     @property
@@ -42,7 +42,7 @@ class RunSummary:
 
 
 def summarise_run(store: Store, record: RunRecord) -> RunSummary:
-    """Gathers everything that a store holds of a run."""
+    """Collects a run's records from the federation's store."""
     run = record.config.name
     rounds = []
     for round_number in range(1, record.config.federation.rounds + 1):
@@ -52,11 +52,11 @@ def summarise_run(store: Store, record: RunRecord) -> RunSummary:
             break
     evaluations = list_evaluations(store, record.config)
     best = find_best_evaluation(evaluations)
-    crops = None
-    if best and store.exists(layout.crops(run, best.round)):
-        crops = store.read(layout.crops(run, best.round))
+    details_picture = None
+    if best and store.exists(layout.details_picture(run, best.round)):
+        details_picture = store.read(layout.details_picture(run, best.round))
     try:
         registration = read_record(store, layout.registration(run), RegistrationRecord)
     except NotFoundError:
         registration = None
-    return RunSummary(record, tuple(rounds), tuple(evaluations), best, crops, registration)
+    return RunSummary(record, tuple(rounds), tuple(evaluations), best, details_picture, registration)

@@ -1,1 +1,1 @@
-"""Scoring upscaled frames against ground truth, for rounds, test sets and promotion."""
+"""Scores upscaled frames against the ground truth, for rounds, test sets and promotion."""

@@ -1,4 +1,4 @@
-"""Scoring a model, or bicubic interpolation, on clips in memory: the held-out clips of a run."""
+"""Scores a model, or bicubic interpolation, on clips in memory: the held-out clips of a run."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from fedvsr.inference.windows import upscale_clip
 from fedvsr.metrics.psnr import mean_psnr
 from fedvsr.progress import Progress
 from fedvsr.scoring.clip_scores import ClipScores
-from fedvsr.scoring.crops import Crop, cut_crop
+from fedvsr.scoring.details import Detail, cut_detail
 from fedvsr.scoring.scorer import Lpips, Scorer, exact_mean, mean_if_measured
 from fedvsr.video.frames import Frames
 from fedvsr.video.patches import ClipPair
@@ -24,30 +24,31 @@ def score_model(
     crop_border: int,
     lpips: Lpips | None = None,
     progress: Progress | None = None,
-) -> tuple[tuple[ClipScores, ...], list[Crop]]:
+) -> tuple[tuple[ClipScores, ...], list[Detail]]:
     """Upscales each clip as a whole with a model and scores it.
 
     Args:
         model: The model, on the device.
         clips: The clips.
-        device: Where to compute.
+        device: The device to compute on.
         crop_border: Pixels that the scores leave out at each of the four sides.
-        lpips: Measures LPIPS too.
-        progress: Shows the clips.
+        lpips: The LPIPS metric; None to leave it out.
+        progress: Reports progress per clip.
 
     Returns:
-        The scores and a crop of each clip, in the clips' order.
+        The scores and a detail of each clip, in the clips' order.
     """
-    scores, crops = [], []
+    scores, details = [], []
     with (progress or Progress()).stage("evaluate", len(clips)) as advance:
         for done, clip in enumerate(clips, start=1):
-            low, truth = np.asarray(clip.low_resolution[:]), np.asarray(clip.ground_truth[:])
-            output = upscale_clip(model, low, device)
-            clip_scores = score_frames(clip.name, output, truth, crop_border, lpips)
+            low_resolution = np.asarray(clip.low_resolution[:])
+            ground_truth = np.asarray(clip.ground_truth[:])
+            output = upscale_clip(model, low_resolution, device)
+            clip_scores = score_frames(clip.name, output, ground_truth, crop_border, lpips)
             scores.append(clip_scores)
-            crops.append(cut_crop(clip.name, low, output, truth, clip.scale))
+            details.append(cut_detail(clip.name, low_resolution, output, ground_truth, clip.scale))
             advance(done, f"{clip.name} {clip_scores.psnr_y:.2f} dB")
-    return tuple(scores), crops
+    return tuple(scores), details
 
 
 def score_bicubic(
@@ -67,19 +68,26 @@ def score_bicubic(
 
 
 def score_frames(
-    name: str, output: Frames, truth: Frames, crop_border: int, lpips: Lpips | None = None
+    name: str, output: Frames, ground_truth: Frames, crop_border: int, lpips: Lpips | None = None
 ) -> ClipScores:
-    """Scores a clip's frames, (T, H, W, 3) uint8 RGB each, as means over the frames.
+    """Scores a clip's upscaled frames against the ground truth, as means over the frames.
+
+    Args:
+        name: The clip's name.
+        output: The upscaled frames, (T, H, W, 3) uint8 RGB.
+        ground_truth: The ground truth, of the same shape.
+        crop_border: Pixels that the scores leave out at each of the four sides.
+        lpips: The LPIPS metric; None to leave it out.
 
     Raises:
         fedvsr.errors.InputError: The frames cannot be compared.
     """
     scorer = Scorer(("rgb", "y"), crop_border, lpips)
-    scorer.add(output, truth)
+    scorer.add(output, ground_truth)
     return ClipScores(
         clip=name,
         frames=scorer.frames,
-        # Not `exact_mean`: its last bits would differ from those of existing records.
+        # Not `exact_mean`, because its last bits would differ from those of existing records.
         psnr_rgb=mean_psnr(np.array(scorer.psnr["rgb"])),
         psnr_y=mean_psnr(np.array(scorer.psnr["y"])),
         ssim_rgb=exact_mean(scorer.ssim["rgb"]),

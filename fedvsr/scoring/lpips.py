@@ -1,4 +1,4 @@
-"""Opening LPIPS with the AlexNet weights of this machine."""
+"""Loads LPIPS with the AlexNet weights that this machine has."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def open_lpips(device: torch.device) -> LPIPS:
 
     Raises:
         fedvsr.errors.InputError: The extra ``lpips`` is not installed, or the weights cannot be read.
-        fedvsr.errors.WeightsError: The file is damaged or holds other weights.
+        fedvsr.errors.WeightsError: The file is damaged or does not hold AlexNet's weights.
     """
     backbone = os.environ.get(LPIPS_WEIGHTS_VARIABLE)
     return LPIPS(Path(backbone) if backbone else None, device)

@@ -1,4 +1,4 @@
-"""From frames to numbers to means: PSNR, SSIM and, if requested, LPIPS and VMAF."""
+"""Scores frames and averages the scores: PSNR, SSIM and, if requested, LPIPS and VMAF."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,17 +12,18 @@ from fedvsr.metrics.vmaf import Vmaf
 from fedvsr.video.frames import Frames
 
 Lpips = Callable[[Frames, Frames, int], Iterable[float]]
-"""Takes two clips (T, H, W, 3), uint8 RGB, and the pixels to leave out at each side; returns T distances."""
+"""Takes two clips (T, H, W, 3), uint8 RGB, and the border to leave out in pixels; yields T distances."""
 
 
 class Scorer:
-    """Scores a clip's upscaled frames against the ground truth as they come; keeps numbers, not frames.
+    """Scores a clip's upscaled frames against the ground truth as they arrive. Keeps scores, but no frames.
 
     Args:
         channels: The channels that PSNR and SSIM compare.
         crop_border: Pixels to leave out at each of the four sides.
-        lpips: Measures LPIPS too, on RGB.
-        vmaf: Measures VMAF too. The caller opens it for cropped frames, and reads its scores.
+        lpips: The LPIPS metric, measured on RGB; None to leave it out.
+        vmaf: A VMAF measurement of frames without the border; None to leave it out. The caller enters it, and
+            calls its `finish`.
 
     Attributes:
         frames: Number of frames so far.
@@ -46,30 +47,30 @@ class Scorer:
         self._measure_lpips = lpips
         self._vmaf = vmaf
 
-    def add(self, output: Frames, truth: Frames) -> None:
-        """Scores the next frames of both videos, as many as the caller has at once.
+    def add(self, output: Frames, ground_truth: Frames) -> None:
+        """Scores the next frames of both videos, one or more at a time.
 
         Args:
-            output: (T, H, W, 3) uint8, RGB: what was upscaled.
-            truth: Of the same shape: the ground truth.
+            output: The upscaled frames, (T, H, W, 3) uint8 RGB.
+            ground_truth: The ground truth, of the same shape.
 
         Raises:
             fedvsr.errors.InputError: The frames cannot be compared.
         """
         for channel in self.psnr:
-            ratios = psnr(output, truth, self._crop_border, channel)
+            ratios = psnr(output, ground_truth, self._crop_border, channel)
             self.psnr[channel].extend(np.minimum(ratios, PSNR_LIMIT).tolist())
-            self.ssim[channel].extend(ssim(output, truth, self._crop_border, channel).tolist())
+            self.ssim[channel].extend(ssim(output, ground_truth, self._crop_border, channel).tolist())
         if self._measure_lpips:
-            self.lpips.extend(self._measure_lpips(output, truth, self._crop_border))
+            self.lpips.extend(self._measure_lpips(output, ground_truth, self._crop_border))
         if self._vmaf:
-            for output_frame, true_frame in zip(output, truth, strict=True):
+            for output_frame, true_frame in zip(output, ground_truth, strict=True):
                 self._vmaf.add(crop(output_frame, self._crop_border), crop(true_frame, self._crop_border))
         self.frames += len(output)
 
 
 def exact_mean(values: Sequence[float]) -> float:
-    """Returns the mean of at least one number; the order of the numbers does not matter."""
+    """Returns the mean of at least one number. Their order does not change the result."""
     return math.fsum(values) / len(values)
 
 

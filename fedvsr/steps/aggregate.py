@@ -12,7 +12,7 @@ from fedvsr.tracking.runs import RunTracker
 
 
 def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
-    """Aggregates a round and sends it to MLflow.
+    """Aggregates a round and sends its metrics to MLflow.
 
     Args:
         run: The run's name.
@@ -20,7 +20,7 @@ def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
         summary: The Markdown file to write.
 
     Returns:
-        The round's numbers, by the names that the pipeline shows.
+        The round's metrics, by the names that the pipeline shows.
     """
     store = Workspace.from_environment().federation()
     run_record = load_run(store, run)

@@ -21,7 +21,7 @@ def evaluate(run: str, round_number: int, page: Path) -> dict[str, float]:
     Args:
         run: The run's name.
         round_number: The round; 0 has no evaluation.
-        page: The HTML file to write: the run so far.
+        page: The HTML file to write: a report of the run so far.
 
     Returns:
         The scores, by the names that the pipeline shows; empty if the round is not evaluated.
@@ -39,7 +39,7 @@ def evaluate(run: str, round_number: int, page: Path) -> dict[str, float]:
 
 
 def evaluation_numbers(evaluation: EvaluationRecord) -> dict[str, float]:
-    """Returns the numbers of an evaluation that the pipeline shows, by their names in MLflow."""
+    """Returns the scores of an evaluation that the pipeline shows, by their names in MLflow."""
     return {
         "round": float(evaluation.round),
         "psnr_y": evaluation.mean("psnr_y"),

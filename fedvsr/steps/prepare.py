@@ -14,7 +14,7 @@ from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from fedvsr.tracking.connection import connect_from_environment
 from fedvsr.tracking.runs import RunTracker
-from fedvsr.tracking.start import check_start
+from fedvsr.tracking.start import validate_start
 
 Round = dict[str, Any]
 
@@ -23,26 +23,26 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     """Checks a run's settings, then starts the run or continues it.
 
     Args:
-        settings: Values by dotted name of `fedvsr.config.run.RunConfig`'s fields. Without
+        settings: Values by the dotted names of `fedvsr.config.run.RunConfig`'s fields. Without
             ``federation.clients`` all clients take part: those of the deployment, which FEDVSR_CLIENTS
-            describes, or those that the federation's store lists.
+            describes, or without a deployment those in the federation's store.
 
     Returns:
         The rounds that have not ended. Each has its number (``round``), the number of the round before
         (``previous``) and the names of its clients (``clients``).
 
     Raises:
-        fedvsr.errors.FedVSRError: The run is refused. Nothing is written.
+        fedvsr.errors.FedVSRError: The run is refused. Nothing has been written.
     """
     store = Workspace.from_environment().federation()
     values = _nested(settings)
-    # Checked alone first: it is part of a key of the store.
+    # Checked first and separately, because the name is part of a key in the store.
     name = RunConfig.parse({field: value for field, value in values.items() if field == "name"}).name
     stored = find_run(store, name)
     federation = values.setdefault("federation", {})
     federation["clients"] = _clients(store, stored, federation.get("clients") or ())
     config = RunConfig.parse(values)
-    start = check_start(config, stored, connect_from_environment, TrackingConfig().registered_model)
+    start = validate_start(config, stored, connect_from_environment, TrackingConfig().registered_model)
     record = start.write(store)
     # Creates the run in MLflow for the steps that follow.
     RunTracker(start.connection, record)

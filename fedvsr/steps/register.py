@@ -11,7 +11,7 @@ from fedvsr.report.summary import summarise_run
 from fedvsr.steps.evaluate import evaluation_numbers
 from fedvsr.store.workspace import Workspace
 from fedvsr.tracking.connection import connect_from_environment
-from fedvsr.tracking.registry import register_run, version_url
+from fedvsr.tracking.model_registry import register_run, version_url
 from fedvsr.tracking.runs import RunTracker
 
 

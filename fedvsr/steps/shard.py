@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedvsr.cluster.settings import Clients, clients_from_environment
 from fedvsr.errors import VideoError
-from fedvsr.federation.owner.sharding import shard_client, shard_evaluation
+from fedvsr.federation.owner.sharding import shard_client, shard_held_out
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
@@ -14,16 +14,16 @@ from fedvsr.store.workspace import Workspace
 
 
 def shard(run: str, summary: Path) -> None:
-    """Makes the shards of a run's clients and of the held-out clips. Current shards stay as they are.
+    """Makes the shards of a run's clients and of the held-out clips. Current shards are kept.
 
     In a deployment, which FEDVSR_CLIENTS describes, each client makes its shards in a Job in its own
-    namespace: only there its videos can be read. Without a deployment, this process makes all shards.
-    A client without shards is reported and raises no error: its training will fail for the same reason,
-    and the quorum decides.
+    namespace, because only there its videos can be read. Without a deployment, this process makes all
+    shards. A client without shards is reported, but is not an error: its training will fail for the same
+    reason, and the quorum decides.
 
     Args:
         run: The run's name.
-        summary: The Markdown file to write: each owner's shards, or the reason for having none.
+        summary: The Markdown file to write: each owner's shards, or the reason why there are none.
     """
     workspace = Workspace.from_environment()
     record = load_run(workspace.federation(), run)
@@ -40,7 +40,7 @@ def _shard_in_process(
 ) -> tuple[dict[str, ShardSummary], dict[str, str]]:
     progress = LogProgress()
     data = record.config.data
-    summaries = {"held-out": ShardSummary.of(shard_evaluation(workspace, data, progress))}
+    summaries = {"held-out": ShardSummary.of(shard_held_out(workspace, data, progress))}
     failures: dict[str, str] = {}
     for client in record.config.federation.clients:
         try:
@@ -60,7 +60,7 @@ def _shard_in_jobs(
     progress = LogProgress()
     jobs = ShardJobs(Cluster(), clients, record, progress)
     jobs.start()
-    # The Jobs run meanwhile. If this fails, the next try of the step finds them again.
-    held_out = ShardSummary.of(shard_evaluation(workspace, record.config.data, progress))
+    # Meanwhile the Jobs run. If this call fails, a retry of the step finds the Jobs again.
+    held_out = ShardSummary.of(shard_held_out(workspace, record.config.data, progress))
     jobs.wait()
     return {"held-out": held_out, **jobs.summaries}, jobs.failures

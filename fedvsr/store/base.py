@@ -1,4 +1,4 @@
-"""What fedvsr asks of an object store."""
+"""The interface of an object store, and checks of keys and digests."""
 
 import hashlib
 import re
@@ -16,17 +16,16 @@ _DIGEST = re.compile(DIGEST_PATTERN)
 class Store(ABC):
     """A flat map from keys to bytes.
 
-    Keys are relative POSIX paths (``runs/demo/config.json``) without empty, ``.`` or ``..`` parts, so
-    that a key is one and the same object in a folder and in a bucket. A write is atomic: a reader sees the
-    whole object or none, and a writer that dies leaves nothing behind. Every method raises
-    `fedvsr.errors.StoreError` when the store fails and `fedvsr.errors.NotFoundError` when there is
-    no such object.
+    Keys are relative POSIX paths (``runs/demo/config.json``) without empty, ``.`` or ``..`` parts, so that a
+    key means the same object in a folder and in a bucket. Writes are atomic: a reader sees the whole object
+    or none, and a writer that dies leaves nothing behind. Every method raises `fedvsr.errors.StoreError` if
+    the store fails, and `fedvsr.errors.NotFoundError` if the object does not exist.
     """
 
     @property
     @abstractmethod
     def uri(self) -> str:
-        """The store's address, as `open_store` takes it."""
+        """The store's address, which `fedvsr.store.workspace.open_store` accepts."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:
@@ -34,7 +33,7 @@ class Store(ABC):
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
-        """Writes an object, replacing one that is there."""
+        """Writes an object, and replaces an existing one."""
 
     @abstractmethod
     def upload(self, key: str, path: Path) -> None:
@@ -44,25 +43,25 @@ class Store(ABC):
     def local(self, key: str, digest: str) -> Path:
         """Returns a local file with the object's bytes, whose SHA-256 is ``digest``.
 
-        The file is read-only to the caller and may be memory-mapped. A remote store downloads the
-        object once into a cache that is named by the digest.
+        The caller must not change the file, and may memory-map it. A remote store downloads the object once,
+        into a cache by digest.
 
         Raises:
-            fedvsr.errors.DataError: The bytes have another digest, or the digest is none.
+            fedvsr.errors.DataError: The bytes have another digest, or the digest is invalid.
         """
 
     @abstractmethod
     def fetch(self, key: str, folder: Path) -> Path:
-        """Returns a local file with the object's bytes, whose digest the caller checks as it reads.
+        """Returns a local file with the object's bytes. The caller checks their digest.
 
-        The file is read-only to the caller. A remote store downloads the object into ``folder``.
+        The caller must not change the file. A remote store downloads the object into ``folder``.
         """
 
     @abstractmethod
     def is_damaged(self, key: str, digest: str) -> bool:
-        """Returns whether the object's bytes are known to differ from their SHA-256; downloads nothing.
+        """Returns whether the object's bytes are known to differ from their SHA-256, without a download.
 
-        A local store compares them. A remote store returns False: it keeps checksums of its own.
+        A local store compares them. A remote store returns False, because it keeps its own checksums.
         """
 
     @abstractmethod
@@ -71,9 +70,9 @@ class Store(ABC):
 
     @abstractmethod
     def fingerprint(self, key: str) -> str:
-        """Returns a string that changes when the object's bytes change; needs no download.
+        """Returns a string that changes if the object's bytes change, without a download.
 
-        It is an S3 server's ETag or a local file's SHA-256.
+        In S3 it is the ETag, in a folder the file's SHA-256.
         """
 
     @abstractmethod
@@ -86,14 +85,14 @@ class Store(ABC):
 
     @abstractmethod
     def keys(self, prefix: str) -> Iterator[str]:
-        """Yields the keys that start with ``prefix``, in order."""
+        """Yields the keys that start with ``prefix``, sorted."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Deletes an object; one that is not there is no error."""
+        """Deletes an object if it exists."""
 
 
-def check_key(key: str) -> str:
+def require_key(key: str) -> str:
     """Returns the key if it is valid.
 
     Raises:
@@ -104,7 +103,7 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_prefix(prefix: str) -> str:
+def require_prefix(prefix: str) -> str:
     """Returns the prefix if it is empty or keys can start with it.
 
     Raises:
@@ -122,16 +121,18 @@ def _parts_are_names(parts: list[str]) -> bool:
     return all(part not in {"", ".", ".."} and "\0" not in part for part in parts)
 
 
-def check_is_digest(digest: str) -> str:
-    """Returns the digest if it is valid: a client may have written it, and it names a cached file.
+def require_digest(digest: str) -> str:
+    """Returns the digest if it is 64 hexadecimal digits.
+
+    It may come from a client and becomes a file name in the cache, so it must not contain a path.
 
     Raises:
         fedvsr.errors.DataError: It is invalid.
     """
     if not _DIGEST.fullmatch(digest):
         raise DataError(
-            f"{digest[:80]!r} is no SHA-256 (64 hexadecimal digits); the record that names it was changed, "
-            "so delete it and run the step that wrote it again"
+            f"{digest[:80]!r} is not a SHA-256 (64 hexadecimal digits); the record that names it was "
+            "changed, so delete it and run the step that wrote it again"
         )
     return digest
 
@@ -153,7 +154,7 @@ def check_digest(path: Path, digest: str, name: str) -> None:
     Args:
         path: The file.
         digest: The SHA-256 that it must have.
-        name: How to call it in an error.
+        name: The file's name in an error.
 
     Raises:
         fedvsr.errors.DataError: It has another digest.

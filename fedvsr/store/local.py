@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fedvsr.errors import NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, check_is_digest, check_key, check_prefix, file_digest
+from fedvsr.store.base import Store, check_digest, file_digest, require_digest, require_key, require_prefix
 
-# A hidden file with this suffix is not an object: it is being written, or its writer died.
+# A hidden file with this suffix is not an object. It is being written, or its writer died.
 _PART = ".part"
-# The errors of a path that leads to no file.
+# The errors if a path does not lead to a file.
 _NO_OBJECT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class LocalStore(Store):
-    """Objects as files below a folder; the folder is made on the first write.
+    """Objects as files in a folder. The first write creates the folder.
 
     Args:
         root: The folder.
@@ -47,7 +47,7 @@ class LocalStore(Store):
             self._replace(key, lambda file: shutil.copyfileobj(source, file, 1 << 20))
 
     def local(self, key: str, digest: str) -> Path:
-        check_is_digest(digest)
+        require_digest(digest)
         path = self._path(key)
         if not path.is_file():
             raise NotFoundError(key, self.uri)
@@ -88,7 +88,7 @@ class LocalStore(Store):
 
     def keys(self, prefix: str) -> Iterator[str]:
         # Only the folder that the prefix names is walked, not the whole store.
-        start = self.root / check_prefix(prefix).rpartition("/")[0]
+        start = self.root / require_prefix(prefix).rpartition("/")[0]
         files = (path for path in start.rglob("*") if path.is_file() and not _is_part(path))
         keys = (path.relative_to(self.root).as_posix() for path in files)
         yield from sorted(key for key in keys if key.startswith(prefix))
@@ -102,7 +102,7 @@ class LocalStore(Store):
             raise StoreError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
 
     def _path(self, key: str) -> Path:
-        return self.root / check_key(key)
+        return self.root / require_key(key)
 
     def _replace(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
         target = self._path(key)

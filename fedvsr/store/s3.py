@@ -1,4 +1,4 @@
-"""A store in an S3 bucket: with `s3_admin` the only module that imports minio."""
+"""A store in an S3 bucket. Only this module and `s3_admin` import minio."""
 
 import io
 import os
@@ -23,29 +23,29 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from fedvsr.errors import AccessDeniedError, ConfigError, NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, check_is_digest, check_key, check_prefix, file_digest
+from fedvsr.store.base import Store, check_digest, file_digest, require_digest, require_key, require_prefix
 
 ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
 CACHE_VARIABLE = "FEDVSR_CACHE"
 # Part size of a multipart upload of unknown length; S3 takes 5 MiB to 5 GiB.
 _PART_BYTES = 16 << 20
-# A server that cannot be reached is an error within seconds; the library's own limit is half an hour.
+# A server that cannot be reached is an error within seconds. The library's default is half an hour.
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
 _METADATA_SECONDS = 2.0
 
 
 class S3Store(Store):
-    """Objects below a prefix of a bucket of any S3 server.
+    """Objects under a prefix in a bucket of any S3 server.
 
-    The server is ``FEDVSR_S3_ENDPOINT`` (``http://host:port``; Amazon's when unset) and the
-    credentials are those of the usual variables and files (``AWS_ACCESS_KEY_ID``,
-    ``MINIO_ACCESS_KEY``, ``~/.aws/credentials``, a pod's role). Downloads are kept in
-    ``FEDVSR_CACHE`` (``~/.cache/fedvsr``), named by their digest.
+    ``FEDVSR_S3_ENDPOINT`` is the server's address (``http://host:port``); if it is not set, the server is
+    Amazon's. The credentials come from the usual variables and files (``AWS_ACCESS_KEY_ID``,
+    ``MINIO_ACCESS_KEY``, ``~/.aws/credentials``, a pod's role). Downloads are cached by digest in
+    ``FEDVSR_CACHE`` (default ``~/.cache/fedvsr``).
 
     Args:
-        bucket: The bucket, which must exist.
-        prefix: What every key starts with inside the bucket; empty for the whole bucket.
-        client: The connection; made from the environment when None.
+        bucket: The bucket. It must exist.
+        prefix: The prefix of every key inside the bucket; empty for the whole bucket.
+        client: The connection to the server; None for that of `client_from_environment`.
     """
 
     def __init__(self, bucket: str, prefix: str = "", client: Minio | None = None) -> None:
@@ -58,7 +58,7 @@ class S3Store(Store):
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, key: str) -> bytes:
-        with self._failures("read", key):
+        with self._translating_errors("read", key):
             response = self._client.get_object(bucket_name=self.bucket, object_name=self._name(key))
             try:
                 return response.read()
@@ -67,7 +67,7 @@ class S3Store(Store):
                 response.release_conn()
 
     def write(self, key: str, data: bytes) -> None:
-        with self._failures("write", key):
+        with self._translating_errors("write", key):
             self._client.put_object(
                 bucket_name=self.bucket,
                 object_name=self._name(key),
@@ -76,7 +76,7 @@ class S3Store(Store):
             )
 
     def upload(self, key: str, path: Path) -> None:
-        with self._failures("write", key):
+        with self._translating_errors("write", key):
             self._client.fput_object(
                 bucket_name=self.bucket,
                 object_name=self._name(key),
@@ -86,7 +86,7 @@ class S3Store(Store):
 
     def local(self, key: str, digest: str) -> Path:
         cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
-        target = cache / check_is_digest(digest)
+        target = cache / require_digest(digest)
         # A crash may have cut the cached file short, so it is checked again.
         if target.is_file() and file_digest(target) == digest:
             return target
@@ -114,7 +114,7 @@ class S3Store(Store):
     def download(self, key: str, path: Path) -> None:
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
-            with self._failures("read", key):
+            with self._translating_errors("read", key):
                 self._client.fget_object(
                     bucket_name=self.bucket,
                     object_name=self._name(key),
@@ -142,28 +142,28 @@ class S3Store(Store):
 
     def keys(self, prefix: str) -> Iterator[str]:
         start = len(self.prefix) + 1 if self.prefix else 0
-        with self._failures("list", prefix):
-            for listed in self._client.list_objects(
-                bucket_name=self.bucket, prefix=self._below(check_prefix(prefix)), recursive=True
+        with self._translating_errors("list", prefix):
+            for item in self._client.list_objects(
+                bucket_name=self.bucket, prefix=self._prefixed(require_prefix(prefix)), recursive=True
             ):
-                yield str(listed.object_name)[start:]
+                yield str(item.object_name)[start:]
 
     def delete(self, key: str) -> None:
-        with self._failures("delete", key):
+        with self._translating_errors("delete", key):
             self._client.remove_object(bucket_name=self.bucket, object_name=self._name(key))
 
     def _stat(self, key: str) -> Object:
-        with self._failures("read", key):
+        with self._translating_errors("read", key):
             return self._client.stat_object(bucket_name=self.bucket, object_name=self._name(key))
 
     def _name(self, key: str) -> str:
-        return self._below(check_key(key))
+        return self._prefixed(require_key(key))
 
-    def _below(self, key: str) -> str:
+    def _prefixed(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
     @contextmanager
-    def _failures(self, verb: str, key: str) -> Iterator[None]:
+    def _translating_errors(self, verb: str, key: str) -> Iterator[None]:
         try:
             yield
         except S3Error as error:
@@ -194,7 +194,7 @@ def s3_address() -> tuple[str, bool]:
     """Returns the server's HOST:PORT, and whether it uses TLS.
 
     Raises:
-        fedvsr.errors.ConfigError: FEDVSR_S3_ENDPOINT is no such address.
+        fedvsr.errors.ConfigError: FEDVSR_S3_ENDPOINT is not a valid address.
     """
     endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
     parts = urlsplit(endpoint or "https://s3.amazonaws.com")
@@ -209,7 +209,7 @@ def s3_connections(retries: int = 3) -> urllib3.PoolManager:
 
 
 def client_from_environment() -> Minio:
-    """Connects to the server of the environment with the credentials found there."""
+    """Connects to the server, with the credentials, that the environment variables name."""
     address, secure = s3_address()
     return Minio(
         endpoint=address,

@@ -1,4 +1,4 @@
-"""An S3 server's buckets, users and policies, through MinIO's admin API."""
+"""Manages an S3 server's buckets, users and policies through MinIO's admin API."""
 
 import json
 import os
@@ -15,16 +15,16 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from fedvsr.errors import ConfigError, StoreError
 from fedvsr.store.s3 import ENDPOINT_VARIABLE, s3_address, s3_connections
 
-_LOOK_EVERY_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
 _ERRORS = (HTTPError, MinioException, MinioAdminException)
-# The server is up and refuses the administrator's keys: waiting does not help.
+# The server is running but refuses the administrator's keys, so waiting does not help.
 _REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
 class S3Admin:
-    """An administrator of the server at FEDVSR_S3_ENDPOINT, whose keys are AWS_ACCESS_KEY_ID and so on.
+    """Administers the server at FEDVSR_S3_ENDPOINT with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 
-    Every call is idempotent: it sets what is asked for, whatever was there before.
+    Every call is idempotent: repeating it has the same result.
 
     Raises:
         fedvsr.errors.ConfigError: The address or the keys are missing or wrong.
@@ -56,8 +56,8 @@ class S3Admin:
         """Waits until the server answers an administrator.
 
         Args:
-            seconds: The longest time to wait.
-            report: Takes a line whenever the server does not answer.
+            seconds: The longest time to wait, in seconds.
+            report: Called with a line whenever the server does not answer.
 
         Raises:
             fedvsr.errors.StoreError: It did not answer in time, or refuses the administrator's keys.
@@ -80,13 +80,13 @@ class S3Admin:
                         f"look at {ENDPOINT_VARIABLE} and at the server's log, and try again"
                     ) from error
                 report(f"{self.where} does not answer yet ({reason}); trying for {left:.0f} s more")
-                time.sleep(min(_LOOK_EVERY_SECONDS, max(left, 0)))
+                time.sleep(min(_RETRY_SECONDS, max(left, 0)))
             else:
                 return
 
     def make_bucket(self, name: str) -> bool:
-        """Makes a bucket; returns False if it exists."""
-        with self._failures(f"make bucket {name!r}"):
+        """Makes a bucket, and returns whether it is new."""
+        with self._translating_errors(f"make bucket {name!r}"):
             try:
                 self._client.make_bucket(bucket_name=name)
             except S3Error as error:
@@ -96,33 +96,33 @@ class S3Admin:
         return True
 
     def users(self) -> Mapping[str, bool]:
-        """Returns whether a user is enabled, by the user's name."""
-        with self._failures("list the users"):
+        """Returns each user's name, and whether the user is enabled."""
+        with self._translating_errors("list the users"):
             users: dict[str, dict[str, Any]] = json.loads(self._admin.user_list())
         return {name: user.get("status") == "enabled" for name, user in users.items()}
 
     def set_user(self, name: str, secret: str, policy: Mapping[str, Any]) -> None:
-        """Makes or enables a user with a secret key and, as its only policy, the given one."""
-        with self._failures(f"set user {name!r}"):
+        """Makes or enables a user, and sets its secret key and its only policy."""
+        with self._translating_errors(f"set user {name!r}"):
             self._admin.policy_add(policy_name=name, policy=dict(policy))
             self._admin.user_add(access_key=name, secret_key=secret)
             self._admin.policy_set(policy_name=name, user=name)
 
     def disable_user(self, name: str) -> None:
-        """Takes every right from a user and keeps the user."""
-        with self._failures(f"disable user {name!r}"):
+        """Disables a user, but does not delete it."""
+        with self._translating_errors(f"disable user {name!r}"):
             self._admin.user_disable(access_key=name)
 
     @contextmanager
-    def _failures(self, verb: str) -> Iterator[None]:
+    def _translating_errors(self, action: str) -> Iterator[None]:
         try:
             yield
         except (*_ERRORS, ValueError) as error:
-            raise StoreError(f"{self.where} could not {verb}: {_reason(error)}") from error
+            raise StoreError(f"{self.where} could not {action}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Returns the server's own error message, or that of the network."""
+    """Returns the server's error message, or that of the network."""
     if isinstance(error, MaxRetryError):
         return str(error.reason).rpartition("): ")[2]
     _, _, body = str(error).partition("Body: ")

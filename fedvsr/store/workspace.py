@@ -1,4 +1,4 @@
-"""The stores of a federation: the federation's own and one per client."""
+"""A workspace: the federation's store and one store per client."""
 
 import os
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ class Workspace:
     client_uri: str
 
     @classmethod
-    def below(cls, root: str) -> "Workspace":
-        """Places every store below one folder or bucket, for a federation on one machine."""
+    def under(cls, root: str) -> "Workspace":
+        """Returns a workspace with all stores under one folder or bucket, for a federation on one machine."""
         root = root.rstrip("/")
         return cls(f"{root}/federation", f"{root}/clients/{{client}}")
 
     @classmethod
     def from_environment(cls) -> "Workspace":
-        """Reads FEDVSR_FEDERATION_STORE and FEDVSR_CLIENT_STORE, as a pod has them.
+        """Returns the workspace of FEDVSR_FEDERATION_STORE and FEDVSR_CLIENT_STORE, which a pod has.
 
         Raises:
-            fedvsr.errors.ConfigError: One is unset, or the client's lacks ``{client}``.
+            fedvsr.errors.ConfigError: A variable is not set, or FEDVSR_CLIENT_STORE lacks ``{client}``.
         """
         federation = os.environ.get(FEDERATION_VARIABLE, "")
         client = os.environ.get(CLIENT_VARIABLE, "")
@@ -63,11 +63,11 @@ def open_store(uri: str) -> Store:
         uri: A folder, or ``s3://bucket`` or ``s3://bucket/prefix``.
 
     Raises:
-        fedvsr.errors.ConfigError: The address is neither.
+        fedvsr.errors.ConfigError: The address is not one of these.
     """
     parts = urlsplit(uri)
     if parts.scheme == "s3" and parts.netloc:
-        # Imported here so that a run in local folders needs no S3 library.
+        # Imported here so that a run in local folders works without the S3 library.
         from fedvsr.store.s3 import S3Store
 
         return S3Store(parts.netloc, parts.path)

@@ -1,1 +1,1 @@
-"""The test sets that papers report, one per file, their registry, and scoring a model on them."""
+"""The test sets that papers report, one per file, their registry, and the scoring of models on them."""

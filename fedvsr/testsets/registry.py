@@ -1,4 +1,4 @@
-"""Test sets by name. A built-in test set is a file beside this one, and one line here."""
+"""Test sets by name. A built-in test set is one file in this folder and one line here."""
 
 from typing import TypeGuard
 
@@ -40,6 +40,6 @@ def get_test_set(name: str) -> VideoTestSet:
 
     Raises:
         fedvsr.errors.UnknownNameError: No test set has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported, or is no test set.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is not a test set.
     """
     return TEST_SETS.load(name)()

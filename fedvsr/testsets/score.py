@@ -1,4 +1,4 @@
-"""Scoring an upscaler on a test set, frame by frame: memory does not grow with a clip's length."""
+"""Scores an upscaler on a test set, frame by frame, so that memory does not grow with a clip's length."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,16 +14,16 @@ from fedvsr.video.degradations.base import Degradation
 from fedvsr.video.frames import Frames, crop_to_multiple
 
 Upscaler = Callable[[Iterable[Frames]], Iterator[Frames]]
-"""Takes a clip's frames (h, w, 3), uint8 RGB, and yields as many (s·h, s·w, 3)."""
+"""Takes a clip's frames (h, w, 3), uint8 RGB, and yields the same number of frames (s·h, s·w, 3)."""
 
 
 @dataclass(frozen=True)
 class BenchmarkScores:
-    """A clip's scores as papers print them: means over the frames that count.
+    """A clip's scores as papers print them: means over the scored frames.
 
     Attributes:
-        clip: Its name.
-        frames: How many frames count.
+        clip: The clip's name.
+        frames: Number of scored frames.
         psnr: In dB, on the test set's channel; a frame without any error counts as
             `fedvsr.metrics.psnr.PSNR_LIMIT`.
         ssim: From −1 to 1, on the test set's channel.
@@ -40,11 +40,11 @@ class BenchmarkScores:
 
 
 def mean_over_clips(scores: Sequence[BenchmarkScores], title: str = "mean") -> BenchmarkScores:
-    """Returns the mean over clips as papers print it: a long clip counts as much as a short one.
+    """Returns the mean over clips as papers print it: every clip counts the same, whatever its length.
 
     Args:
         scores: The scores of at least one clip.
-        title: What to call the mean.
+        title: The name of the mean in the result.
     """
     return BenchmarkScores(
         clip=title,
@@ -69,17 +69,18 @@ def score_test_set(
     """Upscales a test set's clips and scores them as papers do.
 
     Args:
-        test_set: Defines what is compared.
-        clips: Its clips, as `fedvsr.testsets.folders.locate_clips` returns them.
-        upscaler: What is scored.
-        degradation: Makes the low resolution of clips that have none.
-        scale: How many times larger the output is than the low resolution.
-        lpips: Measures LPIPS too.
-        with_vmaf: Whether to measure VMAF too.
-        progress: Shows the clips and their frames.
+        test_set: The test set, which defines the compared channel, the border and the scored frames.
+        clips: The test set's clips, as `fedvsr.testsets.folders.locate_clips` returns them.
+        upscaler: The model or method to score.
+        degradation: Makes the low-resolution frames of clips that have no ready-made ones.
+        scale: How many times larger the output is than the low-resolution frames.
+        lpips: The LPIPS metric; None to leave it out.
+        with_vmaf: Whether to measure VMAF.
+        progress: Reports progress per clip and frame.
 
     Raises:
-        fedvsr.errors.VideoError: A clip cannot be read, or its low resolution has another length or size.
+        fedvsr.errors.VideoError: A clip cannot be read, or the number or size of its low-resolution frames
+            does not match the ground truth.
         fedvsr.errors.InputError: The frames are too small for a metric, or ffmpeg failed to measure VMAF.
     """
     progress = progress or Progress()
@@ -105,16 +106,18 @@ def _score_clip(
     progress: Progress,
 ) -> BenchmarkScores:
     with ExitStack() as stack:
-        truth = stack.enter_context(VideoReader(clip.truth))
-        # The low resolution is a window ahead of the output, so it has a reader of its own.
-        source = stack.enter_context(VideoReader(clip.low or clip.truth))
-        _check_pair(clip, truth, source, scale)
-        low = source if clip.low else _degrade(source, degradation, scale)
-        frame_count = truth.frame_count or 0
+        ground_truth = stack.enter_context(VideoReader(clip.ground_truth))
+        # The upscaler reads ahead of its output, so its input needs a separate reader.
+        input_frames = stack.enter_context(VideoReader(clip.low_resolution or clip.ground_truth))
+        _check_pair(clip, ground_truth, input_frames, scale)
+        low_resolution = input_frames if clip.low_resolution else _degrade(input_frames, degradation, scale)
+        frame_count = ground_truth.frame_count or 0
         advance = stack.enter_context(progress.stage(clip.name, frame_count))
-        vmaf = stack.enter_context(_vmaf(test_set, truth, scale)) if with_vmaf else None
+        vmaf = stack.enter_context(_make_vmaf(test_set, ground_truth, scale)) if with_vmaf else None
         scorer = Scorer([test_set.channel], test_set.crop_border, lpips, vmaf)
-        for index, (output, true_frame) in enumerate(zip(upscaler(low), truth, strict=True)):
+        for index, (output, true_frame) in enumerate(
+            zip(upscaler(low_resolution), ground_truth, strict=True)
+        ):
             if test_set.counts(index, frame_count):
                 scorer.add(output[None], crop_to_multiple(true_frame, scale)[None])
             advance(index + 1, "")
@@ -124,13 +127,15 @@ def _score_clip(
             psnr=exact_mean(scorer.psnr[test_set.channel]),
             ssim=exact_mean(scorer.ssim[test_set.channel]),
             lpips=mean_if_measured(scorer.lpips),
-            vmaf=exact_mean(vmaf.scores().tolist()) if vmaf else None,
+            vmaf=exact_mean(vmaf.finish().tolist()) if vmaf else None,
         )
 
 
-def _vmaf(test_set: VideoTestSet, truth: VideoReader, scale: int) -> Vmaf:
-    """Returns VMAF for cropped frames: to a multiple of the scale, less the border."""
-    height, width = (side - side % scale - 2 * test_set.crop_border for side in (truth.height, truth.width))
+def _make_vmaf(test_set: VideoTestSet, ground_truth: VideoReader, scale: int) -> Vmaf:
+    """Returns a VMAF measurement of frames cropped to a multiple of the scale, without the border."""
+    height, width = (
+        side - side % scale - 2 * test_set.crop_border for side in (ground_truth.height, ground_truth.width)
+    )
     return Vmaf(height, width)
 
 
@@ -138,18 +143,21 @@ def _degrade(frames: Iterable[Frames], degradation: Degradation, scale: int) -> 
     return (degradation(crop_to_multiple(frame, scale)[None], scale)[0] for frame in frames)
 
 
-def _check_pair(clip: ClipFolders, truth: VideoReader, low: VideoReader, scale: int) -> None:
-    if clip.low is None:
+def _check_pair(
+    clip: ClipFolders, ground_truth: VideoReader, low_resolution: VideoReader, scale: int
+) -> None:
+    """Checks the number and size of ready-made low-resolution frames against the ground truth."""
+    if clip.low_resolution is None:
         return
-    if low.frame_count != truth.frame_count:
+    if low_resolution.frame_count != ground_truth.frame_count:
         raise VideoError(
-            f"{clip.low}: has {low.frame_count} frames, but {clip.truth} has {truth.frame_count}; "
-            "copy the incomplete one again"
+            f"{clip.low_resolution}: has {low_resolution.frame_count} frames, but {clip.ground_truth} has "
+            f"{ground_truth.frame_count}; copy the incomplete one again"
         )
-    expected = truth.height // scale, truth.width // scale
-    if (low.height, low.width) != expected:
+    expected = ground_truth.height // scale, ground_truth.width // scale
+    if (low_resolution.height, low_resolution.width) != expected:
         raise VideoError(
-            f"{clip.low}: is {low.width}×{low.height} pixels, but {clip.truth} of "
-            f"{truth.width}×{truth.height} makes {expected[1]}×{expected[0]} at scale {scale}; it is the low "
-            "resolution of something else"
+            f"{clip.low_resolution}: is {low_resolution.width}×{low_resolution.height} pixels, but "
+            f"{clip.ground_truth} of {ground_truth.width}×{ground_truth.height} makes "
+            f"{expected[1]}×{expected[0]} at scale {scale}; it is the low resolution of something else"
         )

@@ -1,4 +1,4 @@
-"""MLflow: the record of runs, and the registry of models."""
+"""MLflow: tracks runs and registers models."""
 
 import os
 
@@ -6,5 +6,5 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # MLflow logs a long warning if Git is not installed, which it does not need.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# MLflow would print addresses that only the cluster knows.
+# MLflow would print addresses that only work inside the cluster.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

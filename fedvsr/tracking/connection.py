@@ -19,7 +19,7 @@ from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
-# The address for browsers. The pipeline's steps reach MLflow at an address that only the cluster knows.
+# MLflow's address for browsers. The pipeline's steps use an address that only works inside the cluster.
 BROWSER_VARIABLE = "FEDVSR_MLFLOW_URL"
 _SQLITE = "sqlite:///"
 
@@ -27,15 +27,15 @@ _SQLITE = "sqlite:///"
 _RETRIES = 3
 
 
-class Connection:
+class MlflowConnection:
     """A connection to an MLflow server or database.
 
-    A new experiment in an SQLite file stores its artifacts in a folder beside that file, not in the
-    working folder as MLflow's default does. A server chooses its own place.
+    A new experiment in an SQLite file stores its artifacts in a folder next to that file. MLflow's default
+    would be the working folder. A server chooses the place itself.
 
     Args:
         uri: The tracking URI.
-        experiment: The experiment that runs belong to; it is created with the first run.
+        experiment: The MLflow experiment that runs belong to; it is created with the first run.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -48,7 +48,7 @@ class Connection:
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
             MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
-        with self.failures("be opened"):
+        with self.translating_errors("be opened"):
             self.client = MlflowClient(uri, registry_uri=uri)
 
     @contextmanager
@@ -67,26 +67,30 @@ class Connection:
                 os.environ[URI_VARIABLE] = variable
 
     @contextmanager
-    def failures(self, verb: str) -> Iterator[None]:
-        """Turns MLflow's exceptions into `fedvsr.errors.TrackingError`."""
+    def translating_errors(self, action: str) -> Iterator[None]:
+        """Context manager that turns MLflow's exceptions into `fedvsr.errors.TrackingError`.
+
+        Args:
+            action: What MLflow is asked to do, for the error, for example "move the alias".
+        """
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
             # A database's message has the SQL statement and a link after its first line.
             reason = str(error).partition("\n")[0]
             raise TrackingError(
-                f"MLflow at {self.uri} could not {verb}: {reason}; nothing is lost: the run's records are "
+                f"MLflow at {self.uri} could not {action}: {reason}; nothing is lost: the run's records are "
                 "in its store, and `fedvsr register` or resuming the run sends them again"
             ) from error
 
     def check(self) -> None:
-        """Raises `fedvsr.errors.TrackingError` if MLflow does not answer."""
-        with self.failures(f"open the experiment {self.experiment!r}"):
+        """Checks that MLflow answers; raises `fedvsr.errors.TrackingError` if it does not."""
+        with self.translating_errors(f"open the experiment {self.experiment!r}"):
             self.client.get_experiment_by_name(self.experiment)
 
     def experiment_id(self) -> str:
         """Returns the experiment's id. Creates the experiment if it does not exist."""
-        with self.failures(f"open the experiment {self.experiment!r}"):
+        with self.translating_errors(f"open the experiment {self.experiment!r}"):
             experiment = self.client.get_experiment_by_name(self.experiment)
             if experiment:
                 return str(experiment.experiment_id)
@@ -102,8 +106,8 @@ class Connection:
         return f"{server.rstrip('/')}/#/{page}" if server.startswith(("http://", "https://")) else ""
 
 
-def connect_from_environment() -> Connection:
-    """Connects to the MLflow that MLFLOW_TRACKING_URI names.
+def connect_from_environment() -> MlflowConnection:
+    """Connects to MLflow at the address in MLFLOW_TRACKING_URI.
 
     Raises:
         fedvsr.errors.ConfigError: The variable is not set.
@@ -112,36 +116,36 @@ def connect_from_environment() -> Connection:
     uri = os.environ.get(URI_VARIABLE, "")
     if not uri:
         raise ConfigError(URI_VARIABLE, uri, "set it to the address of MLflow")
-    return Connection(uri, TrackingConfig().experiment)
+    return MlflowConnection(uri, TrackingConfig().experiment)
 
 
-def connect(tracking: TrackingConfig, store: str, *, make: bool = True) -> Connection:
+def connect(tracking: TrackingConfig, store: str, *, create: bool = True) -> MlflowConnection:
     """Connects to the MLflow of a configuration.
 
     Args:
-        tracking: Names the URI. If it is empty, MLFLOW_TRACKING_URI names it. If that is not set either,
-            MLflow is an SQLite database and a folder below the store.
+        tracking: The configuration. If its URI is empty, MLFLOW_TRACKING_URI is used. If that is not set
+            either, MLflow is an SQLite database and a folder inside the store.
         store: The root of the stores, as in the experiment's configuration.
-        make: Whether a missing SQLite database is created or refused.
+        create: Whether to create a missing SQLite database, or to refuse it.
 
     Raises:
-        fedvsr.errors.ConfigError: No URI is named and the store is not a local folder.
-        fedvsr.errors.InputError: The database does not exist and ``make`` is false.
+        fedvsr.errors.ConfigError: No URI is set and the store is not a local folder.
+        fedvsr.errors.InputError: The database does not exist and ``create`` is false.
         fedvsr.errors.TrackingError: MLflow refuses the URI.
     """
     uri = tracking.uri or os.environ.get(URI_VARIABLE, "")
     if uri:
-        return Connection(uri, tracking.experiment)
+        return MlflowConnection(uri, tracking.experiment)
     if "://" in store:
         raise ConfigError(
             "tracking.uri", "", f"set it or {URI_VARIABLE}: the store {store} is not a local folder"
         )
     folder = Path(store).absolute()
     database = folder / "mlflow.db"
-    if not make and not database.is_file():
+    if not create and not database.is_file():
         raise InputError(f"{database}: no such MLflow database; name another --store or a --tracking-uri")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError("store", store, f"it must be a folder to write to ({error.strerror})") from None
-    return Connection(f"{_SQLITE}{database}", tracking.experiment)
+    return MlflowConnection(f"{_SQLITE}{database}", tracking.experiment)

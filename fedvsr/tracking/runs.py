@@ -1,4 +1,4 @@
-"""A federated run as an MLflow run: a copy of its records that can be sent again at any time."""
+"""Copies a federated run's records to an MLflow run. They can be sent again at any time."""
 
 import os
 import tempfile
@@ -10,14 +10,14 @@ from mlflow.entities import Metric, Param, RunStatus, RunTag
 
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.report.summary import RunSummary
-from fedvsr.tracking.connection import Connection
+from fedvsr.tracking.connection import MlflowConnection
 
 RUN_TAG = "fedvsr.run"
 # Kubeflow Pipelines creates an MLflow run for a pipeline run and gives its id to the steps.
 RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 # The pipeline run that a step belongs to.
 PIPELINE_RUN_VARIABLE = "KFP_RUN_ID"
-# A metric of every round and one of every evaluated round. Their MLflow steps show which rounds were sent.
+# One metric of every round and one of every evaluated round. Their MLflow steps show which rounds were sent.
 _ROUND_METRIC = "participants"
 _EVALUATION_METRIC = "psnr_y"
 _MAX_PARAM_LENGTH = 6000  # MLflow's limit
@@ -29,14 +29,14 @@ class RunTracker:
     Sending a round twice changes nothing, so a resumed run has each round once.
 
     Args:
-        connection: The MLflow.
-        record: The run's record. Its MLflow run is found by its name, or created.
+        connection: The connection to MLflow.
+        record: The run's record. The MLflow run is found by the run's name, or created.
 
     Raises:
         fedvsr.errors.TrackingError: MLflow failed.
     """
 
-    def __init__(self, connection: Connection, record: RunRecord) -> None:
+    def __init__(self, connection: MlflowConnection, record: RunRecord) -> None:
         self._connection = connection
         self._client = connection.client
         self._record = record
@@ -48,7 +48,7 @@ class RunTracker:
         return self._connection.page_url(f"experiments/{self.experiment_id}/runs/{self.run_id}")
 
     def log_round(self, record: RoundRecord) -> None:
-        """Sends a round's metrics, with its number as the step."""
+        """Sends a round's metrics, with the round as MLflow's step."""
         losses = record.losses
         values = {
             "client_loss_mean": sum(losses) / len(losses),
@@ -63,7 +63,7 @@ class RunTracker:
         self._log(values, record.round, _ROUND_METRIC)
 
     def log_evaluation(self, evaluation: EvaluationRecord) -> None:
-        """Sends an evaluation's means over the held-out frames, with its round as the step."""
+        """Sends an evaluation's means over the held-out frames, with the round as MLflow's step."""
         values = {name: evaluation.mean(name) for name in ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")}
         if all(score.lpips is not None for score in evaluation.scores):
             values["lpips"] = evaluation.mean("lpips")
@@ -72,7 +72,7 @@ class RunTracker:
         self._log(values, evaluation.round, _EVALUATION_METRIC)
 
     def log_summary(self, summary: RunSummary) -> None:
-        """Sends the records that MLflow does not have yet, and the configuration, plot, crops and report."""
+        """Sends the records that MLflow does not have yet, the configuration, plot, picture and report."""
         # Imported here because a step that only sends a round runs in an image without Matplotlib.
         from fedvsr.report.figures import psnr_figure, to_png
         from fedvsr.report.page import render_page
@@ -87,32 +87,32 @@ class RunTracker:
             (folder / "report.html").write_text(render_page(summary))
             if summary.evaluations:
                 (folder / "psnr.png").write_bytes(to_png(psnr_figure(summary.evaluations)))
-            if summary.crops:
-                (folder / "crops.png").write_bytes(summary.crops)
-            with self._connection.failures("store the run's artifacts"):
+            if summary.details_picture:
+                (folder / "crops.png").write_bytes(summary.details_picture)
+            with self._connection.translating_errors("store the run's artifacts"):
                 self._client.log_artifacts(self.run_id, str(folder))
 
     def finish(self, *, succeeded: bool = True) -> None:
-        """Marks the run as ended. The tracker of a continued run opens it again."""
+        """Marks the MLflow run as ended. If the federated run continues, its tracker opens it again."""
         status = RunStatus.to_string(RunStatus.FINISHED if succeeded else RunStatus.FAILED)
-        with self._connection.failures("close the run"):
+        with self._connection.translating_errors("close the run"):
             self._client.set_terminated(self.run_id, status)
 
     def _open(self) -> tuple[str, str]:
         name = self._record.config.name
-        with self._connection.failures("open the run"):
+        with self._connection.translating_errors("open the run"):
             pipeline_run_id = os.environ.get(RUN_ID_VARIABLE)
             if pipeline_run_id:
                 self._client.get_run(pipeline_run_id)
                 run_id = pipeline_run_id
             else:
-                run_id = self._find() or str(
+                run_id = self._find_run() or str(
                     self._client.create_run(self._connection.experiment_id(), run_name=name).info.run_id
                 )
             self._client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
             run = self._client.get_run(run_id)
             params = _flatten(self._record.config.model_dump(mode="json"))
-            # The number of rounds may be raised later. A parameter cannot change, so it is a tag.
+            # The number of rounds may be raised later. A parameter cannot change, so the number is a tag.
             rounds = params.pop("federation.rounds")
             new_params = [
                 Param(key, value[:_MAX_PARAM_LENGTH])
@@ -133,7 +133,7 @@ class RunTracker:
             )
         return run_id, str(run.info.experiment_id)
 
-    def _find(self) -> str | None:
+    def _find_run(self) -> str | None:
         """Returns the MLflow run of this name and these initial weights, or None if there is none."""
         runs = self._client.search_runs(
             [self._connection.experiment_id()],
@@ -145,9 +145,9 @@ class RunTracker:
         )
         return str(runs[0].info.run_id) if runs else None
 
-    def _log(self, values: Mapping[str, float], step: int, witness: str) -> None:
-        with self._connection.failures(f"store the metrics of round {step}"):
-            history = self._client.get_metric_history(self.run_id, witness)
+    def _log(self, values: Mapping[str, float], step: int, sent_metric: str) -> None:
+        with self._connection.translating_errors(f"store the metrics of round {step}"):
+            history = self._client.get_metric_history(self.run_id, sent_metric)
             if any(metric.step == step for metric in history):
                 return
             now = int(time.time() * 1000)

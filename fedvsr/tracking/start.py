@@ -1,4 +1,4 @@
-"""The start of a run: everything that can be refused is refused before anything is written."""
+"""The start of a run. All checks come first, so a refused run writes nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,30 +7,30 @@ from pathlib import Path
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError, InputError
 from fedvsr.federation.records import RunRecord
-from fedvsr.federation.run.prepare import CheckedRun, check_run, write_run
+from fedvsr.federation.run.prepare import ValidatedRun, validate_run, write_run
 from fedvsr.models.state import state_of
 from fedvsr.store.base import Store
-from fedvsr.tracking.connection import Connection
-from fedvsr.tracking.registry import CHAMPION, download_model
+from fedvsr.tracking.connection import MlflowConnection
+from fedvsr.tracking.model_registry import CHAMPION, download_model
 from fedvsr.trained import load_trained
 from fedvsr.weights import Tensors, WeightsFile
 
 
 @dataclass(frozen=True)
 class RunStart:
-    """A run that can start: its settings are valid and its MLflow answers. Nothing is written yet.
+    """A run that can start: its settings are valid and MLflow answers. Nothing has been written yet.
 
     Attributes:
-        run: The checked run.
-        connection: The MLflow that records the run.
+        run: The valid run.
+        connection: The connection to MLflow.
     """
 
-    run: CheckedRun
-    connection: Connection
+    run: ValidatedRun
+    connection: MlflowConnection
 
     @property
     def is_new(self) -> bool:
-        """Whether the run was not begun before."""
+        """Whether the store has no record of the run yet."""
         return self.run.stored is None
 
     def write(self, store: Store) -> RunRecord:
@@ -38,10 +38,10 @@ class RunStart:
         return write_run(store, self.run)
 
 
-def check_start(
+def validate_start(
     config: RunConfig,
     stored: RunRecord | None,
-    open_connection: Callable[[], Connection],
+    open_connection: Callable[[], MlflowConnection],
     registered_model: str,
 ) -> RunStart:
     """Checks a run, connects to MLflow and loads the weights of a warm start.
@@ -49,30 +49,30 @@ def check_start(
     Args:
         config: The run, with its clients.
         stored: The record of this run in the store; None for a new run.
-        open_connection: Connects to MLflow. It is called when the settings are valid.
-        registered_model: The model whose champion ``warm_start: champion`` means.
+        open_connection: Connects to MLflow. Called after the settings have been checked.
+        registered_model: The registered model that ``warm_start: champion`` refers to.
 
     Raises:
-        fedvsr.errors.InputError: A setting is not allowed, or ``warm_start`` names no usable model.
+        fedvsr.errors.InputError: A setting is not allowed, or the model of ``warm_start`` cannot be used.
         fedvsr.errors.WeightsError: The weights of the warm start do not fit the model.
         fedvsr.errors.TrackingError: MLflow does not answer.
     """
-    run = check_run(config, stored)
+    run = validate_run(config, stored)
     connection = open_connection()
     connection.check()
-    # A stored run has its initial weights; today's champion may be another one.
+    # A stored run keeps its initial weights, because the champion may have changed since.
     if stored is None and config.warm_start:
         run = run.with_weights(load_initial_weights(connection, config, registered_model))
     return RunStart(run, connection)
 
 
-def load_initial_weights(connection: Connection, config: RunConfig, registered_model: str) -> Tensors:
-    """Returns the weights that a run's ``warm_start`` names.
+def load_initial_weights(connection: MlflowConnection, config: RunConfig, registered_model: str) -> Tensors:
+    """Loads the weights that a run's ``warm_start`` names.
 
     Args:
-        connection: The MLflow.
+        connection: The connection to MLflow.
         config: The run, with a ``warm_start``.
-        registered_model: The model whose champion ``champion`` means.
+        registered_model: The registered model that ``champion`` refers to.
 
     Raises:
         fedvsr.errors.InputError: The model or file does not exist, or has another scale.

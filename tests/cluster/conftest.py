@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from fedvsr.federation import layout
-from fedvsr.federation.owner.sources import local_sources
+from fedvsr.federation.owner.videos import FederationVideos, local_videos
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.prepare import prepare_run
-from fedvsr.federation.run.rounds import Videos, run_rounds, shard_all
+from fedvsr.federation.run.rounds import run_rounds, shard_all
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 from scripts.deploy.forward import forwarded
@@ -113,9 +113,9 @@ def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], St
             (tmp_path / owner).mkdir()
             for name in names:
                 shutil.copy(SAMPLES / name, tmp_path / owner)
-        workspace = Workspace.below(str(tmp_path / "stores"))
-        clients = {client: local_sources(tmp_path / client) for client in config.federation.clients}
-        shard_all(workspace, Videos(clients, local_sources(tmp_path / "held-out")), config.data)
+        workspace = Workspace.under(str(tmp_path / "stores"))
+        clients = {client: local_videos(tmp_path / client) for client in config.federation.clients}
+        shard_all(workspace, FederationVideos(clients, local_videos(tmp_path / "held-out")), config.data)
         run_rounds(workspace, prepare_run(workspace.federation(), config))
         return workspace.federation()
 

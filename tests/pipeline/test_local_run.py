@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.owner.sources import local_sources
+from fedvsr.federation.owner.videos import FederationVideos, local_videos
 from fedvsr.federation.run.prepare import prepare_run
-from fedvsr.federation.run.rounds import Videos, run_rounds, shard_all
+from fedvsr.federation.run.rounds import run_rounds, shard_all
 from fedvsr.store.workspace import Workspace
 from pipelines.federated_training import federated_training
 
@@ -37,11 +37,11 @@ SETTINGS = {
 def finished_workspace(tmp_path_factory):
     """Returns a workspace after two rounds of the pipeline under kfp.local."""
     root = tmp_path_factory.mktemp("piped")
-    workspace = Workspace.below(str(root))
+    workspace = Workspace.under(str(root))
     for client, names in CLIENTS.items():
         for name in names:
             put(SAMPLES / name, root / "clients" / client / layout.RAW_VIDEOS)
-    put(SAMPLES / HELD_OUT, root / "federation" / layout.EVALUATION_VIDEOS)
+    put(SAMPLES / HELD_OUT, root / "federation" / layout.HELD_OUT_VIDEOS)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         # This environment has the packages of the image.
         warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)
@@ -75,7 +75,7 @@ def put(source, folder):
 
 
 def test_the_weights_of_every_round_equal_those_of_a_run_in_this_process(finished_workspace, tmp_path):
-    workspace = Workspace.below(str(tmp_path))
+    workspace = Workspace.under(str(tmp_path))
     config = RunConfig.parse(
         {
             "name": "piped",
@@ -92,12 +92,12 @@ def test_the_weights_of_every_round_equal_those_of_a_run_in_this_process(finishe
             "federation": {"rounds": 2, "clients": list(CLIENTS)},
         }
     )
-    videos = Videos(
+    videos = FederationVideos(
         {
-            client: [source for name in names for source in local_sources(SAMPLES, name)]
+            client: [video for name in names for video in local_videos(SAMPLES, name)]
             for client, names in CLIENTS.items()
         },
-        local_sources(SAMPLES, HELD_OUT),
+        local_videos(SAMPLES, HELD_OUT),
     )
     shard_all(workspace, videos, config.data)
     run_rounds(workspace, prepare_run(workspace.federation(), config))

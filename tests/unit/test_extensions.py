@@ -172,7 +172,7 @@ def test_a_run_with_them(fedvsr, config, store, names):
         *("--model", model, "--strategy", strategy, "--strategy.options", "last=true"),
     )
     assert output.code == 0, output.err
-    federation = Workspace.below(str(store)).federation()
+    federation = Workspace.under(str(store)).federation()
     recorded = load_run(federation, RUN)
     assert recorded.parameters == 9
     assert (recorded.config.data.degradation, recorded.config.strategy.name) == (degradation, strategy)
@@ -184,7 +184,7 @@ def test_a_run_with_them(fedvsr, config, store, names):
 @pytest.fixture
 def deployed(tmp_path, empty_database, monkeypatch):
     """The environment of a pipeline's step."""
-    workspace = Workspace.below(str(tmp_path / "buckets"))
+    workspace = Workspace.under(str(tmp_path / "buckets"))
     add_client(workspace.federation(), "ann")
     monkeypatch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
     monkeypatch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)

@@ -44,11 +44,11 @@ SETTINGS = {
 @pytest.fixture
 def deployment(tmp_path, videos, empty_database, monkeypatch):
     """The stores of two clients and a federation, which hold only videos."""
-    workspace = Workspace.below(str(tmp_path / "buckets"))
+    workspace = Workspace.under(str(tmp_path / "buckets"))
     for client in ("ann", "bob"):
         shutil.copytree(videos / client, tmp_path / "buckets/clients" / client / layout.RAW_VIDEOS)
         add_client(workspace.federation(), client)
-    shutil.copytree(videos / "held-out", tmp_path / "buckets/federation" / layout.EVALUATION_VIDEOS)
+    shutil.copytree(videos / "held-out", tmp_path / "buckets/federation" / layout.HELD_OUT_VIDEOS)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
     monkeypatch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)

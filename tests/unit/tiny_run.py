@@ -40,7 +40,7 @@ class FinishedRun:
 
     @property
     def workspace(self) -> Workspace:
-        return Workspace.below(str(self.store))
+        return Workspace.under(str(self.store))
 
     @property
     def tracking_uri(self) -> str:

@@ -1,1 +1,1 @@
-"""The client: local training, from a plan and global weights to an update and a report."""
+"""The client's side: trains the global weights locally and delivers an update and a report."""

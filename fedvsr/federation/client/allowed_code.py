@@ -1,4 +1,4 @@
-"""Which code a run may name at a client's site: the federation's configuration must not choose it."""
+"""Checks which code a run may import at a client's site. The client decides, not the federation."""
 
 import os
 
@@ -13,16 +13,16 @@ def check_code_allowed(config: RunConfig) -> None:
     """Refuses a run that names code which this client has not allowed to be imported.
 
     A plain name is fedvsr's own, or an entry point of a package in the client's image. A reference
-    ``package.module:name`` would import any module that the federation names. So the client lists the
-    packages that it trusts in FEDVSR_ALLOW_MODELS, separated by commas. The variable is older than
-    strategies and degradations by reference, and holds for them too.
+    ``package.module:name`` could import any module, so the client lists the packages that it trusts in
+    FEDVSR_ALLOW_MODELS, separated by commas. Despite its name, the variable also applies to strategies and
+    degradations.
 
     Args:
-        config: The run, of which nothing has been imported yet.
+        config: The run. Nothing that it names has been imported yet.
 
     Raises:
         fedvsr.errors.ConfigError: ``model.name``, ``strategy.name`` or ``data.degradation`` is a reference
-            into none of these packages.
+            outside these packages.
     """
     for field, name in (
         ("model.name", config.model.name),

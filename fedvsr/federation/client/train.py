@@ -1,4 +1,4 @@
-"""Local training: from a plan and global weights to an update and a report."""
+"""Local training: turns a plan and global weights into an update and a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,19 +42,19 @@ def train_client(
 ) -> ReportRecord:
     """Trains the global model on a client's clips and writes its update and report.
 
-    If the client has delivered for this round already, its report is returned and nothing is trained.
-    Otherwise the update is a function of the run, the round and the client's shards.
+    If the client has already delivered for this round, returns its report and trains nothing. Otherwise
+    the update depends only on the run, the round, and the client's shards and client state.
 
     Args:
         workspace: The federation's store and the client's.
         record: The run's record.
-        round_number: The round; its plan exists.
-        client: The client's name; the plan has it.
-        progress: Shows the local steps.
+        round_number: The round. Its plan exists.
+        client: The client's name. It is in the plan.
+        progress: Reports progress per local step.
 
     Raises:
-        fedvsr.errors.FedVSRError: The client cannot train: no shards, clips too short, weights that
-            are not what the plan says, a loss that is not finite.
+        fedvsr.errors.FedVSRError: The client cannot train, for example because it has no shards, its
+            clips are too short, the base weights do not match the plan, or the loss is not finite.
     """
     federation, own = workspace.federation(), workspace.client(client)
     run = record.config.name

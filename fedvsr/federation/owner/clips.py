@@ -7,7 +7,7 @@ from pathlib import Path
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, ShardError, VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.owner.sources import Source
+from fedvsr.federation.owner.videos import Video
 from fedvsr.federation.records import read_record, write_record
 from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.progress import Progress
@@ -26,14 +26,14 @@ DescribedClip = tuple[ClipInfo, Frames]
 
 
 def low_resolution_kind(data: DataConfig) -> str:
-    """Returns the kind of a configuration's low-resolution shards, for example ``bi-x4``."""
+    """Returns the kind of the low-resolution shards, for example ``bi-x4``."""
     return shard_kind(data.degradation, data.scale)
 
 
 def shard_videos(
     store: Store,
     folder: str,
-    videos: Sequence[Source],
+    videos: Sequence[Video],
     data: DataConfig,
     progress: Progress | None = None,
 ) -> tuple[ManifestRecord, ManifestRecord]:
@@ -43,13 +43,13 @@ def shard_videos(
 
     Args:
         store: The owner's store.
-        folder: The shards' folder: `layout.training_clips` or `layout.evaluation_clips`.
+        folder: The shards' folder: `layout.training_clips` or `layout.held_out_clips`.
         videos: The videos, in the order of the clips. Their names are unique.
         data: How to cut and degrade.
-        progress: Reports the videos and clips.
+        progress: Reports progress per video and clip.
 
     Returns:
-        The manifests of the ground truth and of the low resolution.
+        The manifests of the ground-truth shards and of the low-resolution shards.
 
     Raises:
         fedvsr.errors.VideoError: A video cannot be read, or has no shot that is long enough.
@@ -67,7 +67,7 @@ def open_clips(store: Store, folder: str, data: DataConfig) -> list[ClipPair]:
 
     Args:
         store: The owner's store.
-        folder: The shards' folder: `layout.training_clips` or `layout.evaluation_clips`.
+        folder: The shards' folder: `layout.training_clips` or `layout.held_out_clips`.
         data: The configuration, which names the degradation and the scale.
 
     Returns:
@@ -75,7 +75,7 @@ def open_clips(store: Store, folder: str, data: DataConfig) -> list[ClipPair]:
 
     Raises:
         fedvsr.errors.NotFoundError: The shards do not exist.
-        fedvsr.errors.DataError: A shard does not match its manifest, or low resolution lacks a clip.
+        fedvsr.errors.DataError: A shard does not match its manifest, or a clip has no low-resolution frames.
     """
     ground_truth = _open_shards(store, folder, GROUND_TRUTH)
     kind = low_resolution_kind(data)
@@ -108,7 +108,7 @@ def read_manifest(store: Store, folder: str, kind: str) -> ManifestRecord:
 
     Args:
         store: The owner's store.
-        folder: The shards' folder: `layout.training_clips` or `layout.evaluation_clips`.
+        folder: The shards' folder: `layout.training_clips` or `layout.held_out_clips`.
         kind: `GROUND_TRUTH`, or the result of `low_resolution_kind`.
 
     Raises:
@@ -119,7 +119,7 @@ def read_manifest(store: Store, folder: str, kind: str) -> ManifestRecord:
 
 
 def _shard_ground_truth(
-    store: Store, folder: str, videos: Sequence[Source], data: DataConfig, progress: Progress
+    store: Store, folder: str, videos: Sequence[Video], data: DataConfig, progress: Progress
 ) -> ManifestRecord:
     fingerprints = [f"{video.name} {video.fingerprint()}" for video in videos]
     settings = data.model_dump_json(include={"split_shots", "minimum_frames", "maximum_frames"})
@@ -225,16 +225,16 @@ def _group_by_size(clips: Iterable[DescribedClip]) -> Iterator[list[DescribedCli
         yield group
 
 
-def _cut_videos(videos: Sequence[Source], data: DataConfig, progress: Progress) -> Iterator[DescribedClip]:
+def _cut_videos(videos: Sequence[Video], data: DataConfig, progress: Progress) -> Iterator[DescribedClip]:
     with progress.stage("decode", len(videos)) as advance:
         for done, video in enumerate(videos, start=1):
             yield from _cut_video(video, data)
             advance(done, video.name)
 
 
-def _cut_video(video: Source, data: DataConfig) -> Iterator[DescribedClip]:
+def _cut_video(video: Video, data: DataConfig) -> Iterator[DescribedClip]:
     clips = 0
-    with video.open() as path, VideoReader(path) as reader:
+    with video.as_local_path() as path, VideoReader(path) as reader:
         fps = reader.fps or FOLDER_FRAMES_PER_SECOND
         shots = split_shots(
             reader,

@@ -7,7 +7,7 @@ from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, VideoError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest, shard_videos
-from fedvsr.federation.owner.sources import stored_sources
+from fedvsr.federation.owner.videos import stored_videos
 from fedvsr.federation.shard_records import ManifestRecord
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
@@ -23,7 +23,7 @@ def shard_client(
         workspace: The stores.
         client: The client's name.
         data: How to cut and degrade.
-        progress: Reports the videos and clips.
+        progress: Reports progress per video and clip.
 
     Returns:
         The manifest of the low-resolution shards.
@@ -41,7 +41,7 @@ def shard_client(
     )
 
 
-def shard_evaluation(
+def shard_held_out(
     workspace: Workspace, data: DataConfig, progress: Progress | None = None
 ) -> ManifestRecord:
     """Makes the held-out clips' shards from the videos in the federation's store, unless they are current.
@@ -49,7 +49,7 @@ def shard_evaluation(
     Args:
         workspace: The stores.
         data: How to cut and degrade.
-        progress: Reports the videos and clips.
+        progress: Reports progress per video and clip.
 
     Returns:
         The manifest of the low-resolution shards.
@@ -60,8 +60,8 @@ def shard_evaluation(
     """
     return _shard(
         workspace.federation(),
-        layout.EVALUATION_VIDEOS,
-        layout.evaluation_clips(data.dataset),
+        layout.HELD_OUT_VIDEOS,
+        layout.held_out_clips(data.dataset),
         data,
         progress,
     )
@@ -70,7 +70,7 @@ def shard_evaluation(
 def _shard(
     store: Store, videos_folder: str, shards_folder: str, data: DataConfig, progress: Progress | None
 ) -> ManifestRecord:
-    videos = stored_sources(store, videos_folder)
+    videos = stored_videos(store, videos_folder)
     if videos:
         _, low_resolution = shard_videos(store, shards_folder, videos, data, progress)
         return low_resolution

@@ -12,14 +12,14 @@ from fedvsr.video.decode import IMAGE_SUFFIXES, list_videos
 def upload_videos(
     store: Store, folder: str, paths: Sequence[Path], progress: Progress | None = None
 ) -> list[str]:
-    """Copies videos to a folder of a store, and replaces those with the same names.
+    """Copies videos to a folder of a store. A file with the same key is replaced.
 
     Args:
         store: The owner's store.
-        folder: `fedvsr.federation.layout.RAW_VIDEOS` or ``EVALUATION_VIDEOS``.
-        paths: Video files, folders of frames, and folders of either. A video below a folder keeps
+        folder: `fedvsr.federation.layout.RAW_VIDEOS` or ``HELD_OUT_VIDEOS``.
+        paths: Video files, folders of frames, and folders of either. A video in a folder keeps
             its path relative to that folder.
-        progress: Reports the files.
+        progress: Reports progress per file.
 
     Returns:
         The keys of all uploaded files.

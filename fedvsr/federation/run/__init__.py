@@ -1,1 +1,1 @@
-"""A run: its start, its rounds, and how the clients of a round are run."""
+"""A run: its start, its rounds, and the runner of a round's clients."""

@@ -1,4 +1,4 @@
-"""The start of a run: checks of its settings, its record and initial weights, and the plan of a round."""
+"""The start of a run: checks its settings, writes its record and initial weights, and plans its rounds."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
-from fedvsr.federation.runs import digests_after, find_run
+from fedvsr.federation.runs import digests_after_round, find_run
 from fedvsr.federation.sampling import select_clients
 from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CheckedRun:
-    """A run that passed its checks. Nothing is written yet.
+class ValidatedRun:
+    """A run that is valid. Nothing has been written yet.
 
     Attributes:
         config: The run, with its clients.
         stored: Its record in the store; None for a new run.
-        weights: The initial weights of a new run; empty for a stored one.
-        parameters: The number of trainable parameters of a new run.
+        weights: The initial weights of a new run; empty for a stored run.
+        parameters: Number of trainable parameters of a new run.
     """
 
     config: RunConfig
@@ -42,7 +42,7 @@ class CheckedRun:
     weights: Tensors = field(default_factory=dict)
     parameters: int = 0
 
-    def with_weights(self, weights: Tensors) -> "CheckedRun":
+    def with_weights(self, weights: Tensors) -> "ValidatedRun":
         """Returns the new run with other initial weights.
 
         Raises:
@@ -65,28 +65,28 @@ def prepare_run(store: Store, config: RunConfig, initial: Tensors | None = None)
         initial: Weights that a new run starts from; None for seeded random ones.
 
     Raises:
-        fedvsr.errors.InputError: As `check_run`.
+        fedvsr.errors.InputError: As `validate_run`.
         fedvsr.errors.WeightsError: The initial weights do not fit the model.
     """
-    run = check_run(config, find_run(store, config.name))
+    run = validate_run(config, find_run(store, config.name))
     if initial is not None and run.stored is None:
         run = run.with_weights(initial)
     return write_run(store, run)
 
 
-def check_run(config: RunConfig, stored: RunRecord | None) -> CheckedRun:
-    """Checks a run's settings and builds the model of a new run. Writes nothing.
+def validate_run(config: RunConfig, stored: RunRecord | None) -> ValidatedRun:
+    """Checks a run's settings and, for a new run, builds its model. Writes nothing.
 
-    A stored run continues with the same settings. Only its number of rounds may be raised, and the
-    settings of its Jobs may change.
+    A stored run continues with the same settings. Only two things may change: the number of rounds may be
+    raised, and the settings of its Jobs may differ.
 
     Args:
         config: The run, with its clients.
         stored: The record of this run in the store; None for a new run.
 
     Raises:
-        fedvsr.errors.InputError: A name is unknown, a value is not allowed, or one differs from that
-            of the stored run.
+        fedvsr.errors.InputError: A name is unknown, or a value is not allowed or differs from the stored
+            run's.
     """
     from fedvsr.models.registry import check_model_name
 
@@ -95,12 +95,12 @@ def check_run(config: RunConfig, stored: RunRecord | None) -> CheckedRun:
     if not config.federation.clients:
         raise ConfigError("federation.clients", [], "name at least one client")
     if stored is None:
-        return _check_new_run(config)
+        return _validate_new_run(config)
     _check_continuation(stored, config)
-    return CheckedRun(config, stored)
+    return ValidatedRun(config, stored)
 
 
-def write_run(store: Store, run: CheckedRun) -> RunRecord:
+def write_run(store: Store, run: ValidatedRun) -> RunRecord:
     """Writes a run's record, and the initial weights of a new run.
 
     Returns:
@@ -124,12 +124,12 @@ def write_run(store: Store, run: CheckedRun) -> RunRecord:
 
 
 def check_settings(config: RunConfig, *, import_references: bool = True) -> None:
-    """Checks a run's settings as far as that needs neither a store nor the model's code.
+    """Checks those settings of a run that can be checked without a store and without the model's code.
 
     Args:
         config: The settings.
-        import_references: Whether a strategy or degradation ``package.module:name`` is checked too; False if
-            its package need not be installed here.
+        import_references: Whether to import and check a strategy or degradation ``package.module:name`` too;
+            False if its package may not be installed on this machine.
 
     Raises:
         fedvsr.errors.InputError: A name is unknown, or a value is not allowed.
@@ -157,7 +157,7 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
     """
     config = record.config
     key = layout.plan(config.name, round_number)
-    base, strategy_digest = digests_after(store, record, round_number - 1)
+    base, strategy_digest = digests_after_round(store, record, round_number - 1)
     federation = config.federation
     plan = PlanRecord(
         run=config.name,
@@ -180,8 +180,8 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
     return plan
 
 
-def _check_new_run(config: RunConfig) -> CheckedRun:
-    # Imported here because steps that only read a run must not need PyTorch.
+def _validate_new_run(config: RunConfig) -> ValidatedRun:
+    # Imported here because steps that only read a run must work without PyTorch.
     from fedvsr.models.state import state_of
 
     model = _build_model(config)
@@ -189,7 +189,7 @@ def _check_new_run(config: RunConfig) -> CheckedRun:
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     # A strategy may refuse a model only when it makes the local term.
     strategy.make_local_term(model, {}, {}).finish()
-    return CheckedRun(config, None, state_of(model), parameters)
+    return ValidatedRun(config, None, state_of(model), parameters)
 
 
 def _build_model(config: RunConfig) -> "nn.Module":

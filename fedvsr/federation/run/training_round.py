@@ -1,4 +1,4 @@
-"""A round's training: plans the round, runs its clients, records their outcomes."""
+"""Trains a round: plans the round, runs its clients and records their outcomes."""
 
 import time
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ class ClientRunner(ABC):
     def run(
         self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
     ) -> Iterable[ClientOutcome]:
-        """Trains the plan's clients and returns their outcomes. A client's failure raises no error."""
+        """Trains the plan's clients and yields their outcomes. A client's failure raises no error."""
 
 
 def train_round(
@@ -28,16 +28,16 @@ def train_round(
     runner: ClientRunner,
     progress: Progress | None = None,
 ) -> OutcomesRecord:
-    """Plans a round, has its clients train, and records the outcomes.
+    """Plans a round, trains its clients, and records the outcomes.
 
-    A client's failure is an outcome, not an error. The aggregation checks the quorum.
+    A client's failure is an outcome, not an error. The aggregation checks the quorum later.
 
     Args:
         workspace: The stores.
         record: The run's record.
         round_number: The round. The round before it has ended.
         runner: Runs the clients.
-        progress: Shows the clients and their steps.
+        progress: Reports progress per client and step.
     """
     store = workspace.federation()
     plan = plan_round(store, record, round_number)

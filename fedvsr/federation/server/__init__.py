@@ -1,1 +1,1 @@
-"""The server: aggregation of a round's updates, and evaluation of its weights."""
+"""The server's side: aggregates a round's updates and evaluates the resulting weights."""

@@ -1,4 +1,4 @@
-"""Aggregation: from the updates of a round to new global weights."""
+"""Aggregation: computes new global weights from the updates of a round."""
 
 import itertools
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedvsr.errors import NotFoundError, UpdateError, WeightsError
+from fedvsr.errors import NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.records import (
     Participant,
@@ -19,7 +19,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
-from fedvsr.federation.server.collection import Collection, Delivery
+from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
 from fedvsr.federation.stored_weights import load_base_weights, load_strategy_state
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
@@ -31,17 +31,18 @@ from fedvsr.weights import Array, Tensors, check_fit, serialize, specs_of
 def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRecord:
     """Aggregates a round's updates and writes the new global weights and the round's record.
 
-    A damaged or unfit update is refused: it counts as not delivered, and the record has the reason. The
-    result is a function of the updates, not of the order in which they came. If the round has ended
-    already, its record is returned.
+    An update that is damaged or not valid is refused: it counts as not delivered, and the record has the
+    reason. The result does not depend on the order in which the updates arrived. If the round has already
+    ended, its record is returned.
 
     Args:
         store: The federation's store.
         run: The run's record.
-        round_number: The round; its plan exists.
+        round_number: The round. Its plan exists.
 
     Raises:
-        fedvsr.errors.QuorumError: Fewer clients delivered than the quorum.
+        fedvsr.errors.QuorumError: Fewer clients delivered than the quorum. The reports of refused clients
+            are deleted, so that these clients train again when the run continues.
         fedvsr.errors.DataError: The base weights or the strategy state are damaged.
         fedvsr.errors.WeightsError: The strategy returned unusable weights.
     """
@@ -57,14 +58,10 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     state = load_strategy_state(store, plan)
     context = RoundContext(round_number, plan.rounds, len(run.config.federation.clients))
     with tempfile.TemporaryDirectory(prefix="fedvsr-updates-") as folder:
-        collection = Collection(store, plan)
-        collection.open_deliveries(specs_of(base), strategy, Path(folder))
-        aggregate = _aggregate(collection, strategy, base, state, context)
+        round_deliveries = RoundDeliveries.open(store, plan, specs_of(base), strategy, Path(folder))
+        aggregate = _aggregate(round_deliveries, strategy, base, state, context)
     global_digest, strategy_digest = _write_weights(store, plan, aggregate)
-    participants = tuple(
-        _participant(delivery.report, aggregate) for delivery in collection.deliveries.values()
-    )
-    reports = [delivery.report for delivery in collection.deliveries.values()]
+    reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     record = RoundRecord(
         run=name,
         round=round_number,
@@ -72,34 +69,44 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         base_digest=plan.base_digest,
         global_digest=global_digest,
         strategy_digest=strategy_digest,
-        participants=participants,
-        outcomes=tuple(collection.outcomes[client] for client in plan.clients),
+        participants=tuple(_participant(report, aggregate) for report in reports),
+        outcomes=tuple(round_deliveries.outcomes[client] for client in plan.clients),
         diagnostics=aggregate.diagnostics,
         bytes_up=sum(report.update_bytes + report.extra_bytes for report in reports),
         bytes_down=sum(report.downloaded_bytes for report in reports),
-        seconds={"train": collection.training_seconds, "aggregate": time.perf_counter() - start},
+        seconds={"train": round_deliveries.training_seconds, "aggregate": time.perf_counter() - start},
     )
     write_record(store, layout.round_record(name, round_number), record)
     return record
 
 
 def _aggregate(
-    collection: Collection, strategy: Strategy, base: Tensors, state: Tensors, context: RoundContext
+    round_deliveries: RoundDeliveries,
+    strategy: Strategy,
+    base: Tensors,
+    state: Tensors,
+    context: RoundContext,
 ) -> Aggregate:
-    """Aggregates the good deliveries and checks the result.
+    """Aggregates the valid deliveries and checks the result.
 
-    The strategy reads every update once, and that read verifies it. If one proves to be damaged, the
+    The strategy reads every update once, and that read verifies it. If an update proves to be damaged, the
     aggregation starts again without it.
     """
     while True:
-        collection.check_quorum()
         try:
-            # What overflows becomes infinite and is refused below.
+            round_deliveries.check_quorum()
+        except QuorumError:
+            # The run can only continue if the refused clients train again.
+            round_deliveries.delete_refused_reports()
+            raise
+        updates = _round_updates(round_deliveries.deliveries, base, state, context)
+        try:
+            # Values that overflow become infinite and are refused below.
             with np.errstate(over="ignore"):
-                aggregate = strategy.aggregate(_round_updates(collection.deliveries, base, state, context))
+                aggregate = strategy.aggregate(updates)
             break
         except UpdateError as error:
-            collection.refuse_damaged(error)
+            round_deliveries.refuse_damaged(error)
     problem = check_fit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
         itertools.chain(aggregate.tensors.items(), aggregate.strategy_state.items())
     )
@@ -131,7 +138,7 @@ def _round_updates(
 
 
 def _write_weights(store: Store, plan: PlanRecord, aggregate: Aggregate) -> tuple[str, str | None]:
-    """Writes the new global weights and strategy state; returns their digests."""
+    """Writes the new global weights and the strategy state; returns their digests."""
     weights = serialize(aggregate.tensors)
     store.write(layout.global_weights(plan.run, plan.round), weights)
     if not aggregate.strategy_state:

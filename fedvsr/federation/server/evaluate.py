@@ -13,43 +13,47 @@ from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, list_evaluations
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
 from fedvsr.federation.records import EvaluationRecord, RunRecord, write_record
-from fedvsr.federation.runs import digests_after
+from fedvsr.federation.runs import digests_after_round
 from fedvsr.federation.stored_weights import load_weights
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state
 from fedvsr.progress import Progress
 from fedvsr.scoring.clip_scores import ClipScores
 from fedvsr.scoring.clips import score_bicubic, score_model
-from fedvsr.scoring.crops import Crop, draw_crops
+from fedvsr.scoring.details import Detail, draw_details
 from fedvsr.scoring.lpips import open_lpips
 from fedvsr.store.base import Store
 
 
 def evaluate_round(
-    store: Store, record: RunRecord, round_number: int, progress: Progress | None = None
+    store: Store, run_record: RunRecord, round_number: int, progress: Progress | None = None
 ) -> EvaluationRecord:
     """Scores a round's global weights, and bicubic interpolation, on the held-out clips.
 
-    If these weights were already evaluated on these clips, that record is returned.
+    Stores the evaluation's record, and a picture with a detail of each clip. If these weights have already
+    been evaluated on these clips, returns the stored record.
 
     Args:
         store: The federation's store, which holds the held-out clips.
-        record: The run's record.
+        run_record: The run's record.
         round_number: A round that has ended, or 0 for the initial weights.
-        progress: Shows the clips.
+        progress: Reports progress per clip.
+
+    Returns:
+        The evaluation's record.
 
     Raises:
         fedvsr.errors.NotFoundError: The round has not ended, or there are no held-out clips.
     """
-    config, run = record.config, record.config.name
-    weights_digest, _ = digests_after(store, record, round_number)
-    clips_digest = dataset_digest(store, layout.evaluation_clips(config.data.dataset), config.data)
+    config, run = run_record.config, run_record.config.name
+    weights_digest, _ = digests_after_round(store, run_record, round_number)
+    clips_digest = dataset_digest(store, layout.held_out_clips(config.data.dataset), config.data)
     evaluation = find_evaluation(store, run, round_number)
     if evaluation and (evaluation.global_digest, evaluation.dataset_digest) == (weights_digest, clips_digest):
         return evaluation
     start = time.perf_counter()
-    scores, bicubic, crops = _score(store, config, round_number, weights_digest, clips_digest, progress)
-    _write_picture(store, config, round_number, crops)
+    scores, bicubic, details = _score(store, config, round_number, weights_digest, clips_digest, progress)
+    _write_picture(store, config, round_number, details)
     evaluation = EvaluationRecord(
         run=run,
         round=round_number,
@@ -72,18 +76,18 @@ def _score(
     weights_digest: str,
     clips_digest: str,
     progress: Progress | None,
-) -> tuple[tuple[ClipScores, ...], tuple[ClipScores, ...], list[Crop]]:
-    """Returns the scores of the weights, those of bicubic interpolation, and crops."""
+) -> tuple[tuple[ClipScores, ...], tuple[ClipScores, ...], list[Detail]]:
+    """Returns the scores of the weights, those of bicubic interpolation, and the details to draw."""
     border = config.evaluation.crop_border
-    clips = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)
+    clips = open_clips(store, layout.held_out_clips(config.data.dataset), config.data)
     device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = _load_model(store, config, round_number, weights_digest, device)
         lpips = open_lpips(device) if config.evaluation.lpips else None
         known_bicubic = _find_bicubic_scores(store, config, clips_digest)
-        scores, crops = score_model(model, clips, device, border, lpips, progress)
+        scores, details = score_model(model, clips, device, border, lpips, progress)
         bicubic = known_bicubic or score_bicubic(clips, border, lpips)
-    return scores, bicubic, crops
+    return scores, bicubic, details
 
 
 def _load_model(
@@ -96,7 +100,10 @@ def _load_model(
 
 
 def _find_bicubic_scores(store: Store, config: RunConfig, clips_digest: str) -> tuple[ClipScores, ...] | None:
-    """Returns bicubic interpolation's scores from another round, whose evaluation has the same ones."""
+    """Returns the scores of bicubic interpolation from an evaluation of the same clips, or None.
+
+    They do not depend on the round, so any evaluation with the same border will do.
+    """
     for evaluation in list_evaluations(store, config):
         same_border = evaluation.crop_border == config.evaluation.crop_border
         if same_border and evaluation.dataset_digest == clips_digest:
@@ -104,7 +111,7 @@ def _find_bicubic_scores(store: Store, config: RunConfig, clips_digest: str) -> 
     return None
 
 
-def _write_picture(store: Store, config: RunConfig, round_number: int, crops: Sequence[Crop]) -> None:
+def _write_picture(store: Store, config: RunConfig, round_number: int, details: Sequence[Detail]) -> None:
     picture = io.BytesIO()
-    draw_crops(crops, config.model.name, picture)
-    store.write(layout.crops(config.name, round_number), picture.getvalue())
+    draw_details(details, config.model.name, picture)
+    store.write(layout.details_picture(config.name, round_number), picture.getvalue())

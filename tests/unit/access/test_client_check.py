@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedvsr.access.client_check import check_client
+from fedvsr.access.client_check import run_client_check
 from fedvsr.errors import AccessDeniedError, StoreError
 from fedvsr.store.local import LocalStore
 
@@ -42,5 +42,5 @@ class Workspace:
     ],
 )
 def test_only_a_refusal_shows_that_a_client_cannot_write_elsewhere(tmp_path, error, problem):
-    findings = check_client(Workspace(tmp_path, error), "ann", []).findings
+    findings = run_client_check(Workspace(tmp_path, error), "ann", []).findings
     assert {finding.what: finding.problem for finding in findings}[WHAT] == problem

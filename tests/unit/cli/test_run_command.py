@@ -183,7 +183,7 @@ def test_a_failed_client_counts_against_the_quorum(fedvsr, config, store, missin
         assert "<b>odd</b>" not in page
         return
     assert output.code == 1
-    assert output.err.startswith("error: round 1 of 'tiny': 0 of 2 clients delivered, the quorum is 1")
+    assert output.err.startswith("error: round 1 of 'tiny': 0 of 2 clients delivered; the quorum is 1")
     monkeypatch.setattr(in_process, "train_client", train)
     assert fedvsr("resume", RUN, "--store", store).code == 0
 

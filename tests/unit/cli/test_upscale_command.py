@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedvsr.tracking.connection import connect
-from fedvsr.tracking.registry import download_model
+from fedvsr.tracking.model_registry import download_model
 from fedvsr.video.encode import VideoWriter
 from tests.unit.tiny_run import RUN, read_video, write_video
 

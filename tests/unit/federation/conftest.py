@@ -15,7 +15,7 @@ from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.runs import load_run
-from fedvsr.federation.server.collection import open_delivery
+from fedvsr.federation.server.round_deliveries import open_delivery
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.base import Strategy
@@ -89,7 +89,7 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
     def train(strategy: str) -> Path:
         if strategy not in stores:
             root = tmp_path_factory.mktemp(strategy)
-            workspace = Workspace.below(str(root / "stores"))
+            workspace = Workspace.under(str(root / "stores"))
             folder = layout.training_clips(DataConfig().dataset)
             for index, client in enumerate(("ann", "bob", "cleo")):
                 clips = {f"{client}-{clip}": make_clip(10 * index + clip) for clip in range(index + 1)}
@@ -111,6 +111,6 @@ def trained_round(_trained_rounds, tmp_path: Path) -> Callable[..., TrainedRound
 
     def copy(strategy: str = "fedavg") -> TrainedRound:
         shutil.copytree(_trained_rounds(strategy), tmp_path / strategy)
-        return TrainedRound(Workspace.below(str(tmp_path / strategy)))
+        return TrainedRound(Workspace.under(str(tmp_path / strategy)))
 
     return copy

@@ -82,11 +82,11 @@ SPOILT = {
     ),
     "base": (
         lambda t: t.rewrite_report("bob", base_digest="0" * 64),
-        f"its report names base_digest {'0' * 64}, this round's is ",
+        f"its report has base_digest {'0' * 64}, expected ",
     ),
-    "run": (lambda t: t.rewrite_report("bob", run="other"), "names run other, this round's is test"),
-    "round": (lambda t: t.rewrite_report("bob", round=2), "names round 2, this round's is 1"),
-    "client": (lambda t: t.rewrite_report("bob", client="ann"), "names client ann, this round's is bob"),
+    "run": (lambda t: t.rewrite_report("bob", run="other"), "its report has run other, expected test"),
+    "round": (lambda t: t.rewrite_report("bob", round=2), "its report has round 2, expected 1"),
+    "client": (lambda t: t.rewrite_report("bob", client="ann"), "its report has client ann, expected bob"),
     "truncated": (truncate, "the object was changed or cut short"),
     "one bit": (flip_a_bit, "the object was changed or cut short"),
     "text": (send_text, "its update: not a whole safetensors file"),
@@ -162,7 +162,7 @@ def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_rou
     ("outcome", "reason", "kept"),
     [
         (Outcome.OK, "ok after 1 retry: Evicted", "ok after 1 retry: Evicted"),
-        (Outcome.CUT_OFF, "too slow", "its update was there, though it was cut-off: too slow"),
+        (Outcome.CUT_OFF, "too slow", "it delivered, although the training step recorded cut-off: too slow"),
     ],
 )
 def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round, outcome, reason, kept):
@@ -195,7 +195,7 @@ def test_below_the_quorum_the_table_is_told_nothing_is_written_and_the_refused_a
         aggregate_round(trained.store, trained.run, 1)
     message, *table = str(caught.value).splitlines()
     assert message == (
-        "round 1 of 'test': 1 of 3 clients delivered, the quorum is 2; mend the clients and continue the run:"
+        "round 1 of 'test': 1 of 3 clients delivered; the quorum is 2; fix the clients and continue the run:"
     )
     assert table[0] == "  ann: failed (it delivered nothing)"
     assert table[1].startswith("  bob: refused (")

@@ -8,7 +8,7 @@ import pytest
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import shard_videos
-from fedvsr.federation.owner.sources import local_sources
+from fedvsr.federation.owner.videos import local_videos
 from fedvsr.federation.records import RoundRecord, read_record
 from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import run_rounds
@@ -24,13 +24,13 @@ PRESETS = TINY | {"basicvsr": {"channels": 8, "blocks": 1}}
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """Two clients with a clip each, and that of one of them held out."""
-    stores = Workspace.below(str(tmp_path_factory.mktemp("models")))
+    stores = Workspace.under(str(tmp_path_factory.mktemp("models")))
     data = RunConfig(name="data").data
     for client, name in VIDEOS.items():
         shard_videos(
             stores.client(client),
             layout.training_clips(data.dataset),
-            local_sources(SAMPLES, name),
+            local_videos(SAMPLES, name),
             data,
         )
     return stores

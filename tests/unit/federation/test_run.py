@@ -71,7 +71,7 @@ def fresh(clips_of_two: Workspace, tmp_path: Path) -> Callable[[str], Workspace]
 
     def copy(name: str) -> Workspace:
         shutil.copytree(root, tmp_path / name)
-        return Workspace.below(str(tmp_path / name))
+        return Workspace.under(str(tmp_path / name))
 
     return copy
 
@@ -533,7 +533,7 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
 @pytest.fixture
 def clips_in_buckets(clips_of_two, bucket, s3_environment) -> Workspace:
     """The same shards in an S3 bucket."""
-    buckets = Workspace.below(f"s3://{bucket}/{uuid.uuid4().hex[:12]}")
+    buckets = Workspace.under(f"s3://{bucket}/{uuid.uuid4().hex[:12]}")
     for source, target in (
         (clips_of_two.federation(), buckets.federation()),
         *((clips_of_two.client(name), buckets.client(name)) for name in ("ann", "bob")),

@@ -11,8 +11,8 @@ from fedvsr.config.run import DataConfig
 from fedvsr.errors import ConfigError, NotFoundError, ShardError, StoreError, VideoError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
-from fedvsr.federation.owner.sources import LocalSource
-from fedvsr.federation.run.rounds import Videos, shard_all
+from fedvsr.federation.owner.videos import FederationVideos, LocalVideo
+from fedvsr.federation.run.rounds import shard_all
 from fedvsr.store.local import LocalStore
 from fedvsr.store.workspace import Workspace
 
@@ -24,20 +24,20 @@ CLIPS = layout.training_clips(DATA.dataset)
 def save_video(tmp_path: Path, make_clip):
     """Writes a clip as a folder of frames and returns it as a source."""
 
-    def save(name: str, seed: int = 0, frames: int = 4, size: int = 24) -> LocalSource:
+    def save(name: str, seed: int = 0, frames: int = 4, size: int = 24) -> LocalVideo:
         folder = tmp_path / "videos" / name
         folder.mkdir(parents=True)
         for index, frame in enumerate(make_clip(seed, frames, size)):
             assert cv2.imwrite(str(folder / f"{index:08d}.png"), frame[..., ::-1])
-        return LocalSource(name, folder)
+        return LocalVideo(name, folder)
 
     return save
 
 
 @pytest.fixture
-def videos(save_video) -> Videos:
+def videos(save_video) -> FederationVideos:
     clients = {"ann": [save_video("a", 1)], "bob": [save_video("b", 2), save_video("c", 3)]}
-    return Videos(clients, [save_video("held-out", 4)])
+    return FederationVideos(clients, [save_video("held-out", 4)])
 
 
 def test_clips_have_the_videos_frames_and_their_low_resolution(workspace: Workspace, videos, make_clip):
@@ -46,7 +46,7 @@ def test_clips_have_the_videos_frames_and_their_low_resolution(workspace: Worksp
     assert [pair.name for pair in pairs] == ["b", "c"]
     np.testing.assert_array_equal(pairs[0].ground_truth, make_clip(2, 4, 24))
     assert pairs[0].low_resolution.shape == (4, 12, 12, 3)
-    held_out = open_clips(workspace.federation(), layout.evaluation_clips(DATA.dataset), DATA)
+    held_out = open_clips(workspace.federation(), layout.held_out_clips(DATA.dataset), DATA)
     assert [pair.name for pair in held_out] == ["held-out"]
 
 
@@ -79,18 +79,18 @@ def test_a_video_of_two_owners_is_refused(workspace: Workspace, save_video, owne
     # The same folder under another name.
     link = tmp_path / "link"
     link.symlink_to(shared.path)
-    duplicate = LocalSource("duplicate", link)
+    duplicate = LocalVideo("duplicate", link)
     clients = {"ann": [shared], "bob": [duplicate] if owner == "bob" else [other]}
     held_out = [other] if owner == "bob" else [duplicate]
     with pytest.raises(
         ConfigError, match=rf"^clients: '.*link' is not allowed; ann and {owner} may not have"
     ):
-        shard_all(workspace, Videos(clients, held_out), DATA)
+        shard_all(workspace, FederationVideos(clients, held_out), DATA)
     assert list(workspace.client("ann").keys("")) == []
 
 
 def test_a_video_that_is_too_short_is_an_error_and_leaves_no_manifest(workspace: Workspace, save_video):
-    short = Videos({"ann": [save_video("short", frames=2)]}, [save_video("held-out")])
+    short = FederationVideos({"ann": [save_video("short", frames=2)]}, [save_video("held-out")])
     with pytest.raises(VideoError, match=r"short has no shot of data\.minimum_frames = 3 frames"):
         shard_all(workspace, short, DATA)
     assert list(workspace.client("ann").keys("")) == []
@@ -120,7 +120,7 @@ def test_a_clip_without_low_resolution_is_an_error(workspace: Workspace, videos,
     shard_all(workspace, videos, DATA)
     store = workspace.client("ann")
     old_manifest = store.read(layout.manifest(CLIPS, "bi-x2"))
-    more_videos = Videos({"ann": [*videos.clients["ann"], save_video("late", 9)]}, videos.evaluation)
+    more_videos = FederationVideos({"ann": [*videos.clients["ann"], save_video("late", 9)]}, videos.held_out)
     shard_all(workspace, more_videos, DATA)
     store.write(layout.manifest(CLIPS, "bi-x2"), old_manifest)
     with pytest.raises(ShardError, match=r"bi-x2 lacks clip 'late'; run the shard step again"):

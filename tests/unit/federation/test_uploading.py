@@ -4,8 +4,8 @@ import pytest
 
 from fedvsr.errors import VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.owner.sources import local_sources, stored_sources
 from fedvsr.federation.owner.uploading import upload_videos
+from fedvsr.federation.owner.videos import local_videos, stored_videos
 from fedvsr.store.local import LocalStore
 
 
@@ -33,14 +33,14 @@ def test_a_folder_has_the_same_videos_on_this_machine_and_in_the_store(store, fo
     ]
     assert sorted(store.keys("")) == sorted(keys)
     assert store.read("raw/deep/c.avi") == b"deep/c.avi"
-    stored_names = [video.name for video in stored_sources(store, layout.RAW_VIDEOS)]
-    local_names = [video.name for video in local_sources(folder)]
+    stored_names = [video.name for video in stored_videos(store, layout.RAW_VIDEOS)]
+    local_names = [video.name for video in local_videos(folder)]
     assert stored_names == local_names == ["b", "deep/c", "frames"]
 
 
 def test_single_videos_keep_their_own_names(store, folder):
-    upload_videos(store, layout.EVALUATION_VIDEOS, [folder / "deep" / "c.avi", folder / "frames"])
-    names = [video.name for video in stored_sources(store, layout.EVALUATION_VIDEOS)]
+    upload_videos(store, layout.HELD_OUT_VIDEOS, [folder / "deep" / "c.avi", folder / "frames"])
+    names = [video.name for video in stored_videos(store, layout.HELD_OUT_VIDEOS)]
     assert names == ["c", "frames"]
 
 

@@ -71,7 +71,7 @@ def measure(output, truth):
     with Vmaf(*truth.shape[1:3]) as meter:
         for pair in zip(output, truth, strict=True):
             meter.add(*pair)
-        return meter.scores()
+        return meter.finish()
 
 
 def test_the_log_is_read():

@@ -81,7 +81,7 @@ def test_every_section_of_a_finished_run(summary):
 
 def test_a_run_without_evaluations(summary):
     page = render_page(
-        RunSummary(summary.record, summary.rounds, (), best=None, crops=None, registration=None)
+        RunSummary(summary.record, summary.rounds, (), best=None, details_picture=None, registration=None)
     )
     tables = Tables(page).tables
     assert set(tables) == {"Rounds", "Clients"}
@@ -92,7 +92,7 @@ def test_a_run_without_evaluations(summary):
 
 
 def test_a_run_that_has_just_begun(summary):
-    page = render_page(RunSummary(summary.record, (), (), best=None, crops=None, registration=None))
+    page = render_page(RunSummary(summary.record, (), (), best=None, details_picture=None, registration=None))
     assert "No round has ended yet." in page
     assert Tables(page).tables == {}
 
@@ -108,7 +108,9 @@ def test_a_failed_clients_reason_is_shown_but_never_run_as_a_script(summary):
         ),
     )
     page = render_page(
-        RunSummary(summary.record, (first, failed), summary.evaluations, summary.best, summary.crops, None)
+        RunSummary(
+            summary.record, (first, failed), summary.evaluations, summary.best, summary.details_picture, None
+        )
     )
     assert "<script" not in page
     rows = {row[0]: row for row in Tables(page).tables["Clients"]}

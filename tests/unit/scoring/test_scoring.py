@@ -1,4 +1,4 @@
-"""Scores of frames, their means, and the crops beside them."""
+"""Scores of frames, their means, and the details beside them."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from fedvsr.metrics.psnr import PSNR_LIMIT
 from fedvsr.models.registry import build_model
 from fedvsr.scoring.clip_scores import ClipScores, mean_over_frames
 from fedvsr.scoring.clips import score_bicubic, score_frames, score_model
-from fedvsr.scoring.crops import cut_crop, draw_crops
+from fedvsr.scoring.details import cut_detail, draw_details
 from fedvsr.scoring.lpips import LPIPS_WEIGHTS_VARIABLE, open_lpips
 from fedvsr.scoring.scorer import Scorer, exact_mean, mean_if_measured
 from fedvsr.video.patches import ClipPair
@@ -122,11 +122,11 @@ def test_the_json_of_a_clips_scores():
 def test_a_model_and_bicubic_interpolation_on_clips():
     truth = cv2.GaussianBlur(noise(3, (24, 30, 9)), (0, 0), 2).reshape(24, 30, 3, 3).transpose(2, 0, 1, 3)
     clips = [ClipPair("clip", truth, downscale(truth, 2), 2)]
-    scores, (crop,) = score_model(build_model("bicubic", 2), clips, torch.device("cpu"), 0)
+    scores, (detail,) = score_model(build_model("bicubic", 2), clips, torch.device("cpu"), 0)
     (bicubic,) = score_bicubic(clips, 0)
     assert bicubic == score_frames("clip", upscale(downscale(truth, 2), 2), truth, 0)
     assert scores[0].psnr_y == pytest.approx(bicubic.psnr_y, abs=0.05)
-    assert (scores[0].clip, scores[0].frames, crop.clip) == ("clip", 3, "clip")
+    assert (scores[0].clip, scores[0].frames, detail.clip) == ("clip", 3, "clip")
 
 
 def test_the_weights_of_lpips_are_named_by_the_environment(monkeypatch, tmp_path):
@@ -147,27 +147,27 @@ def test_a_crop_shows_the_most_detailed_piece_of_the_middle_frame():
     truth = detailed_at(40, 200)
     output = truth.copy()
     output[1] = noisy(truth[1])
-    crop = cut_crop("clip", downscale(truth, 2), output, truth, 2)
-    np.testing.assert_array_equal(crop.truth, truth[1, 40:136, 200:296])
-    np.testing.assert_array_equal(crop.output, output[1, 40:136, 200:296])
-    assert crop.bicubic.shape == (96, 96, 3)
-    assert crop.output_psnr == psnr(output[1:2], truth[1:2], channel="y").item()
+    detail = cut_detail("clip", downscale(truth, 2), output, truth, 2)
+    np.testing.assert_array_equal(detail.ground_truth, truth[1, 40:136, 200:296])
+    np.testing.assert_array_equal(detail.output, output[1, 40:136, 200:296])
+    assert detail.bicubic.shape == (96, 96, 3)
+    assert detail.output_psnr == psnr(output[1:2], truth[1:2], channel="y").item()
     bicubic = upscale(downscale(truth[1:2], 2), 2)
-    assert crop.bicubic_psnr == psnr(bicubic, truth[1:2], channel="y").item()
+    assert detail.bicubic_psnr == psnr(bicubic, truth[1:2], channel="y").item()
 
 
 def test_a_frame_smaller_than_a_crop_is_shown_whole():
     truth = noise(5, (1, 40, 60, 3))
-    crop = cut_crop("clip", downscale(truth, 2), truth, truth, 2)
-    np.testing.assert_array_equal(crop.truth, truth[0])
+    detail = cut_detail("clip", downscale(truth, 2), truth, truth, 2)
+    np.testing.assert_array_equal(detail.ground_truth, truth[0])
 
 
-def test_the_same_crops_give_the_same_png():
+def test_the_same_details_give_the_same_png():
     truth = detailed_at(0, 0)
-    crops = [cut_crop("clip", downscale(truth, 2), truth, truth, 2)] * 2
+    details = [cut_detail("clip", downscale(truth, 2), truth, truth, 2)] * 2
     first, second = io.BytesIO(), io.BytesIO()
-    draw_crops(crops, "model", first)
-    draw_crops(crops, "model", second)
+    draw_details(details, "model", first)
+    draw_details(details, "model", second)
     assert first.getvalue() == second.getvalue()
     picture = cv2.imdecode(np.frombuffer(first.getvalue(), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (598, 858, 3)

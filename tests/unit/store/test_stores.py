@@ -68,7 +68,7 @@ def test_a_local_copy_with_another_digest_is_refused(store: Store):
 @pytest.mark.parametrize("digest", ["/proc/x", "../../x", "a" * 300, "x\0y", "", "A" * 64, "0" * 64 + "\n"])
 def test_what_is_no_digest_names_no_file(store: Store, digest: str):
     store.write("key", b"bytes")
-    with pytest.raises(DataError, match="is no SHA-256"):
+    with pytest.raises(DataError, match="is not a SHA-256"):
         store.local("key", digest)
 
 

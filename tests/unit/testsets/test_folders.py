@@ -16,8 +16,8 @@ def located(name, root, degradation="bi"):
     clips = locate_clips(get_test_set(name), root, degradation, 4)
     return {
         clip.name: (
-            str(clip.truth.relative_to(root)),
-            None if clip.low is None else str(clip.low.relative_to(root)),
+            str(clip.ground_truth.relative_to(root)),
+            None if clip.low_resolution is None else str(clip.low_resolution.relative_to(root)),
         )
         for clip in clips
     }
@@ -138,7 +138,9 @@ def test_missing_low_resolution(tmp_path, write_frames):
     for clip in REDS4:
         write_frames(tmp_path / "GT" / clip)
     write_frames(tmp_path / "BIx4" / "011", scale=4)
-    with pytest.raises(VideoError, match=r"BIx4: expected the low resolution .*; missing: 000, 015, 020"):
+    with pytest.raises(
+        VideoError, match=r"BIx4: expected the low-resolution frames .*; missing: 000, 015, 020"
+    ):
         located("reds4", tmp_path)
 
 

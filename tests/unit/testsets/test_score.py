@@ -8,8 +8,8 @@ import pytest
 from fedvsr.errors import VideoError
 from fedvsr.metrics.color import rgb_to_y
 from fedvsr.testsets import score
-from fedvsr.testsets.agreement import disagreement
 from fedvsr.testsets.base import ClipFolders
+from fedvsr.testsets.degradation_check import describe_mismatch
 from fedvsr.testsets.registry import get_test_set, known_test_sets
 from fedvsr.testsets.score import BenchmarkScores, mean_over_clips, score_test_set
 from fedvsr.video.degradations.registry import get_degradation
@@ -161,7 +161,7 @@ def test_lpips_and_vmaf_get_only_the_frames_that_count(score_errors, monkeypatch
         def add(self, output, truth):
             vmaf_input.append((output[0, 0, 0], truth[0, 0, 0]))
 
-        def scores(self):
+        def finish(self):
             return np.array([90.0, 92.0])
 
     monkeypatch.setattr(score, "Vmaf", FakeVmaf)
@@ -212,11 +212,11 @@ def test_low_resolution_that_disagrees_with_its_name(tmp_path, write_frames, mad
     write_frames(tmp_path / "low", get_degradation(made_by)(truth, 4))
     clip = ClipFolders("clip", tmp_path / "truth", tmp_path / "low")
     for name in ("bi", "bd", "matlab-bd"):
-        text = disagreement(clip, get_degradation(name), 4)
+        text = describe_mismatch(clip, get_degradation(name), 4)
         assert (text == "") == (name == made_by), text
         assert text == "" or f"is not what '{name}' makes of" in text
-    assert disagreement(clip, BI, 2) == ""  # another size is an error elsewhere
-    assert disagreement(ClipFolders("clip", tmp_path / "truth", None), BI, 4) == ""
+    assert describe_mismatch(clip, BI, 2) == ""  # another size is an error elsewhere
+    assert describe_mismatch(ClipFolders("clip", tmp_path / "truth", None), BI, 4) == ""
 
 
 def test_every_convention_is_described():

@@ -161,7 +161,7 @@ def test_the_mlflow_of_a_configuration(tmp_path, store, monkeypatch, empty_datab
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI"):
         connect(TrackingConfig(), "s3://bucket")
     with pytest.raises(InputError, match="no such MLflow database"):
-        connect(TrackingConfig(), str(tmp_path / "none"), make=False)
+        connect(TrackingConfig(), str(tmp_path / "none"), create=False)
 
 
 def test_two_connections_are_independent(finished, store):
@@ -217,7 +217,7 @@ def test_training_is_not_lost_if_mlflow_fails(finished, fedvsr, config, store, m
     def fail(self, values, step, witness):
         calls.append(step)
         if step == 2:
-            with self._connection.failures("take the metrics"):
+            with self._connection.translating_errors("take the metrics"):
                 raise MlflowException("gone")
         log(self, values, step, witness)
 

@@ -18,9 +18,9 @@ from fedvsr.federation.runs import load_run
 from fedvsr.models.state import state_of
 from fedvsr.tracking import registry
 from fedvsr.tracking.connection import connect
+from fedvsr.tracking.model_registry import download_model, register_run
 from fedvsr.tracking.promotion import promote
-from fedvsr.tracking.registry import download_model, register_run
-from fedvsr.tracking.start import check_start, load_initial_weights
+from fedvsr.tracking.start import load_initial_weights, validate_start
 from fedvsr.weights import serialize
 from tests.unit.tiny_run import RUN, read_video
 
@@ -207,7 +207,7 @@ def test_warm_starts(copied, tmp_path):
     for source in ("champion", "models:/fedvsr@champion", "models:/fedvsr/1", str(weights)):
         warm = config.model_copy(update={"warm_start": source})
         assert serialize(load_initial_weights(connection, warm, "fedvsr")) == trained
-    cold = check_start(config, None, lambda: connection, "fedvsr")
+    cold = validate_start(config, None, lambda: connection, "fedvsr")
     assert serialize(cold.run.weights) == copied.weights(0)
     with pytest.raises(ConfigError, match="warm_start"):
         load_initial_weights(connection, config.model_copy(update={"warm_start": "none"}), "fedvsr")

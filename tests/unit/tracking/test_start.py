@@ -13,7 +13,7 @@ from fedvsr.steps.prepare import prepare as prepare_step
 from fedvsr.steps.register import register as register_step
 from fedvsr.store.local import LocalStore
 from fedvsr.tracking.connection import connect_from_environment
-from fedvsr.tracking.start import check_start
+from fedvsr.tracking.start import validate_start
 from tests.unit.test_steps import SETTINGS
 from tests.unit.tiny_run import RUN
 
@@ -32,13 +32,13 @@ def test_a_wrong_model_is_refused_before_mlflow_is_opened(stored, name):
     model = stored.config.model.model_copy(update={"name": name, "options": {}})
     config = stored.config.model_copy(update={"model": model})
     with pytest.raises((UnknownNameError, ConfigError), match=name):
-        check_start(config, None, refuse_connection, "fedvsr")
+        validate_start(config, None, refuse_connection, "fedvsr")
 
 
 def test_a_changed_setting_is_refused_before_mlflow_is_opened(stored):
     config = stored.config.model_copy(update={"seed": 5})
     with pytest.raises(ConfigError, match="was begun with 1"):
-        check_start(config, stored, refuse_connection, "fedvsr")
+        validate_start(config, stored, refuse_connection, "fedvsr")
 
 
 def test_a_warm_start_that_does_not_fit_is_refused_before_anything_is_written(

@@ -1,16 +1,17 @@
-"""Videos to be sharded, on this machine or in a store."""
+"""The videos that owners turn into shards, on this machine or in a store."""
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedvsr.store.base import Store, bytes_digest, file_digest
 from fedvsr.video.decode import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_videos, natural_key
 
 
-class Source(ABC):
+class Video(ABC):
     """A video: one file, or a folder of frames.
 
     Attributes:
@@ -24,11 +25,11 @@ class Source(ABC):
         """Returns a string that changes if the video's bytes change."""
 
     @abstractmethod
-    def open(self) -> AbstractContextManager[Path]:
-        """Returns a context manager, inside which the video is at a local path."""
+    def as_local_path(self) -> AbstractContextManager[Path]:
+        """Returns a context manager that yields a local path of the video."""
 
 
-class LocalSource(Source):
+class LocalVideo(Video):
     """A video on this machine."""
 
     def __init__(self, name: str, path: Path) -> None:
@@ -42,12 +43,12 @@ class LocalSource(Source):
         lines = (f"{path.name} {file_digest(path)}" for path in files)
         return bytes_digest("\n".join(lines).encode())
 
-    def open(self) -> AbstractContextManager[Path]:
+    def as_local_path(self) -> AbstractContextManager[Path]:
         return nullcontext(self.path)
 
 
-class StoredSource(Source):
-    """A video in a store. While it is open, this machine has a temporary copy.
+class StoredVideo(Video):
+    """A video in a store. `as_local_path` yields a temporary copy.
 
     Args:
         store: The owner's store.
@@ -65,7 +66,7 @@ class StoredSource(Source):
         return bytes_digest("\n".join(lines).encode())
 
     @contextmanager
-    def open(self) -> Iterator[Path]:
+    def as_local_path(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="fedvsr-video-") as temporary:
             folder = Path(temporary)
             for key in self._keys:
@@ -74,10 +75,23 @@ class StoredSource(Source):
             yield folder / first_key.name if _is_video_file(first_key) else folder
 
 
-def local_sources(root: Path, pattern: str = "") -> list[LocalSource]:
-    """Returns the videos below a folder, in natural order.
+@dataclass(frozen=True)
+class FederationVideos:
+    """A federation's videos on this machine.
 
-    A video's name is its path below the folder without the suffix. If two videos would have the same
+    Attributes:
+        clients: Each client's videos, by the client's name.
+        held_out: The held-out videos.
+    """
+
+    clients: Mapping[str, Sequence[LocalVideo]]
+    held_out: Sequence[LocalVideo]
+
+
+def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
+    """Returns the video at a path or, if the path is a folder, all videos in it, in natural order.
+
+    A video's name is its path relative to the folder, without the suffix. If two videos would have the same
     name, both keep their suffixes.
 
     Args:
@@ -89,13 +103,13 @@ def local_sources(root: Path, pattern: str = "") -> list[LocalSource]:
     """
     paths = list_videos(root, pattern or None)
     names = _name_videos([_relative(path, root) for path in paths])
-    return [LocalSource(name, path) for name, path in zip(names, paths, strict=True)]
+    return [LocalVideo(name, path) for name, path in zip(names, paths, strict=True)]
 
 
-def stored_sources(store: Store, folder: str) -> list[StoredSource]:
-    """Returns the videos below a folder of a store, in natural order; an empty list if there are none.
+def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
+    """Returns the videos in a folder of a store, at any depth, in natural order. The list may be empty.
 
-    Names are as in `local_sources`.
+    Names are as in `local_videos`.
 
     Args:
         store: The owner's store.
@@ -113,7 +127,7 @@ def stored_sources(store: Store, folder: str) -> list[StoredSource]:
             groups.setdefault(path.parent, []).append(key)
     paths = sorted(groups, key=lambda path: natural_key(path.as_posix()))
     return [
-        StoredSource(store, name, groups[path]) for name, path in zip(_name_videos(paths), paths, strict=True)
+        StoredVideo(store, name, groups[path]) for name, path in zip(_name_videos(paths), paths, strict=True)
     ]
 
 

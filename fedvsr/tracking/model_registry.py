@@ -1,4 +1,4 @@
-"""The model registry: versions, and the aliases challenger and champion."""
+"""MLflow's model registry: registers versions, and reads the aliases challenger and champion."""
 
 import re
 import tempfile
@@ -29,7 +29,7 @@ from fedvsr.federation.records import (
     write_record,
 )
 from fedvsr.store.base import Store
-from fedvsr.tracking.connection import Connection
+from fedvsr.tracking.connection import MlflowConnection
 from fedvsr.tracking.runs import RUN_TAG, RunTracker
 from fedvsr.trained import TrainedModel, load_trained, save_trained
 
@@ -41,7 +41,7 @@ _MODEL_URI = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[A-Za-z0-9_.-]+)|
 _MODEL_PATH = "artifacts/model"
 _DIGEST_TAG = "fedvsr.weights_digest"
 _CLIP_SCHEMA = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
-# What the model's code imports.
+# The packages that the model's code imports.
 _REQUIREMENTS = (
     "matplotlib",
     "mlflow",
@@ -56,14 +56,14 @@ _REQUIREMENTS = (
 
 
 def register_run(
-    connection: Connection, store: Store, record: RunRecord, registered_model: str
+    connection: MlflowConnection, store: Store, record: RunRecord, registered_model: str
 ) -> RegistrationRecord:
     """Registers a run's best round as a new version, with the alias ``challenger``.
 
     If these weights of this run are already registered, returns that version.
 
     Args:
-        connection: The MLflow.
+        connection: The connection to MLflow.
         store: The federation's store.
         record: The record of a run with an evaluated round.
         registered_model: The registered model's name; created if it does not exist.
@@ -80,11 +80,11 @@ def register_run(
     if registration:
         return registration
     tracker = RunTracker(connection, record)
-    version = _find_version(connection, registered_model, run, best.global_digest)
+    version = _find_registered_version(connection, registered_model, run, best.global_digest)
     if version is None:
         model = _log_model(connection, store, record, best, tracker.run_id)
         version = _create_version(connection, record.config, best, registered_model, model)
-    with connection.failures("set the alias"):
+    with connection.translating_errors("set the alias"):
         connection.client.set_registered_model_alias(registered_model, CHALLENGER, version)
     registration = RegistrationRecord(
         run=run,
@@ -98,11 +98,11 @@ def register_run(
     return registration
 
 
-def download_model(connection: Connection, uri: str) -> TrainedModel:
-    """Loads a registered model's weights and record. Runs no code of the model.
+def download_model(connection: MlflowConnection, uri: str) -> TrainedModel:
+    """Loads a registered model's weights and record, without running code from the registry.
 
     Args:
-        connection: The MLflow.
+        connection: The connection to MLflow.
         uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
     Raises:
@@ -128,8 +128,8 @@ def download_model(connection: Connection, uri: str) -> TrainedModel:
         return load_trained(Path(folder))
 
 
-def find_alias(connection: Connection, registered_model: str, alias: str) -> str | None:
-    """Returns the version that an alias points to, or None if the alias or model does not exist."""
+def find_version(connection: MlflowConnection, registered_model: str, alias: str) -> str | None:
+    """Returns the version that an alias names, or None if the alias or model does not exist."""
     try:
         version = connection.client.get_model_version_by_alias(registered_model, alias)
     except MlflowException as error:
@@ -139,13 +139,13 @@ def find_alias(connection: Connection, registered_model: str, alias: str) -> str
     return str(version.version)
 
 
-def version_url(connection: Connection, registered_model: str, version: str) -> str:
+def version_url(connection: MlflowConnection, registered_model: str, version: str) -> str:
     """Returns the address of a model version's page in MLflow, or an empty string if no server shows it."""
     return connection.page_url(f"models/{quote(registered_model, safe='')}/versions/{version}")
 
 
 def _find_registration(
-    connection: Connection, store: Store, run: str, best: EvaluationRecord, registered_model: str
+    connection: MlflowConnection, store: Store, run: str, best: EvaluationRecord, registered_model: str
 ) -> RegistrationRecord | None:
     try:
         registration = read_record(store, layout.registration(run), RegistrationRecord)
@@ -153,12 +153,14 @@ def _find_registration(
         return None
     if (registration.global_digest, registration.model) != (best.global_digest, registered_model):
         return None
-    version = _find_version(connection, registered_model, run, best.global_digest)
+    version = _find_registered_version(connection, registered_model, run, best.global_digest)
     return registration if version == registration.model_version else None
 
 
-def _find_version(connection: Connection, registered_model: str, run: str, digest: str) -> str | None:
-    with connection.failures("search the registry"):
+def _find_registered_version(
+    connection: MlflowConnection, registered_model: str, run: str, digest: str
+) -> str | None:
+    with connection.translating_errors("search the registry"):
         for version in connection.client.search_model_versions(f"name = '{registered_model}'"):
             if (version.tags.get(RUN_TAG), version.tags.get(_DIGEST_TAG)) == (run, digest):
                 return str(version.version)
@@ -166,9 +168,9 @@ def _find_version(connection: Connection, registered_model: str, run: str, diges
 
 
 def _log_model(
-    connection: Connection, store: Store, record: RunRecord, best: EvaluationRecord, run_id: str
+    connection: MlflowConnection, store: Store, record: RunRecord, best: EvaluationRecord, run_id: str
 ) -> ModelInfo:
-    """Stores the weights of the best round with the code that runs them, as an MLflow model."""
+    """Stores the best round's weights, and the code that runs them, as an MLflow model."""
     config = record.config
     description = ModelRecord(
         name=config.model.name,
@@ -183,12 +185,16 @@ def _log_model(
         psnr_y=best.mean("psnr_y"),
         bicubic_psnr_y=best.mean("psnr_y", of_bicubic=True),
     )
-    clip = open_clips(store, layout.evaluation_clips(config.data.dataset), config.data)[0]
+    clip = open_clips(store, layout.held_out_clips(config.data.dataset), config.data)[0]
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()
         save_trained(folder, description, store, layout.global_weights(config.name, best.round))
-        with connection.current(), connection.failures("store the model"), warnings.catch_warnings():
+        with (
+            connection.current(),
+            connection.translating_errors("store the model"),
+            warnings.catch_warnings(),
+        ):
             # MLflow warns that integer inputs cannot have missing values. Frames have none.
             warnings.simplefilter("ignore", UserWarning)
             with mlflow.start_run(run_id=run_id):
@@ -205,7 +211,7 @@ def _log_model(
 
 
 def _create_version(
-    connection: Connection,
+    connection: MlflowConnection,
     config: RunConfig,
     best: EvaluationRecord,
     registered_model: str,
@@ -226,7 +232,7 @@ def _create_version(
         f"{config.strategy.name}, {best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
         f"{best.gain:+.2f} dB over bicubic"
     )
-    with connection.current(), connection.failures("create the model version"):
+    with connection.current(), connection.translating_errors("create the model version"):
         client = connection.client
         try:
             client.get_registered_model(registered_model)
