@@ -18,7 +18,7 @@ def load_weights(store: Store, key: str, digest: str) -> dict[str, Array]:
         The tensors by name, sorted.
 
     Raises:
-        fedvsr.errors.NotFoundError: There is no such object.
+        fedvsr.errors.NotFoundError: The file does not exist.
         fedvsr.errors.DataError: It has another digest, or is not a complete weights file.
     """
     name = f"{store.uri}/{key}"

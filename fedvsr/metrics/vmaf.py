@@ -41,7 +41,7 @@ def require_ffmpeg() -> str:
     """Returns the path of an ffmpeg that has libvmaf.
 
     Raises:
-        fedvsr.errors.InputError: There is no such ffmpeg on PATH.
+        fedvsr.errors.InputError: No such ffmpeg is on PATH.
     """
     path = shutil.which("ffmpeg")
     if path is None:

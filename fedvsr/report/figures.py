@@ -1,4 +1,4 @@
-"""A run's curves as figures."""
+"""Draws a run's curves."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _STYLE: Any = {
 
 
 def psnr_figure(evaluations: Sequence[EvaluationRecord]) -> Figure:
-    """Draws PSNR (Y) in dB over the rounds, beside that of bicubic interpolation."""
+    """Draws PSNR (Y) in dB over the rounds, and that of bicubic interpolation for comparison."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes("PSNR (Y) on the held-out clips, dB")
         rounds = [evaluation.round for evaluation in evaluations]
@@ -77,6 +77,6 @@ def _axes(title: str) -> tuple[Figure, Axes]:
     axes.set_title(title, loc="left")
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # Without this, Matplotlib writes ticks as differences from an offset beside the axis.
+    # Without this, Matplotlib writes ticks as differences from an offset at the end of the axis.
     axes.ticklabel_format(useOffset=False)
     return figure, axes

@@ -11,7 +11,7 @@ LPIPS_WEIGHTS_VARIABLE = "FEDVSR_LPIPS_WEIGHTS"
 
 
 def open_lpips(device: torch.device) -> LPIPS:
-    """Returns LPIPS with the weights that FEDVSR_LPIPS_WEIGHTS names, or else torchvision's download.
+    """Returns LPIPS with the weights in FEDVSR_LPIPS_WEIGHTS. If it is not set, torchvision downloads them.
 
     Raises:
         fedvsr.errors.InputError: The extra ``lpips`` is not installed, or the weights cannot be read.

@@ -17,7 +17,8 @@ def describe_mismatch(clip: ClipFolders, degradation: Degradation, scale: int) -
     of 1.5 ground-truth pixels is invisible, but costs a network 10 dB of PSNR.
 
     Returns:
-        A sentence about the difference. Empty if the frames agree, have another size, or are not ready-made.
+        A sentence about the difference. Empty if the frames agree, if their size is wrong, or if there are no
+            ready-made frames.
 
     Raises:
         fedvsr.errors.VideoError: A frame cannot be read.

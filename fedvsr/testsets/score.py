@@ -159,5 +159,5 @@ def _check_pair(
         raise VideoError(
             f"{clip.low_resolution}: is {low_resolution.width}×{low_resolution.height} pixels, but "
             f"{clip.ground_truth} of {ground_truth.width}×{ground_truth.height} makes "
-            f"{expected[1]}×{expected[0]} at scale {scale}; it is the low resolution of something else"
+            f"{expected[1]}×{expected[0]} at scale {scale}; they were made from something else"
         )

@@ -3,8 +3,8 @@
 Ten clips of 32 frames of 1272×720, published with PFNL. PSNR and SSIM are taken on Y, without a border,
 over all frames, as BasicVSR does: "Y channel for others" than REDS4 in MMagic's results,
 ``crop_border = 0`` in the tests of VRT and IART. Papers report it with the blur of
-`fedvsr.video.degradations.matlab_bd`. PFNL's own low resolution, ``blur4``, is the older ``bd``: on it the
-published weights of BasicVSR score 27 dB instead of 40 dB
+`fedvsr.video.degradations.matlab_bd`. PFNL's low-resolution frames, ``blur4``, were made by the older ``bd``.
+On them, the published weights of BasicVSR score 27 dB instead of 40 dB
 (https://github.com/open-mmlab/mmagic/issues/803).
 
 The names of the clips differ from copy to copy, so every folder of frames is a clip.

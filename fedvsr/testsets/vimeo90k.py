@@ -20,7 +20,7 @@ _LIST = "sep_testlist.txt"
 
 
 class Vimeo90kT(VideoTestSet):
-    """Vimeo-90K-T, ``sequences`` beside ``sep_testlist.txt``, or both in ``vimeo_septuplet``."""
+    """Vimeo-90K-T: ``sequences`` and ``sep_testlist.txt`` in one folder, or both in ``vimeo_septuplet``."""
 
     name = "vimeo90k-t"
     title = "Vimeo-90K-T"
@@ -40,10 +40,10 @@ class Vimeo90kT(VideoTestSet):
     )
 
     def clip_names(self, root: Path) -> Sequence[str]:
-        """Returns the names, such as ``00001/0266``, from the list in or beside the root.
+        """Returns the names, such as ``00001/0266``, from the list in the root or next to it.
 
         Raises:
-            fedvsr.errors.VideoError: There is no list, or it is empty.
+            fedvsr.errors.VideoError: The list does not exist or is empty.
         """
         for folder in (root, root / "vimeo_septuplet", root.parent):
             path = folder / _LIST

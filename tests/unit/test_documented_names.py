@@ -1,4 +1,4 @@
-"""Lists of models, strategies, degradations and test sets in texts name all that the registries know."""
+"""Lists of models, strategies, degradations and test sets in the documents are complete."""
 
 import re
 from pathlib import Path
@@ -88,5 +88,5 @@ def test_the_search_sees_the_lists():
         ("bd alone", None),
     ],
 )
-def test_what_counts_as_a_list(text, names):
+def test_names_in_a_list(text, names):
     assert next(lists(text, set(degradation_names()), 2), None) == names

@@ -31,7 +31,7 @@ def split(config, many, **values):
     return {client: [video.name for video in videos] for client, videos in clients.items()}
 
 
-def test_equal_shares_are_contiguous(config, many):
+def test_equal_parts_are_contiguous(config, many):
     assert split(config, many, count=3) == {
         "client-1": ["clip-0", "clip-1"],
         "client-2": ["clip-2", "clip-3"],
@@ -48,7 +48,7 @@ def test_client_names_sort_by_their_numbers(config, tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"scheme": "quantity-skew", "alpha": 1.0}, {"scheme": "dirichlet"}])
-def test_the_shares_are_disjoint_and_complete(config, many, values):
+def test_the_parts_are_disjoint_and_complete(config, many, values):
     if values["scheme"] == "dirichlet":
         values = {**values, "labels": str(many.parent / "labels.csv"), "alpha": 0.5}
     shares = split(config, many, count=3, **values)
@@ -125,7 +125,7 @@ def test_results_of_a_run_in_a_bucket_are_on_this_machine(tmp_path):
 
 
 def test_videos_inside_the_store_are_refused(config, many):
-    # A run writes an upscaled clip below its store. The next run would train on it.
+    # A run writes an upscaled clip into its store. The next run would train on it.
     experiment = load_experiment(config, {"store": str(many)})
     content = {"split": {"path": str(many), "count": 2}}
     experiment = experiment.parse({**experiment.model_dump(), "clients": content})

@@ -141,7 +141,7 @@ def test_a_catalogue_shows_their_options(fedvsr, names):
     assert ["size", "integer", "≥ 1, ≤ 7", "3"] in cells
     assert ["bias", "true or false", "", "true"] in cells
     shown = fedvsr("strategies", strategy)
-    # Without a source of its own, it is from the package or module that brings it.
+    # Without a `source`, the origin is the package or module that provides it.
     assert f"\nSource: {'their_strategy' if ':' in strategy else 'theirs'}\n" in shown.out
     cells = [[cell.strip() for cell in row.split("│")[1:5]] for row in shown.out.splitlines()]
     assert ["order", "choice", "name or loss", '"name"'] in cells

@@ -1,4 +1,4 @@
-"""The layers of the design hold: who may import whom stands in pyproject.toml."""
+"""The import contracts in pyproject.toml are kept."""
 
 import subprocess
 import sys

@@ -43,7 +43,7 @@ SETTINGS = {
 
 @pytest.fixture
 def deployment(tmp_path, videos, empty_database, monkeypatch):
-    """The stores of two clients and a federation, which hold only videos."""
+    """Returns a workspace with two clients. Its stores hold only videos."""
     workspace = Workspace.under(str(tmp_path / "buckets"))
     for client in ("ann", "bob"):
         shutil.copytree(videos / client, tmp_path / "buckets/clients" / client / layout.RAW_VIDEOS)
@@ -105,7 +105,7 @@ def test_a_run_step_by_step(deployment, finished, tmp_path):
     assert (run.info.run_name, run.info.status) == (RUN, "FINISHED")
     assert [metric.step for metric in client.get_metric_history(version.run_id, "psnr_y")] == [1, 2]
 
-    # Submitted again, no round is left, and the steps after the rounds still succeed.
+    # If the run is submitted again, no round is left, and the steps after the rounds still succeed.
     assert prepare_step(SETTINGS) == []
     shard_step(RUN, tmp_path / "shards.md")
     assert evaluate_step(RUN, 2, tmp_path / "page.html") == scores

@@ -99,7 +99,7 @@ def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
         pattern: A glob as in `fedvsr.video.decode.list_videos`. An empty string accepts every video.
 
     Raises:
-        fedvsr.errors.VideoError: There is no video.
+        fedvsr.errors.VideoError: The path holds no video.
     """
     paths = list_videos(root, pattern or None)
     names = _name_videos([_relative(path, root) for path in paths])

@@ -216,14 +216,14 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
     if difference:
         path, was, now = difference
         raise ConfigError(
-            path, now, f"run {config.name!r} was begun with {was!r}; keep that or choose another name"
+            path, now, f"run {config.name!r} was started with {was!r}; keep that or choose another name"
         )
     rounds = stored.config.federation.rounds
     if config.federation.rounds < rounds:
         raise ConfigError(
             "federation.rounds",
             config.federation.rounds,
-            f"run {config.name!r} was begun with {rounds}, which can only be raised",
+            f"run {config.name!r} was started with {rounds}, which can only be raised",
         )
 
 

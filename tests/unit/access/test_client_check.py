@@ -1,4 +1,4 @@
-"""A client's check of the federation's bucket: only a refusal is right, a failure to answer is not."""
+"""A client's check of the federation's bucket accepts only a refusal, not a server that does not answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run whose first round is trained. It is made once, and each test damages a copy of it."""
+"""A run whose first round is trained. It is trained once, and each test damages a copy of it."""
 
 import shutil
 import tempfile

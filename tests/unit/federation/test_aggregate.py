@@ -1,4 +1,4 @@
-"""The server's part in a round: what it takes, what it refuses, and that order does not matter."""
+"""The server accepts or refuses updates, and their order does not matter."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def send_text(trained) -> None:
     trained.rewrite_report("bob", update_digest=bytes_digest(b"no weights"), update_bytes=10)
 
 
-# What is done to bob's delivery, and what the refusal says of it.
+# How bob's delivery is damaged, and the reason for its refusal.
 SPOILT = {
     "missing tensor": (without_weight, f"tensor '{WEIGHT}' is missing"),
     "unknown tensor": (with_another_tensor, "tensor 'other.weight' is not in the model"),
@@ -131,7 +131,7 @@ def test_a_refused_client_does_not_count_and_the_others_do(trained_round, what):
     spoil(trained)
     record = aggregate_round(trained.store, trained.run, 1)
     assert [participant.client for participant in record.participants] == ["ann", "cleo"]
-    outcomes = {outcome.client: outcome for outcome in record.outcomes}
+    outcomes = {client_outcome.client: client_outcome for client_outcome in record.outcomes}
     assert outcomes["bob"].outcome is Outcome.REFUSED
     assert reason in outcomes["bob"].reason
     assert outcomes["ann"].outcome is Outcome.OK
@@ -140,7 +140,7 @@ def test_a_refused_client_does_not_count_and_the_others_do(trained_round, what):
     assert weights == {"ann": 0.25, "cleo": 0.75}
 
 
-def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_round):
+def test_a_client_that_delivered_nothing_keeps_its_recorded_outcome(trained_round):
     trained = trained_round()
     trained.store.delete(layout.report(RUN, 1, "bob"))
     key = layout.outcomes(RUN, 1)
@@ -153,7 +153,7 @@ def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_rou
     ]
     write_record(trained.store, key, recorded.model_copy(update={"outcomes": tuple(changed)}))
     record = aggregate_round(trained.store, trained.run, 1)
-    outcomes = {outcome.client: outcome for outcome in record.outcomes}
+    outcomes = {client_outcome.client: client_outcome for client_outcome in record.outcomes}
     assert (outcomes["bob"].outcome, outcomes["bob"].reason) == (Outcome.TIMED_OUT, "too slow")
     assert len(record.participants) == 2
 
@@ -165,7 +165,7 @@ def test_a_client_that_delivered_nothing_keeps_what_the_training_saw(trained_rou
         (Outcome.CUT_OFF, "too slow", "it delivered, although the training step recorded cut-off: too slow"),
     ],
 )
-def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round, outcome, reason, kept):
+def test_a_failure_before_a_delivery_stays_in_the_record(trained_round, outcome, reason, kept):
     trained = trained_round()
     key = layout.outcomes(RUN, 1)
     recorded = read_record(trained.store, key, OutcomesRecord)
@@ -179,13 +179,13 @@ def test_what_went_wrong_before_an_update_came_stays_in_the_record(trained_round
     assert [client.seconds for client in record.outcomes] == [client.seconds for client in recorded.outcomes]
 
 
-def test_updates_count_that_came_although_no_outcome_was_recorded(trained_round):
+def test_an_update_counts_even_without_a_recorded_outcome(trained_round):
     trained = trained_round()
     trained.store.delete(layout.outcomes(RUN, 1))
     assert len(aggregate_round(trained.store, trained.run, 1).participants) == 3
 
 
-def test_below_the_quorum_the_table_is_told_nothing_is_written_and_the_refused_are_asked_again(trained_round):
+def test_below_the_quorum_nothing_is_written_and_only_refused_reports_are_deleted(trained_round):
     trained = trained_round()
     trained.store.delete(layout.report(RUN, 1, "ann"))
     trained.store.delete(layout.outcomes(RUN, 1))
@@ -205,7 +205,7 @@ def test_below_the_quorum_the_table_is_told_nothing_is_written_and_the_refused_a
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedmedian", "fedvsr", "scaffold"])
-def test_weights_are_those_of_the_strategy_and_the_record_says_how(trained_round, strategy):
+def test_the_record_describes_the_strategys_aggregation(trained_round, strategy):
     trained = trained_round(strategy)
     sent = {client: trained.tensors(client) for client in ("ann", "bob", "cleo")}
     record = aggregate_round(trained.store, trained.run, 1)
@@ -257,7 +257,7 @@ def test_an_aggregation_that_died_before_its_record_gives_the_same_bytes_again(t
 @pytest.mark.parametrize("strategy", strategy_names())
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(["ann", "bob", "cleo"]), arrival=st.permutations(["ann", "bob", "cleo"]))
-def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
+def test_the_bytes_do_not_depend_on_the_order_of_the_plan_or_of_arrival(
     trained_at_once, strategy, order, arrival
 ):
     trained = trained_at_once(strategy)
@@ -282,7 +282,7 @@ def test_bytes_depend_neither_on_the_plans_order_nor_on_that_of_arrival(
 
 @pytest.fixture
 def trained_at_once(trained_round):
-    """One copy for all of Hypothesis's examples."""
+    """Copies the trained round once for all of Hypothesis's examples."""
     copies = {}
 
     def find(strategy: str):
@@ -315,13 +315,13 @@ def trained_at_once(trained_round):
         ),
     ],
 )
-def test_scaffolds_control_variates_are_looked_through_like_weights(trained_round, spoil, reason):
+def test_scaffolds_control_variates_are_checked_like_weights(trained_round, spoil, reason):
     trained = trained_round("scaffold")
     spoil(trained)
     record = aggregate_round(trained.store, trained.run, 1)
-    outcome = next(client for client in record.outcomes if client.client == "bob")
-    assert outcome.outcome is Outcome.REFUSED
-    assert reason in outcome.reason
+    client_outcome = next(entry for entry in record.outcomes if entry.client == "bob")
+    assert client_outcome.outcome is Outcome.REFUSED
+    assert reason in client_outcome.reason
 
 
 def test_damaged_global_weights_stop_the_round(trained_round):
@@ -333,7 +333,7 @@ def test_damaged_global_weights_stop_the_round(trained_round):
     assert not trained.store.exists(layout.global_weights(RUN, 1))
 
 
-def test_a_round_without_a_plan_is_told(trained_round):
+def test_a_round_without_a_plan_is_an_error(trained_round):
     trained = trained_round()
     with pytest.raises(NotFoundError, match=r"rounds/0002/plan\.json"):
         aggregate_round(trained.store, trained.run, 2)
@@ -347,7 +347,7 @@ def test_a_round_without_a_plan_is_told(trained_round):
         (lambda tensors: tensors | {WEIGHT: tensors[WEIGHT] * np.float32(np.nan)}, "expected finite values"),
     ],
 )
-def test_what_a_faulty_strategy_returns_is_not_written(trained_round, monkeypatch, spoil, problem):
+def test_unusable_weights_of_a_strategy_are_not_written(trained_round, monkeypatch, spoil, problem):
     real = FedAvg.aggregate
 
     def faulty(self, *arguments) -> Aggregate:

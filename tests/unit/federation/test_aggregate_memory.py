@@ -16,7 +16,7 @@ from fedvsr.weights import serialize
 
 FEW, MANY = 4, 64
 
-# What BasicVSR is made of: many convolutions, and here a long vector too; 6.0 million parameters.
+# Many convolutions, as in BasicVSR, and one long vector: 6.0 million parameters.
 SHAPES = {f"block.{index:02d}.weight": (64, 64, 3, 3) for index in range(60)} | {
     "fusion.weight": (256, 2048),
     "upsample.weight": (256, 256, 7, 7),
@@ -24,7 +24,7 @@ SHAPES = {f"block.{index:02d}.weight": (64, 64, 3, 3) for index in range(60)} | 
     "counter": (),
 }
 
-# The high-water mark of this program alone: ru_maxrss would begin at what pytest holds.
+# The peak memory of this program alone: ru_maxrss would include the memory of pytest.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -109,7 +109,7 @@ def peak_of_aggregation(root: Path, config, updates: tuple[Path, Path, Path], cl
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedvsr", "fedmedian", "fedsr"])
-def test_64_updates_take_no_more_memory_than_4(tmp_path: Path, make_config, updates, strategy: str):
+def test_64_updates_take_the_memory_of_4(tmp_path: Path, make_config, updates, strategy: str):
     def config(**overrides):
         return make_config(strategy__name=strategy, **overrides)
 

@@ -23,7 +23,7 @@ PRESETS = TINY | {"basicvsr": {"channels": 8, "blocks": 1}}
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Two clients with a clip each, and that of one of them held out."""
+    """Returns two clients with one clip each. The clip of one of them is also the held-out clip."""
     stores = Workspace.under(str(tmp_path_factory.mktemp("models")))
     data = RunConfig(name="data").data
     for client, name in VIDEOS.items():
@@ -36,14 +36,14 @@ def workspace(tmp_path_factory):
     return stores
 
 
-def test_every_model_that_can_be_trained_has_a_preset_here():
+def test_every_trainable_model_has_a_preset_in_this_file():
     # fastvsr starts at bicubic interpolation: `make run` shows what it learns, not six steps.
     assert set(PRESETS) == set(model_names()) - {"bicubic", "fastvsr"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_two_rounds_with_two_clients(workspace, name, monkeypatch):
-    # Held-out clips are judged elsewhere; whole ones are too much for these networks on a CPU.
+    # No evaluation: whole clips take these networks too long on a CPU.
     monkeypatch.setattr("fedvsr.federation.run.rounds.is_evaluated", lambda config, round_number: False)
     run = name.replace("+", "p")
     config = RunConfig.parse(

@@ -1,4 +1,4 @@
-"""A client that wants to harm: whatever it leaves, it is refused, and the others' round ends."""
+"""A client that wants to harm the federation is refused, and the round ends with the other clients."""
 
 import json
 
@@ -41,26 +41,26 @@ NO_NUMBERS = {
 
 
 def say(trained, field, value) -> None:
-    """Puts a value into bob's report that no report of ours would take."""
+    """Puts a value into bob's report that `ReportRecord` would refuse."""
     report = trained.report("bob").model_dump(mode="json") | {field: "VALUE"}
     trained.store.write(REPORT, json.dumps(report).replace('"VALUE"', value).encode())
 
 
 def refused(trained, *, looks_delivered=False):
-    """Bob's refusal in a round that ends with the others."""
+    """Returns the reason for bob's refusal, in a round that ends with the other clients."""
     assert (find_delivery(trained.store, trained.plan, "bob") is not None) == looks_delivered
     record = aggregate_round(trained.store, trained.run, 1)
     assert [participant.client for participant in record.participants] == ["ann", "cleo"]
-    (outcome,) = [outcome for outcome in record.outcomes if outcome.client == "bob"]
-    assert outcome.outcome is Outcome.REFUSED
-    assert outcome.reason.isprintable()
-    assert len(outcome.reason) <= 501
-    return outcome.reason
+    (client_outcome,) = [entry for entry in record.outcomes if entry.client == "bob"]
+    assert client_outcome.outcome is Outcome.REFUSED
+    assert client_outcome.reason.isprintable()
+    assert len(client_outcome.reason) <= 501
+    return client_outcome.reason
 
 
 @pytest.mark.parametrize("digest", NO_DIGESTS)
 @pytest.mark.parametrize("field", DIGESTS)
-def test_a_digest_that_is_none_is_refused(trained_round, field, digest):
+def test_an_invalid_digest_is_refused(trained_round, field, digest):
     trained = trained_round()
     trained.rewrite_report("bob", **{field: digest})
     assert find_report(trained.store, trained.plan, "bob") is None
@@ -79,24 +79,24 @@ def test_a_number_that_no_honest_client_writes_is_refused(trained_round, field, 
 
 @pytest.mark.parametrize("field", ["clips", "frames", "bytes"])
 @pytest.mark.parametrize("value", ["0", "-1", str(2**53 + 1), HUGE])
-def test_a_summary_of_shards_has_numbers_within_reason(field, value):
+def test_an_unreasonable_number_in_a_summary_of_shards_is_refused(field, value):
     good = {"clips": 1, "frames": 1, "bytes": 1, "digest": "0" * 64}
     assert ShardSummary(**good)
     text = json.dumps(good | {field: "VALUE"}).replace('"VALUE"', value)
     with pytest.raises(RecordError, match=field):
-        ShardSummary.from_bytes(text.encode(), "what it said")
+        ShardSummary.from_bytes(text.encode(), "the summary")
 
 
-def test_a_name_in_a_record_reaches_no_terminal():
+def test_an_error_about_a_record_has_no_control_characters():
     with pytest.raises(RecordError) as caught:
         ShardSummary.from_bytes(
             rb'{"\u001b[2J": 1, "clips": 1, "frames": 1, "bytes": 1, "digest": "' + b"0" * 64 + b'"}',
-            "what it said",
+            "the summary",
         )
     assert str(caught.value).isprintable()
 
 
-def test_what_is_too_large_for_a_report_is_not_read(trained_round, monkeypatch):
+def test_a_report_that_is_too_large_is_not_read(trained_round, monkeypatch):
     trained = trained_round()
     trained.store.write(REPORT, b" " * (1 << 20) + trained.store.read(REPORT))
     real = LocalStore.read
@@ -110,7 +110,7 @@ def test_what_is_too_large_for_a_report_is_not_read(trained_round, monkeypatch):
 
 
 @pytest.mark.parametrize("extra", [False, True])
-def test_what_the_model_does_not_explain_is_not_downloaded(trained_round, monkeypatch, extra):
+def test_a_file_too_large_for_the_model_is_not_downloaded(trained_round, monkeypatch, extra):
     trained = trained_round("scaffold")
     tensors = {"padding": np.zeros(2 << 20, np.uint8)}
     key, rewrite = (EXTRA, trained.rewrite_strategy_tensors) if extra else (UPDATE, trained.rewrite_update)
@@ -132,13 +132,13 @@ def test_what_the_model_does_not_explain_is_not_downloaded(trained_round, monkey
         ("scaffold", "extra_bytes", "its report says 0 bytes, found"),
     ],
 )
-def test_a_size_must_be_that_of_what_is_there(trained_round, strategy, field, problem):
+def test_a_report_with_a_wrong_size_is_refused(trained_round, strategy, field, problem):
     trained = trained_round(strategy)
     trained.rewrite_report("bob", **{field: 0})
     assert problem in refused(trained)
 
 
-def test_bytes_of_nothing_do_not_count(trained_round):
+def test_a_report_with_a_size_but_no_file_is_refused(trained_round):
     trained = trained_round()
     trained.rewrite_report("bob", extra_bytes=2**53)
     assert "9007199254740992 bytes of strategy tensors and no digest" in refused(trained)
@@ -160,7 +160,7 @@ def test_a_run_that_a_report_names_reaches_the_record_as_a_short_line(trained_ro
     assert len(str(caught.value)) < 600
 
 
-def test_a_loss_that_no_report_takes_is_told_by_the_client(trained_round, monkeypatch):
+def test_a_loss_too_large_for_a_report_is_an_error_at_the_client(trained_round, monkeypatch):
     trained = trained_round()
     trained.store.delete(REPORT)
     monkeypatch.setattr(client, "train_locally", lambda *_, **__: TrainingSummary(1e13, 1, 1, 1.0))
@@ -170,13 +170,13 @@ def test_a_loss_that_no_report_takes_is_told_by_the_client(trained_round, monkey
 
 
 @pytest.mark.parametrize("round_number", ["abcd", "----", "1e03", "²²²²", " 1  "])
-def test_a_key_that_is_no_rounds_is_no_delivery(local_store, round_number):
+def test_a_report_under_an_invalid_round_is_not_a_delivery(local_store, round_number):
     local_store.write(f"runs/x/rounds/{round_number}/updates/ann/report.json", b"{}")
     local_store.write(layout.report("x", 1, "ann"), b"{}")
     assert deliveries(local_store) == {"ann": {("x", 1)}}
 
 
-def test_honest_digests_are_digests(trained_round):
+def test_the_digests_of_an_honest_report_are_valid(trained_round):
     report = trained_round("scaffold").report("bob")
     for field in DIGESTS:
         assert len(getattr(report, field)) == 64

@@ -14,7 +14,7 @@ PLAN = PlanRecord(
 KEY = layout.plan("demo", 1)
 
 
-def test_a_record_is_read_as_written_and_has_the_same_bytes_again(local_store):
+def test_a_record_reads_back_as_written_and_has_the_same_bytes_again(local_store):
     write_record(local_store, KEY, PLAN)
     plan = read_record(local_store, KEY, PlanRecord)
     assert plan == PLAN

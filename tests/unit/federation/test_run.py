@@ -1,4 +1,4 @@
-"""Whole runs: they give the same bytes again, whatever fails or stops them."""
+"""Whole runs give the same bytes again, whatever fails or stops them."""
 
 import errno
 import os
@@ -109,15 +109,15 @@ def test_preparing_again_returns_the_stored_run(clips_of_two, make_config, monke
 )
 def test_a_stored_run_refuses_another_value_of_any_field(clips_of_two, make_config, field, value):
     store = clips_of_two.federation()
-    begun = prepare_run(store, make_config())
+    stored_record = prepare_run(store, make_config())
     with pytest.raises(ConfigError) as caught:
         prepare_run(store, make_config(**{field.replace(".", "__"): value}))
     assert caught.value.field == field if field != "model.options" else "model.options.channels"
-    assert "run 'test' was begun with " in caught.value.allowed
-    assert load_run(store, RUN) == begun
+    assert "run 'test' was started with " in caught.value.allowed
+    assert load_run(store, RUN) == stored_record
 
 
-def test_of_several_changed_fields_the_first_is_named(clips_of_two, make_config):
+def test_if_several_fields_changed_the_first_is_named(clips_of_two, make_config):
     store = clips_of_two.federation()
     prepare_run(store, make_config())
     with pytest.raises(ConfigError, match=r"^seed: 5 is not allowed"):
@@ -129,17 +129,17 @@ def test_rounds_can_be_raised_and_not_lowered(clips_of_two, make_config):
     prepare_run(store, make_config(federation__rounds=3))
     assert rounds_left(store, prepare_run(store, make_config(federation__rounds=5))) == [1, 2, 3, 4, 5]
     with pytest.raises(
-        ConfigError, match=r"^federation\.rounds: 4 .* begun with 5, which can only be raised"
+        ConfigError, match=r"^federation\.rounds: 4 .* started with 5, which can only be raised"
     ):
         prepare_run(store, make_config(federation__rounds=4))
 
 
 def test_job_settings_may_change_and_are_not_part_of_the_identity(clips_of_two, make_config):
     store = clips_of_two.federation()
-    begun = prepare_run(store, make_config())
+    stored_record = prepare_run(store, make_config())
     continued = prepare_run(store, make_config(jobs__gpus=2, jobs__retries=0))
     assert (continued.config.jobs.gpus, continued.config.jobs.retries) == (2, 0)
-    assert continued.identity == begun.identity
+    assert continued.identity == stored_record.identity
     assert load_run(store, RUN) == continued
 
 
@@ -231,7 +231,7 @@ def test_a_client_that_delivered_is_not_trained_again(planned, monkeypatch):
     assert train(planned, "bob") == first
 
 
-def test_a_clients_update_is_the_same_bytes_if_made_again(planned):
+def test_training_a_client_again_gives_the_same_bytes(planned):
     store = planned.federation()
     first = train(planned, "bob")
     data = store.read(layout.update(RUN, 1, "bob"))
@@ -261,8 +261,8 @@ def test_two_clients_with_the_same_clips_draw_different_batches(planned):
     assert train(planned, "ann").update_digest != train(planned, "bob").update_digest
 
 
-@pytest.mark.parametrize("what", ["truncated", "gone", "one bit", "its report is no record"])
-def test_a_damaged_delivery_is_made_again(planned, what):
+@pytest.mark.parametrize("what", ["truncated", "gone", "one bit", "its report is invalid"])
+def test_a_client_with_a_damaged_delivery_trains_again(planned, what):
     store = planned.federation()
     report = train(planned, "bob")
     key = layout.update(RUN, 1, "bob")
@@ -501,7 +501,7 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
     def write(self: LocalStore, key: str, fill) -> None:
         nonlocal writes
         if writes == last:
-            # As kill -9 leaves it: a part of the file, with its temporary name.
+            # A part of the file with its temporary name, as kill -9 leaves it.
             folder = (self.root / key).parent
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f".{Path(key).name}.0123.part").write_bytes(b"half")

@@ -22,7 +22,7 @@ CLIPS = layout.training_clips(DATA.dataset)
 
 @pytest.fixture
 def save_video(tmp_path: Path, make_clip):
-    """Writes a clip as a folder of frames and returns it as a source."""
+    """Writes a clip as a folder of frames and returns it as a video."""
 
     def save(name: str, seed: int = 0, frames: int = 4, size: int = 24) -> LocalVideo:
         folder = tmp_path / "videos" / name

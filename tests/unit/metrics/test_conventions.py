@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the field defines them, checked against independent definitions and numbers.
+"""PSNR and SSIM as papers define them, checked against independent definitions and numbers.
 
 BasicSR's ``calculate_psnr`` and ``calculate_ssim`` (whose SSIM claims to be that of Wang's MATLAB ``ssim.m``)
 round to uint8 first, crop, convert to luma without rounding it, and take the valid region of an 11×11
@@ -61,8 +61,8 @@ def test_ssim_is_wangs_definition_on_luma_and_the_mean_of_three_on_rgb(border):
     assert ssim(a, b, border, "y").item() == pytest.approx(ssim_by_definition(*luma), abs=1e-12)
 
 
-def test_the_border_is_cropped_before_the_window_is_laid():
-    """What lies outside the crop has no influence, not even through the window."""
+def test_the_border_is_cropped_before_the_window_is_applied():
+    """Pixels in the border have no influence, not even through the window."""
     a, b = pair(2)
     changed = b.copy()
     changed[:, :4] = 0

@@ -42,7 +42,7 @@ def test_the_same_frames_have_distance_zero(metric):
     np.testing.assert_array_equal(metric(video(1), video(1)), np.zeros(3))
 
 
-def test_every_frame_counts_alone(metric):
+def test_every_frame_is_measured_separately(metric):
     a, b = video(1, (10, 40, 40, 3)), video(2, (10, 40, 40, 3))
     together = metric(a, b)
     alone = [metric(a[t : t + 1], b[t : t + 1]).item() for t in range(10)]
@@ -67,7 +67,7 @@ def test_the_border_is_cropped(metric):
     np.testing.assert_array_equal(metric(a, b, crop_border=2), np.zeros(3))
 
 
-def test_building_it_leaves_the_random_numbers_alone(metric):
+def test_building_it_does_not_change_the_random_numbers(metric):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)

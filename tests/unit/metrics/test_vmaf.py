@@ -1,4 +1,4 @@
-"""VMAF: what is sent to ffmpeg, what comes back, and the errors if there is no ffmpeg."""
+"""VMAF: the input and output of ffmpeg, and the errors without an ffmpeg."""
 
 import importlib
 import json
@@ -50,7 +50,7 @@ def libvmaf(monkeypatch, tmp_path_factory):
 
 
 def video(frames=6, height=66, width=82):
-    """A moving picture with something to see."""
+    """Returns a moving picture with detail."""
     rows, columns = np.mgrid[:height, :width]
     planes = [
         [
@@ -87,7 +87,7 @@ def test_the_log_is_read():
         ('{"frames": [{"metrics": {"psnr": 3}}]}', 1, "has an unknown form"),
     ],
 )
-def test_another_log_is_refused(text, frames, message):
+def test_an_unexpected_log_is_refused(text, frames, message):
     with pytest.raises(InputError, match=message):
         parse_log(text, frames)
 
@@ -101,7 +101,7 @@ def test_without_any_ffmpeg(monkeypatch, tmp_path):
 def test_an_ffmpeg_without_libvmaf_is_named(monkeypatch, tmp_path):
     folder = program(tmp_path / "bin", "")
     path = folder / "ffmpeg"
-    # Debian's has the filter vmafmotion, whose description even says VMAF.
+    # Debian's ffmpeg only has the filter vmafmotion, whose description contains VMAF.
     path.write_text('#!/bin/sh\necho " ... vmafmotion  V->V  Calculate the VMAF Motion score, not libvmaf"\n')
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(InputError, match=rf"{path} has none: put one on PATH"):
@@ -109,7 +109,7 @@ def test_an_ffmpeg_without_libvmaf_is_named(monkeypatch, tmp_path):
 
 
 def test_the_input_of_ffmpeg(monkeypatch, tmp_path):
-    """Both lumas, one above the other, then grey: three planes of 4:4:4 for every frame."""
+    """Every picture has both lumas, the output on top, then grey: three planes of 4:4:4."""
     script = (
         f"echo \"$@\" > {tmp_path}/arguments\ncat > {tmp_path}/input\necho '{json.dumps(LOG)}' > vmaf.json"
     )

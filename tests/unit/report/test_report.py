@@ -91,7 +91,7 @@ def test_a_run_without_evaluations(summary):
     assert page.count("<svg") == 1
 
 
-def test_a_run_that_has_just_begun(summary):
+def test_a_run_that_has_just_started(summary):
     page = render_page(RunSummary(summary.record, (), (), best=None, details_picture=None, registration=None))
     assert "No round has ended yet." in page
     assert Tables(page).tables == {}

@@ -1,4 +1,4 @@
-"""Scores of frames, their means, and the details beside them."""
+"""Scores of frames, their means, and the pictures of details."""
 
 import io
 import math
@@ -33,7 +33,7 @@ def noisy(frames, seed=9):
 
 
 def mean_difference(output, truth, border):
-    """Stands in for LPIPS: an array, as LPIPS returns, of the frames that it gets."""
+    """Stands in for LPIPS: returns the mean difference of each pair of frames."""
     inside = np.s_[:, border : truth.shape[1] - border, border : truth.shape[2] - border]
     return np.abs(output[inside].astype(float) - truth[inside]).mean((1, 2, 3))
 
@@ -78,7 +78,7 @@ def test_every_metric_leaves_out_the_border():
 
 @pytest.mark.parametrize("border", [0, 4])
 def test_the_means_of_a_round_keep_their_bits(border):
-    """They are in evaluation.json, whose bytes do not depend on the version of fedvsr."""
+    """The bytes of evaluation.json must not depend on the version of fedvsr."""
     truth = noise(2, (19, 32, 40, 3))
     output = noisy(truth)
     output[3] = truth[3]
@@ -92,7 +92,7 @@ def test_the_means_of_a_round_keep_their_bits(border):
     assert scores.frames == 19
 
 
-def test_what_is_not_measured_is_none():
+def test_a_score_that_is_not_measured_is_none():
     truth = noise(1)
     assert score_frames("clip", noisy(truth), truth, 0).lpips is None
     assert mean_if_measured([]) is None
@@ -104,7 +104,7 @@ def test_the_order_of_the_numbers_does_not_change_an_exact_mean():
     assert exact_mean(values) == exact_mean(sorted(values)) == 1
 
 
-def test_in_the_mean_over_frames_a_long_clip_counts_more():
+def test_a_long_clip_counts_more_in_the_mean_over_frames():
     short, long = (
         ClipScores(clip=name, frames=frames, psnr_rgb=0, psnr_y=value, ssim_rgb=0, ssim_y=0)
         for name, frames, value in (("short", 1, 20), ("long", 3, 40))
@@ -129,7 +129,7 @@ def test_a_model_and_bicubic_interpolation_on_clips():
     assert (scores[0].clip, scores[0].frames, detail.clip) == ("clip", 3, "clip")
 
 
-def test_the_weights_of_lpips_are_named_by_the_environment(monkeypatch, tmp_path):
+def test_an_environment_variable_names_the_weights_of_lpips(monkeypatch, tmp_path):
     pytest.importorskip("lpips", reason="pip install fedvsr[lpips]")
     monkeypatch.setenv(LPIPS_WEIGHTS_VARIABLE, str(tmp_path / "nothing.safetensors"))
     with pytest.raises(InputError, match=r"no file .*nothing\.safetensors"):
@@ -143,7 +143,7 @@ def detailed_at(top, left, height=240, width=320):
     return truth
 
 
-def test_a_crop_shows_the_most_detailed_piece_of_the_middle_frame():
+def test_a_detail_is_the_most_detailed_part_of_the_middle_frame():
     truth = detailed_at(40, 200)
     output = truth.copy()
     output[1] = noisy(truth[1])
@@ -156,7 +156,7 @@ def test_a_crop_shows_the_most_detailed_piece_of_the_middle_frame():
     assert detail.bicubic_psnr == psnr(bicubic, truth[1:2], channel="y").item()
 
 
-def test_a_frame_smaller_than_a_crop_is_shown_whole():
+def test_a_frame_smaller_than_a_detail_is_shown_whole():
     truth = noise(5, (1, 40, 60, 3))
     detail = cut_detail("clip", downscale(truth, 2), truth, truth, 2)
     np.testing.assert_array_equal(detail.ground_truth, truth[0])

@@ -1,4 +1,4 @@
-"""Both stores: a folder, and a bucket of a real server or of moto's."""
+"""Both kinds of store: a folder, and a bucket on a real server or on moto's."""
 
 import uuid
 from pathlib import Path

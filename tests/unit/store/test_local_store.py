@@ -1,4 +1,4 @@
-"""What is particular to the store in a folder: files, and disks that are full."""
+"""The store in a folder: its files, and full disks."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ def source(tmp_path: Path) -> Path:
     ids=["write", "upload"],
 )
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_full_disk_leaves_what_was_there_and_nothing_else(
+def test_a_full_disk_leaves_only_the_old_object(
     local_store: LocalStore, source: Path, monkeypatch: pytest.MonkeyPatch, write, before: bytes | None
 ):
     if before is not None:
@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
 
 
 def test_a_device_without_room_is_a_store_error(local_store: LocalStore, tmp_path: Path, monkeypatch):
-    # /dev/full takes nothing: what a real write() says on a full disk, not what a mock says.
+    # A real write() to /dev/full fails as on a full disk, so no mock is needed.
     real = Path.open
 
     def open_full(path: Path, mode: str = "r", *arguments, **keywords):
@@ -77,7 +77,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_object_as_it_was(local_store
     assert local_store.read("object") == b"old"
 
 
-def test_what_a_dead_writer_left_is_no_object(local_store: LocalStore):
+def test_the_partial_file_of_a_dead_writer_is_not_an_object(local_store: LocalStore):
     local_store.write("folder/object", b"x")
     (local_store.root / "folder" / ".object.0123.part").write_bytes(b"half")
     assert list(local_store.keys("")) == ["folder/object"]
@@ -95,7 +95,7 @@ def test_a_file_in_a_folders_place_is_a_store_error(local_store: LocalStore):
     assert local_store.read("object") == b"x"
 
 
-def test_a_store_reads_from_a_folder_that_is_not_there_yet(tmp_path: Path):
+def test_a_store_in_a_missing_folder_is_empty(tmp_path: Path):
     store = LocalStore(tmp_path / "none")
     assert list(store.keys("")) == []
     assert not store.exists("object")

@@ -1,4 +1,4 @@
-"""Buckets and users of a MinIO server: skipped where FEDVSR_TEST_S3_ENDPOINT names none."""
+"""Buckets and users of a MinIO server. Skipped if FEDVSR_TEST_S3_ENDPOINT is not set."""
 
 import os
 import socket
@@ -18,14 +18,14 @@ def keys(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "root-password")
 
 
-def test_an_administrator_without_keys_is_told_so(monkeypatch):
+def test_missing_administrator_keys_are_reported(monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     with pytest.raises(ConfigError, match="root user"):
         S3Admin()
 
 
 @pytest.mark.usefixtures("keys")
-def test_waiting_for_a_server_has_an_end_and_says_what_is_wrong(monkeypatch):
+def test_waiting_for_a_server_ends_with_an_error_that_names_the_reason(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv(ENDPOINT_VARIABLE, f"http://127.0.0.1:{unused.getsockname()[1]}")

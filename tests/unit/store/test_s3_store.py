@@ -1,4 +1,4 @@
-"""What is particular to S3: servers that are not there, and the cache."""
+"""The store in S3: servers that do not answer, and the cache."""
 
 import hashlib
 import socket
@@ -20,7 +20,7 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_server_that_does_not_answer_is_one_sentence(s3_environment, closed_port: int, monkeypatch):
+def test_the_error_of_a_silent_server_is_one_sentence(s3_environment, closed_port: int, monkeypatch):
     monkeypatch.setenv(ENDPOINT_VARIABLE, f"http://127.0.0.1:{closed_port}")
     with pytest.raises(StoreError) as caught:
         S3Store("bucket").read("key")
@@ -30,8 +30,8 @@ def test_a_server_that_does_not_answer_is_one_sentence(s3_environment, closed_po
     assert "\n" not in message
 
 
-def test_a_server_that_never_answers_is_given_up_within_seconds():
-    # Connections and answers are waited for as long as these say, times the retries.
+def test_a_server_that_never_answers_is_an_error_within_seconds():
+    # The longest wait is these limits times the number of retries.
     pool = s3._connections(s3._CONNECT_SECONDS, s3._READ_SECONDS, retries=3)
     retries = pool.connection_pool_kw["retries"]
     assert pool.connection_pool_kw["timeout"].connect_timeout * (1 + retries.connect) <= 15
@@ -46,26 +46,26 @@ def test_a_server_that_never_answers_is_given_up_within_seconds():
         lambda store, path: list(store.keys("")),
     ],
 )
-def test_a_missing_bucket_is_told(s3_environment, tmp_path: Path, call):
+def test_a_missing_bucket_is_reported(s3_environment, tmp_path: Path, call):
     path = tmp_path / "file"
     path.write_bytes(b"x")
     with pytest.raises(StoreError, match=r"no bucket 'fedvsr-no-such-bucket' at http.*; make it first"):
         call(S3Store("fedvsr-no-such-bucket"), path)
 
 
-def test_a_bucket_name_that_s3_does_not_take_is_a_store_error(s3_environment):
+def test_an_invalid_bucket_name_is_a_store_error(s3_environment):
     with pytest.raises(StoreError, match=r"invalid bucket name"):
         S3Store("b").read("key")
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://host", "http://", "http://host/path"])
-def test_an_endpoint_that_is_no_address_is_a_configuration_error(monkeypatch, endpoint: str):
+def test_an_invalid_endpoint_is_a_configuration_error(monkeypatch, endpoint: str):
     monkeypatch.setenv(ENDPOINT_VARIABLE, endpoint)
     with pytest.raises(ConfigError, match=f"^{ENDPOINT_VARIABLE}: '{endpoint}' is not allowed"):
         S3Store("bucket")
 
 
-def test_a_download_is_kept_and_not_fetched_again(s3_store: S3Store, s3_environment: Path):
+def test_a_download_is_cached(s3_store: S3Store, s3_environment: Path):
     digest = hashlib.sha256(b"bytes").hexdigest()
     s3_store.write("key", b"bytes")
     path = s3_store.local("key", digest)
@@ -74,7 +74,7 @@ def test_a_download_is_kept_and_not_fetched_again(s3_store: S3Store, s3_environm
     assert s3_store.local("key", digest).read_bytes() == b"bytes"
 
 
-def test_a_cached_file_that_a_crash_cut_short_is_fetched_again(s3_store: S3Store, s3_environment: Path):
+def test_a_truncated_file_in_the_cache_is_downloaded_again(s3_store: S3Store, s3_environment: Path):
     digest = hashlib.sha256(b"bytes").hexdigest()
     s3_store.write("key", b"bytes")
     s3_environment.mkdir()
@@ -96,7 +96,7 @@ def test_a_cache_that_cannot_be_written_is_a_store_error(s3_store: S3Store, s3_e
         s3_store.local("key", hashlib.sha256(b"bytes").hexdigest())
 
 
-def test_an_answer_that_breaks_off_is_a_store_error(s3_store: S3Store, monkeypatch):
+def test_an_incomplete_answer_is_a_store_error(s3_store: S3Store, monkeypatch):
     s3_store.write("key", b"bytes")
 
     def broken(*arguments, **keywords):
@@ -108,6 +108,6 @@ def test_an_answer_that_breaks_off_is_a_store_error(s3_store: S3Store, monkeypat
 
 
 @pytest.mark.parametrize("uri", ["", "http://host/bucket", "s3://", "ftp://host"])
-def test_an_address_of_no_store_is_a_configuration_error(uri: str):
+def test_an_invalid_store_address_is_a_configuration_error(uri: str):
     with pytest.raises(ConfigError, match=r"it must be a folder or s3://BUCKET/PREFIX"):
         open_store(uri)

@@ -1,4 +1,4 @@
-"""What every store does, asked of each."""
+"""The behaviour that all stores have in common."""
 
 import hashlib
 from pathlib import Path
@@ -17,14 +17,14 @@ def digest_of(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("data", [b"", b"text", bytes(range(256)) * 1000])
-def test_what_is_written_is_read(store: Store, data: bytes):
+def test_an_object_reads_back_as_written(store: Store, data: bytes):
     store.write("runs/demo/object", data)
     assert store.read("runs/demo/object") == data
     assert store.size("runs/demo/object") == len(data)
     assert store.exists("runs/demo/object")
 
 
-def test_a_write_replaces_what_is_there(store: Store):
+def test_a_write_replaces_an_existing_object(store: Store):
     store.write("key", b"a longer first version")
     store.write("key", b"second")
     assert store.read("key") == b"second"
@@ -40,7 +40,7 @@ def test_an_uploaded_file_is_an_object(store: Store, tmp_path: Path):
 
 @pytest.mark.parametrize("method", ["read", "size", "fingerprint"])
 @pytest.mark.parametrize("key", ["none", "folder", "folder/object/below"])
-def test_where_no_object_is_the_key_is_named(store: Store, method: str, key: str):
+def test_a_missing_object_is_an_error_with_its_key(store: Store, method: str, key: str):
     store.write("folder/object", b"x")
     with pytest.raises(NotFoundError, match=f"no object '{key}' in "):
         getattr(store, method)(key)
@@ -54,7 +54,7 @@ def test_a_local_copy_has_the_objects_bytes(store: Store):
     assert store.local("key", digest_of(b"bytes")) == path
 
 
-def test_a_local_copy_of_nothing_is_not_found(store: Store):
+def test_a_local_copy_of_a_missing_object_is_an_error(store: Store):
     with pytest.raises(NotFoundError):
         store.local("none", digest_of(b"bytes"))
 
@@ -66,13 +66,13 @@ def test_a_local_copy_with_another_digest_is_refused(store: Store):
 
 
 @pytest.mark.parametrize("digest", ["/proc/x", "../../x", "a" * 300, "x\0y", "", "A" * 64, "0" * 64 + "\n"])
-def test_what_is_no_digest_names_no_file(store: Store, digest: str):
+def test_an_invalid_digest_never_becomes_a_file_name(store: Store, digest: str):
     store.write("key", b"bytes")
     with pytest.raises(DataError, match="is not a SHA-256"):
         store.local("key", digest)
 
 
-def test_a_download_is_a_file_of_the_callers_own(store: Store, tmp_path: Path):
+def test_the_caller_may_change_a_downloaded_file(store: Store, tmp_path: Path):
     store.write("folder/key", b"bytes" * 1000)
     path = tmp_path / "here"
     store.download("folder/key", path)
@@ -80,7 +80,7 @@ def test_a_download_is_a_file_of_the_callers_own(store: Store, tmp_path: Path):
     assert store.read("folder/key") == b"bytes" * 1000
 
 
-def test_a_download_of_nothing_is_not_found_and_leaves_nothing(store: Store, tmp_path: Path):
+def test_a_download_of_a_missing_object_is_an_error_and_leaves_no_file(store: Store, tmp_path: Path):
     folder = tmp_path / "downloads"
     folder.mkdir()
     with pytest.raises(NotFoundError):
@@ -88,7 +88,7 @@ def test_a_download_of_nothing_is_not_found_and_leaves_nothing(store: Store, tmp
     assert list(folder.iterdir()) == []
 
 
-def test_a_download_to_where_nothing_can_be_written_is_a_store_error(store: Store, tmp_path: Path):
+def test_a_download_that_cannot_be_written_is_a_store_error(store: Store, tmp_path: Path):
     store.write("key", b"bytes")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match=r"/file"):
@@ -106,7 +106,7 @@ def test_a_fingerprint_changes_with_the_bytes_and_only_with_them(store: Store):
     assert store.fingerprint("first") != before
 
 
-def test_keys_are_in_order_and_below_the_prefix_alone(store: Store):
+def test_keys_are_sorted_and_start_with_the_prefix(store: Store):
     for key in ("b/2", "b/10", "a", "b.c", "b/1/x", "bb/1", "Z", "b/é"):
         store.write(key, b"")
     assert list(store.keys("")) == ["Z", "a", "b.c", "b/1/x", "b/10", "b/2", "b/é", "bb/1"]
@@ -115,11 +115,11 @@ def test_keys_are_in_order_and_below_the_prefix_alone(store: Store):
     assert list(store.keys("none/")) == []
 
 
-def test_keys_of_an_empty_store_are_none(store: Store):
+def test_an_empty_store_has_no_keys(store: Store):
     assert list(store.keys("")) == []
 
 
-def test_a_deleted_object_is_gone_and_deleting_it_again_is_no_error(store: Store):
+def test_a_deleted_object_is_gone_and_may_be_deleted_again(store: Store):
     store.write("a/b", b"x")
     store.delete("a/b")
     store.delete("a/b")
@@ -129,7 +129,7 @@ def test_a_deleted_object_is_gone_and_deleting_it_again_is_no_error(store: Store
 
 
 @pytest.mark.parametrize("key", NO_KEYS)
-def test_what_is_no_key_is_refused_by_every_method(store: Store, key: str, tmp_path: Path):
+def test_every_method_refuses_an_invalid_key(store: Store, key: str, tmp_path: Path):
     path = tmp_path / "file"
     path.write_bytes(b"x")
     calls = [
@@ -149,7 +149,7 @@ def test_what_is_no_key_is_refused_by_every_method(store: Store, key: str, tmp_p
 
 
 @pytest.mark.parametrize("prefix", ["/", "/etc/", "..", "../", "a/../b/", "a//", "."])
-def test_what_begins_no_key_is_refused_as_prefix(store: Store, prefix: str):
+def test_an_invalid_prefix_is_refused(store: Store, prefix: str):
     with pytest.raises(StoreError, match=r"begins no key"):
         list(store.keys(prefix))
 

@@ -1,4 +1,4 @@
-"""Whose store is where."""
+"""The addresses of the stores in a workspace."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from fedvsr.errors import ConfigError
 from fedvsr.store.workspace import CLIENT_VARIABLE, FEDERATION_VARIABLE, Workspace
 
 
-def test_below_one_folder_every_client_has_a_store_of_its_own(workspace: Workspace):
+def test_every_client_has_a_separate_store_under_the_root(workspace: Workspace):
     workspace.client("ann").write("shard", b"ann's")
     assert not workspace.client("bob").exists("shard")
     assert list(workspace.federation().keys("")) == []
     assert workspace.client("ann").uri == workspace.federation().uri.replace("federation", "clients/ann")
 
 
-def test_the_environment_gives_addresses_as_a_pod_has_them(monkeypatch, tmp_path):
+def test_environment_variables_give_the_addresses_of_the_stores(monkeypatch, tmp_path):
     monkeypatch.setenv(FEDERATION_VARIABLE, str(tmp_path / "all"))
     monkeypatch.setenv(CLIENT_VARIABLE, str(tmp_path / "of-{client}"))
     workspace = Workspace.from_environment()
@@ -29,7 +29,7 @@ def test_the_environment_gives_addresses_as_a_pod_has_them(monkeypatch, tmp_path
         ("x", "same-for-all", CLIENT_VARIABLE),
     ],
 )
-def test_an_address_that_is_missing_or_common_to_all_clients_is_refused(
+def test_an_address_that_is_missing_or_the_same_for_all_clients_is_refused(
     monkeypatch, federation, client, field
 ):
     monkeypatch.setenv(FEDERATION_VARIABLE, federation)

@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 48, 64
 
 @pytest.fixture
 def write_frames() -> Callable[..., np.ndarray]:
-    """Writes a folder of PNG frames: an array, or a number of frames of noise seeded by the folder's name."""
+    """Writes a folder of PNG frames: an array, or a number of noise frames, seeded by the folder's name."""
 
     def write(
         folder: Path, frames: np.ndarray | int = 3, names: Iterable[str] | None = None, scale: int = 1

@@ -57,7 +57,7 @@ def test_the_degradation_selects_the_low_resolution(tmp_path, write_frames):
     assert located("vid4", tmp_path, "matlab-bd")["walk"] == ("GT/walk", "BDx4/walk")
 
 
-def test_the_ground_truth_alone_is_not_paired_with_its_neighbours(tmp_path, write_frames):
+def test_a_root_that_is_the_ground_truth_ignores_folders_next_to_it(tmp_path, write_frames):
     for clip in VID4:
         write_frames(tmp_path / "GT" / clip)
         write_frames(tmp_path / "BIx4" / clip, scale=4)
@@ -72,11 +72,11 @@ def test_the_copies_of_pfnl(tmp_path, write_frames):
         "archpeople": ("archpeople/truth", "archpeople/blur4"),
         "lake": ("lake/truth", "lake/blur4"),
     }
-    # Its pixels lie elsewhere than those of the papers' blur.
+    # PFNL's low-resolution frames are not made by the blur that papers report.
     assert located("udm10", tmp_path, "matlab-bd")["lake"] == ("lake/truth", None)
 
 
-def test_udm10_takes_every_folder_of_frames(tmp_path, write_frames):
+def test_every_folder_of_frames_is_a_clip_of_udm10(tmp_path, write_frames):
     for clip in ("000", "001", "010"):
         write_frames(tmp_path / "GT" / clip)
         write_frames(tmp_path / "BDx4" / clip, scale=4)
@@ -134,7 +134,7 @@ def test_missing_clips(tmp_path, write_frames):
         located("vid4", tmp_path)
 
 
-def test_missing_low_resolution(tmp_path, write_frames):
+def test_missing_low_resolution_frames(tmp_path, write_frames):
     for clip in REDS4:
         write_frames(tmp_path / "GT" / clip)
     write_frames(tmp_path / "BIx4" / "011", scale=4)

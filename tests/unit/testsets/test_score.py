@@ -1,4 +1,4 @@
-"""Each test set's convention, by numbers that can be worked out by hand."""
+"""Each test set's convention, checked with numbers that can be computed by hand."""
 
 from itertools import count
 
@@ -20,7 +20,7 @@ GREY = 100
 
 
 def off_by(errors):
-    """An upscaler that repeats pixels and adds errors: one for each frame, broadcast over (H, W, 3)."""
+    """Returns an upscaler that repeats pixels and adds one error per frame, broadcast over (H, W, 3)."""
 
     def upscale(frames):
         for index, frame in enumerate(frames):
@@ -36,7 +36,7 @@ def grey(frames):
 
 @pytest.fixture
 def score_errors(tmp_path, write_frames):
-    """Scores an upscaler with these errors on a clip of plain grey, which every degradation keeps."""
+    """Scores an upscaler with these errors on a plain grey clip, which no degradation changes."""
     numbers = count()
 
     def score_errors(name, errors, **arguments):
@@ -81,7 +81,7 @@ def test_all_frames_count_the_same_and_the_mean_is_of_decibels(score_errors, nam
     assert scores.psnr == pytest.approx(np.mean([psnr_of((factor * error) ** 2) for error in (2, 4, 8)]))
 
 
-def test_of_vimeo_only_the_fourth_of_seven_frames_counts(score_errors):
+def test_only_the_fourth_of_seven_frames_of_vimeo_counts(score_errors):
     scores = score_errors("vimeo90k-t", [50, 60, 70, 5, 80, 90, 100])
     assert scores.frames == 1
     assert scores.psnr == pytest.approx(psnr_of((5 * 219 / 255) ** 2))
@@ -99,7 +99,7 @@ def test_a_frame_without_any_error_counts_as_100_db(score_errors):
     assert score_errors("reds4", [0]).ssim == 1
 
 
-def test_in_the_mean_over_clips_a_long_clip_counts_as_much_as_a_short_one(tmp_path, write_frames):
+def test_every_clip_counts_the_same_in_the_mean_over_clips(tmp_path, write_frames):
     lengths = {"short": 1, "long": 3}
     for name, frames in lengths.items():
         write_frames(tmp_path / name, grey(frames))
@@ -120,7 +120,7 @@ def test_ready_made_low_resolution_is_used(tmp_path, write_frames):
     assert scores.psnr == pytest.approx(psnr_of(9))
 
 
-def test_sides_that_do_not_divide_are_cropped_as_the_field_does(tmp_path, write_frames):
+def test_sides_that_the_scale_does_not_divide_are_cropped(tmp_path, write_frames):
     frames = grey(2)[:, :, :63]
     frames[:, :, 60:] = 0  # beyond the last multiple of 4
     write_frames(tmp_path / "clip", frames)
@@ -130,7 +130,7 @@ def test_sides_that_do_not_divide_are_cropped_as_the_field_does(tmp_path, write_
 
 
 def test_outputs_are_rounded_before_they_are_compared():
-    """Half a grey level is no error: what is compared is what a PNG holds, as in BasicSR's tensor2img."""
+    """Half a grey level is not an error, because outputs are rounded to uint8, as in BasicSR's tensor2img."""
     import torch
 
     from fedvsr.inference.windows import upscale_frames
@@ -145,7 +145,7 @@ def test_outputs_are_rounded_before_they_are_compared():
     np.testing.assert_array_equal(output, grey(1)[0])
 
 
-def test_lpips_and_vmaf_get_only_the_frames_that_count(score_errors, monkeypatch):
+def test_lpips_and_vmaf_get_only_the_scored_frames(score_errors, monkeypatch):
     vmaf_input = []
 
     class FakeVmaf:
@@ -179,7 +179,7 @@ def test_lpips_and_vmaf_get_only_the_frames_that_count(score_errors, monkeypatch
         (3, 2, r"low: is 32×24 pixels, but .*truth of 64×48 makes 16×12 at scale 4"),
     ],
 )
-def test_low_resolution_of_something_else(tmp_path, write_frames, frames, scale, message):
+def test_low_resolution_frames_must_match_the_ground_truth(tmp_path, write_frames, frames, scale, message):
     write_frames(tmp_path / "truth", 3)
     write_frames(tmp_path / "low", frames, scale=scale)
     clips = [ClipFolders("clip", tmp_path / "truth", tmp_path / "low")]
@@ -188,7 +188,7 @@ def test_low_resolution_of_something_else(tmp_path, write_frames, frames, scale,
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path, write_frames):
-    """The reader, the upscaler and the metrics pass on one frame before they take the next."""
+    """The reader, the upscaler and the metrics process one frame at a time."""
     write_frames(tmp_path / "clip", grey(6))
     taken, yielded = [], []
 
@@ -205,7 +205,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path, write_frames):
 
 
 @pytest.mark.parametrize("made_by", ["bi", "bd", "matlab-bd"])
-def test_low_resolution_that_disagrees_with_its_name(tmp_path, write_frames, made_by):
+def test_low_resolution_frames_that_differ_from_the_named_degradation(tmp_path, write_frames, made_by):
     smooth = 127 + 100 * np.sin(np.arange(64) / 3) * np.sin(np.arange(48) / 4)[:, None]
     truth = np.uint8(np.rint(np.stack([smooth] * 3, -1)))[None]
     write_frames(tmp_path / "truth", truth)
@@ -215,7 +215,7 @@ def test_low_resolution_that_disagrees_with_its_name(tmp_path, write_frames, mad
         text = describe_mismatch(clip, get_degradation(name), 4)
         assert (text == "") == (name == made_by), text
         assert text == "" or f"is not what '{name}' makes of" in text
-    assert describe_mismatch(clip, BI, 2) == ""  # another size is an error elsewhere
+    assert describe_mismatch(clip, BI, 2) == ""  # `score_test_set` reports another size
     assert describe_mismatch(ClipFolders("clip", tmp_path / "truth", None), BI, 4) == ""
 
 

@@ -1,4 +1,4 @@
-"""A port of this machine on which nothing listens."""
+"""A closed port of this machine."""
 
 import socket
 

@@ -113,7 +113,7 @@ def test_sending_a_round_twice_changes_nothing(copied):
         ]
 
 
-def test_a_new_run_of_the_same_name_is_another_run(copied, fedvsr):
+def test_a_new_run_with_the_same_name_gets_a_separate_mlflow_run(copied, fedvsr):
     for key in [*copied.workspace.federation().keys(f"runs/{RUN}/")]:
         copied.workspace.federation().delete(key)
     output = fedvsr("run", copied.config, "--store", copied.store, "--seed", 5, "--rounds", 1)
@@ -156,7 +156,7 @@ def test_the_mlflow_of_a_configuration(tmp_path, store, monkeypatch, empty_datab
         "/mlflow.db"
     )
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    # The first connection did not leave its address to the second.
+    # The second connection does not use the address of the first.
     assert connect(TrackingConfig(), str(store)).uri == f"sqlite:///{store}/mlflow.db"
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI"):
         connect(TrackingConfig(), "s3://bucket")
@@ -180,7 +180,7 @@ def test_an_invalid_mlflow_is_reported(tmp_path, uri):
 
 
 def test_a_server_that_does_not_answer_is_reported_soon(tmp_path, config, fedvsr, closed_port, monkeypatch):
-    """Before anything is trained, and within seconds. MLflow's default takes minutes."""
+    """The error comes within seconds, before anything is trained. MLflow's default takes minutes."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     store = tmp_path / "new"
     uri = f"http://127.0.0.1:{closed_port}"
@@ -208,7 +208,7 @@ def test_retries_are_few_unless_the_environment_sets_them(closed_port, monkeypat
 
 
 def test_training_is_not_lost_if_mlflow_fails(finished, fedvsr, config, store, monkeypatch):
-    """MLflow fails in the middle of the run. What was trained is still there when it works again."""
+    """MLflow fails in the middle of the run. When it works again, the training results still exist."""
     from mlflow.exceptions import MlflowException
 
     log = RunTracker._log

@@ -1,4 +1,4 @@
-"""A registered model version, and the version that becomes champion."""
+"""Registered model versions, and their promotion."""
 
 import shutil
 import subprocess
@@ -74,7 +74,7 @@ def test_signature_and_example(finished):
 
 
 def test_mlflow_alone_predicts_the_same_frames(finished, videos, tmp_path):
-    """In a process that sees the version's own code and not the repository."""
+    """Runs in a process that imports the version's stored code, not the repository's."""
     frames, _ = read_video(videos / "held-out" / "clip.avi")
     np.save(tmp_path / "in.npy", frames[:4])
     folder = next(finished.store.rglob("MLmodel")).parent
@@ -170,13 +170,13 @@ def rivals(copied, fedvsr):
 def test_a_champion_set_by_hand_is_compared(rivals):
     connection, store = rivals
     client = connection.client
-    # The challenger is version 2, the harmful one; by hand, version 1 is made champion.
+    # The challenger is the bad version 2. Version 1 is made the champion by hand.
     client.set_registered_model_alias("fedvsr", "champion", "1")
     worse = promote(connection, store, "fedvsr", 0.0)
     assert (worse.challenger, worse.champion, worse.promoted) == ("2", "1", False)
     assert worse.challenger_psnr < worse.champion_psnr
     assert str(client.get_model_version_by_alias("fedvsr", "champion").version) == "1"
-    # The other way round.
+    # The reverse: version 1 is the challenger.
     client.set_registered_model_alias("fedvsr", "champion", "2")
     client.set_registered_model_alias("fedvsr", "challenger", "1")
     better = promote(connection, store, "fedvsr", 0.0)

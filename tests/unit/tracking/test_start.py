@@ -1,4 +1,4 @@
-"""The start of a run: what is refused before anything is written, and how often its record is read."""
+"""The start of a run: refusals before anything is written, and the number of reads of its record."""
 
 import shutil
 
@@ -37,7 +37,7 @@ def test_a_wrong_model_is_refused_before_mlflow_is_opened(stored, name):
 
 def test_a_changed_setting_is_refused_before_mlflow_is_opened(stored):
     config = stored.config.model_copy(update={"seed": 5})
-    with pytest.raises(ConfigError, match="was begun with 1"):
+    with pytest.raises(ConfigError, match="was started with 1"):
         validate_start(config, stored, refuse_connection, "fedvsr")
 
 
@@ -53,7 +53,7 @@ def test_a_warm_start_that_does_not_fit_is_refused_before_anything_is_written(
     assert [path.name for path in store.iterdir()] == ["mlflow.db"]
 
 
-def test_the_mlflow_of_the_environment_must_be_named(monkeypatch, tmp_path):
+def test_the_variable_with_the_address_of_mlflow_must_be_set(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI"):
         connect_from_environment()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
