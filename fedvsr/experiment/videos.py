@@ -20,8 +20,8 @@ def collect_videos(experiment: Experiment) -> FederationVideos:
     if experiment.clients.split:
         clients = _split(experiment.clients.split, experiment.seed)
     # The configuration refuses `videos` and `split` together, so no client of a split is replaced.
-    for name, config in experiment.clients.videos.items():
-        clients[name] = local_videos(Path(config.path), config.pattern)
+    for name, videos_config in experiment.clients.videos.items():
+        clients[name] = local_videos(Path(videos_config.path), videos_config.pattern)
     requested_clients = experiment.federation.clients
     for name in requested_clients:
         if name not in clients:

@@ -78,15 +78,15 @@ def _score(
     progress: Progress | None,
 ) -> tuple[tuple[ClipScores, ...], tuple[ClipScores, ...], list[Detail]]:
     """Returns the scores of the weights, those of bicubic interpolation, and the details to draw."""
-    border = config.evaluation.crop_border
+    crop_border = config.evaluation.crop_border
     clips = open_clips(store, layout.held_out_clips(config.data.dataset), config.data)
     device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = _load_model(store, config, round_number, weights_digest, device)
         lpips = open_lpips(device) if config.evaluation.lpips else None
         known_bicubic = _find_bicubic_scores(store, config, clips_digest)
-        scores, details = score_model(model, clips, device, border, lpips, progress)
-        bicubic = known_bicubic or score_bicubic(clips, border, lpips)
+        scores, details = score_model(model, clips, device, crop_border, lpips, progress)
+        bicubic = known_bicubic or score_bicubic(clips, crop_border, lpips)
     return scores, bicubic, details
 
 

@@ -16,7 +16,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
 from fedvsr.federation.runs import load_run
 from fedvsr.models.state import state_of
-from fedvsr.tracking import registry
+from fedvsr.tracking import model_registry
 from fedvsr.tracking.connection import connect
 from fedvsr.tracking.model_registry import download_model, register_run
 from fedvsr.tracking.promotion import promote
@@ -119,7 +119,7 @@ def test_a_version_without_a_registration_record_is_found_again(copied, monkeypa
         raise StoreError("no")
 
     store.delete(layout.registration(RUN))
-    monkeypatch.setattr(registry, "write_record", fail)
+    monkeypatch.setattr(model_registry, "write_record", fail)
     with pytest.raises(StoreError):
         register_run(connection, store, record, "fedvsr")
     monkeypatch.undo()
