@@ -32,8 +32,8 @@ def select_device(name: str) -> torch.device:
 def repeatable(seed: int, threads: int = 0) -> Iterator[None]:
     """Makes PyTorch's results in the block depend only on the seed, and restores PyTorch's state afterwards.
 
-    On a CPU, the same seed and number of threads give the same bytes. On a GPU the
-    choice of algorithms is fixed. A few algorithms have no deterministic version, for example the gradient
+    On a CPU, the same seed and number of threads give the same bytes. On a GPU the choice of algorithms is
+    fixed. A few algorithms have no deterministic version, for example the gradient
     of grid_sample; their results may differ in the last bits.
 
     Args:

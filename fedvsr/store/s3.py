@@ -209,7 +209,10 @@ def s3_connections(retries: int = 3) -> urllib3.PoolManager:
 
 
 def client_from_environment() -> Minio:
-    """Connects to the server, with the credentials, that the environment variables name."""
+    """Connects to the server at FEDVSR_S3_ENDPOINT with the first credentials that this machine has.
+
+    They are looked up in environment variables, in files, and in the metadata of the pod or machine.
+    """
     address, secure = s3_address()
     return Minio(
         endpoint=address,

@@ -177,7 +177,7 @@ def test_a_name_of_a_run_with_other_settings(copied, fedvsr):
     output = fedvsr("run", copied.config, "--store", copied.store, "--seed", 2)
     one_sentence(output, "seed: 2", "was started with 1", "choose another name")
     output = fedvsr("run", copied.config, "--store", copied.store, "--rounds", 1)
-    one_sentence(output, "federation.rounds: 1", "begun with 2", "raised")
+    one_sentence(output, "federation.rounds: 1", "started with 2", "raised")
     assert copied.weights(2) == before
     # `resume` still uses the settings it was started with.
     assert fedvsr("resume", RUN, "--store", copied.store).code == 0
