@@ -36,7 +36,7 @@ class RunSummary:
     registration: RegistrationRecord | None
 
     @property
-    def finished(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether all rounds have ended."""
         return len(self.rounds) == self.record.config.federation.rounds
 

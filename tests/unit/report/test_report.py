@@ -63,7 +63,7 @@ def change(record, **values):
 
 
 def test_every_section_of_a_finished_run(summary):
-    assert summary.finished
+    assert summary.has_ended
     tables = Tables(render_page(summary)).tables
     heading, *rounds = tables["Rounds"]
     assert [row[:2] for row in rounds] == [["1", "2/2"], ["2", "2/2"]]
