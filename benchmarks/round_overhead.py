@@ -16,7 +16,7 @@ from typing import Any
 from fedvsr.federation import layout
 from fedvsr.federation.records import RoundRecord, read_record
 from fedvsr.federation.runs import load_run
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 from fedvsr.store.workspace import Workspace
 
 Task = dict[str, Any]
@@ -58,7 +58,7 @@ def main(run: str, endpoint: str) -> None:
 
 
 def _tasks(run: str, endpoint: str) -> list[Task]:
-    connection = Connection(endpoint)
+    connection = KfpConnection(endpoint)
     runs = connection.pages("/runs", "runs", sort_by="created_at desc")
     entry = next((entry for entry in runs if entry["display_name"] == run), None)
     if entry is None:

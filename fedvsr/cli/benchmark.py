@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from fedvsr.cli.options import store_option, tracking_option
 from fedvsr.cli.progress import print_line, show_progress
-from fedvsr.cli.stores import open_model, store_option, tracking_option
+from fedvsr.cli.stores import open_model
 from fedvsr.testsets.registry import get_test_set, known_test_sets
 from fedvsr.video.degradations.registry import degradation_names, get_degradation
 

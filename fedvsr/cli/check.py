@@ -4,7 +4,8 @@ import uuid
 
 import click
 
-from fedvsr.cli.stores import tracking_config, tracking_option
+from fedvsr.cli.options import tracking_option
+from fedvsr.cli.stores import tracking_config
 from fedvsr.errors import StoreError
 from fedvsr.federation import layout
 from fedvsr.store.workspace import Workspace

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedvsr.access.client_check import Finding
+from fedvsr.cli.options import namespace_option
 from fedvsr.cli.progress import show_progress
-from fedvsr.cli.stores import namespace_option
 from fedvsr.errors import ConfigError, FedVSRError
 
 

@@ -1,14 +1,15 @@
-"""`fedvsr evaluate`: a run's weights on its held-out clips."""
+"""`fedvsr evaluate`: scores a run's weights on its held-out clips."""
 
 import click
 from rich.console import Console
 
+from fedvsr.cli.options import store_option
 from fedvsr.cli.progress import show_progress
-from fedvsr.cli.stores import open_workspace, store_option
+from fedvsr.cli.stores import open_workspace
 
 
-class _EvaluateCommand(click.Command):
-    """A command that names `fedvsr benchmark` if it is asked for a test set."""
+class _RejectsDataset(click.Command):
+    """Rejects --dataset, which this command does not have, with a hint to `fedvsr benchmark`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if any(argument.partition("=")[0] == "--dataset" for argument in args):
@@ -19,15 +20,15 @@ class _EvaluateCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_EvaluateCommand)
+@click.command(cls=_RejectsDataset)
 @click.argument("run", metavar="RUN")
-@click.option("--round", "round_number", type=int, help="The round; if left out, the last that has ended.")
+@click.option("--round", "round_number", type=int, help="The round. [default: the last round that has ended]")
 @store_option
 def evaluate(run: str, round_number: int | None, store: str) -> None:
     """Score a run's round on the held-out clips.
 
-    The scores of bicubic interpolation stand beside them.
-    PSNR and SSIM are means over frames, on RGB and on Y (BT.601 studio swing).
+    Bicubic interpolation's scores are shown for comparison. PSNR and SSIM are means over frames, on RGB and
+    on Y (BT.601 studio swing).
 
     To score a model on a published test set, use `fedvsr benchmark`.
     """
@@ -36,9 +37,9 @@ def evaluate(run: str, round_number: int | None, store: str) -> None:
     from fedvsr.federation.runs import load_run, rounds_left
     from fedvsr.federation.server.evaluate import evaluate_round
 
-    federation = open_workspace(store).federation()
-    record = load_run(federation, run)
-    remaining_rounds = rounds_left(federation, record)
+    federation_store = open_workspace(store).federation()
+    record = load_run(federation_store, run)
+    remaining_rounds = rounds_left(federation_store, record)
     last_round = remaining_rounds[0] - 1 if remaining_rounds else record.config.federation.rounds
     if round_number is None:
         round_number = last_round
@@ -46,5 +47,5 @@ def evaluate(run: str, round_number: int | None, store: str) -> None:
         raise ConfigError("--round", round_number, f"it must be from 0 (the initial weights) to {last_round}")
     console = Console()
     with show_progress(console) as progress:
-        evaluation = evaluate_round(federation, record, round_number, progress)
+        evaluation = evaluate_round(federation_store, record, round_number, progress)
     console.print(scores_table(evaluation))

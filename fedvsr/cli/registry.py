@@ -5,14 +5,9 @@ import sys
 import click
 from rich.console import Console
 
+from fedvsr.cli.options import registered_model_option, store_option, tracking_option
 from fedvsr.cli.progress import show_progress
-from fedvsr.cli.stores import (
-    open_workspace,
-    registered_model_option,
-    store_option,
-    tracking_config,
-    tracking_option,
-)
+from fedvsr.cli.stores import open_workspace, tracking_config
 
 
 @click.command()

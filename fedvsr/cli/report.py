@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from fedvsr.cli.stores import open_workspace, store_option
+from fedvsr.cli.options import store_option
+from fedvsr.cli.stores import open_workspace
 
 
 @click.command()

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
+from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
+from fedvsr.cli.options import namespace_option, store_option
 from fedvsr.cli.progress import print_line, show_progress
-from fedvsr.cli.stores import namespace_option, open_workspace, store_option
+from fedvsr.cli.stores import open_workspace
 from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.progress import Progress
 

@@ -8,8 +8,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fedvsr.cli.options import store_option, tracking_option
 from fedvsr.cli.progress import print_line
-from fedvsr.cli.stores import open_model, store_option, tracking_option
+from fedvsr.cli.stores import open_model
 
 
 @click.command()
