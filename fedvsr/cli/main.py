@@ -50,7 +50,7 @@ _COMMANDS = (
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is used."""
+    """A group that imports a command only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for _, name, _, _ in _COMMANDS]

@@ -1,4 +1,4 @@
-"""`fedvsr provision`, which the chart's hook runs after every install and upgrade."""
+"""`fedvsr provision`: makes a deployment's buckets and S3 users; the chart's hook runs it."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def provision_command(deployment: Path, secrets: Path | None, wait: float, polic
     if secrets is None:
         raise click.UsageError("--secrets is required: the folder with the users' secret keys")
     keys = read_secrets(secrets, listed)
-    # Imported late: printing the policies needs no S3 library.
+    # Imported here because `--policies` does not need the S3 library.
     from fedvsr.store.s3_admin import S3Admin
 
     admin = S3Admin()

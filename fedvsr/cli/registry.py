@@ -1,4 +1,4 @@
-"""`fedvsr register` and `fedvsr promote`."""
+"""`fedvsr register` and `fedvsr promote`: make a run's best round the challenger, and then the champion."""
 
 import sys
 
@@ -24,10 +24,10 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.registry import register_run
 
-    federation = open_workspace(store).federation()
-    record = load_run(federation, run)  # before connecting, which may create a database
+    federation_store = open_workspace(store).federation()
+    record = load_run(federation_store, run)  # before connecting, which may create a database
     connection = connect(tracking_config(tracking_uri, registered_model), store)
-    registration = register_run(connection, federation, record, registered_model)
+    registration = register_run(connection, federation_store, record, registered_model)
     click.echo(
         f"{registration.model} version {registration.model_version} is round {registration.round} of {run}: "
         "challenger"

@@ -1,4 +1,4 @@
-"""`fedvsr run` and `fedvsr resume`."""
+"""`fedvsr run` and `fedvsr resume`: train a model with federated learning."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,9 +42,9 @@ def run(
     report, a before/after picture and an upscaled clip. Run it again to continue a stopped run. Options
     override the fields of CONFIG.
 
-    With --on cluster, the clients of a deployment train on the videos in its stores. The environment
-    names the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
-    MLFLOW_TRACKING_URI). CONFIG needs no sections clients and evaluation_videos then.
+    With --on cluster, the clients of a deployment train on the videos in its stores. Environment variables
+    name the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
+    MLFLOW_TRACKING_URI). CONFIG does not need the sections clients and evaluation_videos then.
     """
     if values["federation__clients"] in ("here", "cluster"):
         raise click.UsageError("--clients names the run's clients; use --on local or --on cluster.", context)

@@ -1,4 +1,4 @@
-"""`fedvsr shard`."""
+"""`fedvsr shard`: turns videos into training clips without training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
