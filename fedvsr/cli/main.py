@@ -39,7 +39,7 @@ _COMMANDS = (
         "Operate",
         "provision",
         "fedvsr.cli.provision:provision_command",
-        "Make the buckets, S3 users and policies of a deployment.",
+        "Create the buckets, S3 users and policies of a deployment.",
     ),
     ("Operate", "clients", "fedvsr.cli.clients:clients", "List, check and add the clients of a deployment."),
     ("Operate", "client", "fedvsr.cli.client:client", "Do one client's work."),

@@ -1,4 +1,4 @@
-"""`fedvsr provision`: makes a deployment's buckets and S3 users; the chart's hook runs it."""
+"""`fedvsr provision`: creates a deployment's buckets and S3 users; the chart's hook runs it."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--wait", default=300.0, show_default=True, help="Seconds to wait for the S3 server.")
 @click.option("--policies", is_flag=True, help="Print each user's policy as JSON and change nothing.")
 def provision_command(deployment: Path, secrets: Path | None, wait: float, policies: bool) -> None:
-    """Make the buckets, S3 users and policies of a deployment.
+    """Create the buckets, S3 users and policies of a deployment.
 
     The JSON file DEPLOYMENT describes it.
 
