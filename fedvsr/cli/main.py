@@ -21,7 +21,7 @@ _COMMANDS = (
     ("Train", "shard", "fedvsr.cli.shard:shard", "Turn videos into training clips without training."),
     ("Train", "upload", "fedvsr.cli.upload:upload", "Upload videos to a bucket for the shard step."),
     ("On a cluster", "submit", "fedvsr.cli.submit:submit", "Start a pipeline run, or continue one."),
-    ("On a cluster", "runs", "fedvsr.cli.runs:runs", "List the newest runs and their rounds."),
+    ("On a cluster", "runs", "fedvsr.cli.runs:runs", "List the newest pipeline runs and their rounds."),
     ("On a cluster", "logs", "fedvsr.cli.logs:logs", "Show the logs of a run's steps and clients."),
     ("Judge", "evaluate", "fedvsr.cli.evaluate:evaluate", "Score a run's round on the held-out clips."),
     ("Judge", "benchmark", "fedvsr.cli.benchmark:benchmark", "Score a model on a published test set."),

@@ -14,7 +14,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command("provision")
 @click.argument("deployment", type=_FILE, metavar="DEPLOYMENT")
-@click.option("--secrets", type=_FOLDER, help="A folder with one file per user, which holds the secret key.")
+@click.option("--secrets", type=_FOLDER, help="A folder with one file per user that contains the secret key.")
 @click.option("--wait", default=300.0, show_default=True, help="Seconds to wait for the S3 server.")
 @click.option("--policies", is_flag=True, help="Print each user's policy as JSON and change nothing.")
 def provision_command(deployment: Path, secrets: Path | None, wait: float, policies: bool) -> None:

@@ -43,7 +43,7 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     type=float,
     default=0.05,
     show_default=True,
-    help="How many dB of PSNR (Y) the challenger must be better.",
+    help="By how many dB of PSNR (Y) the challenger must be better.",
 )
 @click.option("--force", is_flag=True, help="Promote without comparing.")
 def promote(store: str, tracking_uri: str, registered_model: str, threshold: float, force: bool) -> None:

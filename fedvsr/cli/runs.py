@@ -25,7 +25,7 @@ _STYLES = {SUCCEEDED: "green", "FAILED": "red", "RUNNING": "cyan"}
 @endpoint_option
 @namespace_option
 def runs(limit: int, as_json: bool, endpoint: str, namespace: str) -> None:
-    """List the newest runs and their rounds."""
+    """List the newest pipeline runs and their rounds."""
     connection = KfpConnection(endpoint)
     pipeline_id = get_newest_version(connection, pipeline_name(namespace)).pipeline_id
     rows = [

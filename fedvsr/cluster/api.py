@@ -28,7 +28,7 @@ _WATCH_SECONDS = 60
 _WATCH_READ_SECONDS = 75.0
 # A log may be silent for a long time; opening it again loses nothing.
 _LOG_READ_SECONDS = 60.0
-# Each watch and each log holds a connection as long as a round takes.
+# Each watch and each log uses a connection for a whole round.
 _MAX_CONNECTIONS = 512
 # HTTP statuses after which the same call may succeed. 0: no valid answer. 401: the token may have expired; in
 # a pod, the Kubernetes library reads its token file again every minute.
@@ -53,10 +53,10 @@ def is_transient(error: ClusterError) -> bool:
 
 
 def make_api_client() -> ApiClient:
-    """Returns an API client for the cluster of this process.
+    """Returns an API client for the context KUBE_CONTEXT of the kubeconfig file.
 
-    If KUBE_CONTEXT is set, it is the cluster of that context in the kubeconfig file. Otherwise it is the
-    cluster whose pod this process runs in, or, outside a pod, that of the kubeconfig's current context.
+    If KUBE_CONTEXT is not set, it is for the cluster that this process runs in, or, outside a cluster, for
+    the current context of the kubeconfig file.
 
     Raises:
         fedvsr.errors.ClusterError: There is no such context, or no configuration at all.

@@ -37,7 +37,7 @@ _Event = WatchEvent | _LogLine | _LogEnded
 
 
 class JobFollower:
-    """Follows several started Jobs: takes an event, updates its `ClientJob`, then does what is due.
+    """Follows several started Jobs: handles an event, updates its `ClientJob`, then runs the due actions.
 
     Args:
         cluster: The cluster.
@@ -73,12 +73,12 @@ class JobFollower:
         try:
             for watcher in watchers:
                 watcher.start()
-            self._do_what_is_due()
+            self._run_due_actions()
             while self._unsettled():
                 event = self._next_event()
                 if event is not None:
-                    self._take(event)
-                self._do_what_is_due()
+                    self._handle(event)
+                self._run_due_actions()
         finally:
             self._stop(watchers)
 
@@ -121,43 +121,43 @@ class JobFollower:
 
     # Events.
 
-    def _take(self, event: _Event) -> None:
+    def _handle(self, event: _Event) -> None:
         match event:
             case _LogLine():
                 self._progress.message(f"{event.job.client} | {event.text}")
             case _LogEnded():
                 self._logs.pop((event.job.client, event.pod), None)
             case WatchFailed():
-                self._take_watch_failure(event)
+                self._handle_watch_failure(event)
             case Listed() if event.kind == JOBS:
-                self._take_listed_jobs(event)
+                self._handle_listed_jobs(event)
             case Listed():
-                self._take_listed_pods(event)
+                self._handle_listed_pods(event)
             case Changed() if event.kind == JOBS:
-                self._take_changed_job(event)
+                self._handle_changed_job(event)
             case Changed():
-                self._take_changed_pod(event)
+                self._handle_changed_pod(event)
 
-    def _take_watch_failure(self, event: WatchFailed) -> None:
+    def _handle_watch_failure(self, event: WatchFailed) -> None:
         for job in self._jobs:
             if job.is_open and job.namespace == event.namespace:
                 self._end(job, CutOff(Outcome.FAILED, str(event.error)))
 
-    def _take_listed_jobs(self, event: Listed) -> None:
+    def _handle_listed_jobs(self, event: Listed) -> None:
         states = {state.uid: state for state in map(read_job, event.items)}
-        for job, known in self._created_jobs(event.namespace):
-            if known.uid in states:
-                job.observe(states[known.uid])
+        for job, last_state in self._created_jobs(event.namespace):
+            if last_state.uid in states:
+                job.observe(states[last_state.uid])
             else:
                 job.observe_missing()
 
-    def _take_changed_job(self, event: Changed) -> None:
+    def _handle_changed_job(self, event: Changed) -> None:
         state = read_job(event.item)
-        for job, known in self._created_jobs(event.namespace):
-            if known.uid == state.uid:
+        for job, last_state in self._created_jobs(event.namespace):
+            if last_state.uid == state.uid:
                 job.observe(state, deleted=event.deleted)
 
-    def _take_listed_pods(self, event: Listed) -> None:
+    def _handle_listed_pods(self, event: Listed) -> None:
         pods = [read_pod(item) for item in event.items]
         for job, state in self._created_jobs(event.namespace):
             for pod in pods:
@@ -166,7 +166,7 @@ class JobFollower:
             job.observe_listed_attempts([pod.uid for pod in pods])
         self._report_all_waiting()
 
-    def _take_changed_pod(self, event: Changed) -> None:
+    def _handle_changed_pod(self, event: Changed) -> None:
         pod = read_pod(event.item)
         for job, state in self._created_jobs(event.namespace):
             if pod.job_uid == state.uid:
@@ -221,7 +221,7 @@ class JobFollower:
 
     # Actions.
 
-    def _do_what_is_due(self) -> None:
+    def _run_due_actions(self) -> None:
         for job in self._unsettled():
             now = time.monotonic()
             if job.is_overdue(now):

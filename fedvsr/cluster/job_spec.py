@@ -24,7 +24,7 @@ CLIENT_LABEL = "fedvsr/client"
 _APP = "fedvsr"
 _USER = 10001
 _CONTAINER = "client"
-# After this long, Kubernetes deletes an ended Job, in case the step that follows it was never run again.
+# Kubernetes deletes an ended Job after this long, if fedvsr has not deleted it.
 _KEPT_SECONDS = 86_400
 # `fedvsr client` ends at once on SIGTERM. After this long, a process that hangs is killed.
 _GRACE_SECONDS = 10
