@@ -179,7 +179,7 @@ def test_a_name_of_a_run_with_other_settings(copied, fedvsr):
     output = fedvsr("run", copied.config, "--store", copied.store, "--rounds", 1)
     one_sentence(output, "federation.rounds: 1", "begun with 2", "raised")
     assert copied.weights(2) == before
-    # `resume` still uses the settings that the run began with.
+    # `resume` still uses the settings it was begun with.
     assert fedvsr("resume", RUN, "--store", copied.store).code == 0
 
 
