@@ -65,7 +65,7 @@ endif
 run: $(STAMP)  ## train CONFIG on this machine, register the model and upscale a clip
 	$(BIN)/fedvsr run $(CONFIG) --name $(NAME) $(ARGS)
 
-# One thread per process: more threads than cores slow each other down.
+# One thread per process, since more threads than cores slow each other down.
 test: $(STAMP)  ## run the unit and pipeline tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
 
@@ -82,7 +82,7 @@ format: $(STAMP)  ## format the code
 type: $(STAMP)  ## check the types
 	$(BIN)/mypy
 
-# The compiled pipeline in git is that of the default deployment, whatever the shell has set.
+# The compiled pipeline in git is that of the default deployment, so the shell's variables are ignored.
 compile: $(STAMP)  ## compile the pipeline into pipelines/federated_training.yaml
 	env -u FEDVSR_NAMESPACE -u FEDVSR_IMAGE -u FEDVSR_TRAINER_IMAGE $(BIN)/python -m pipelines.federated_training
 

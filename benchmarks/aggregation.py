@@ -1,4 +1,4 @@
-"""Aggregation from wire to result, beside Flower's, in CPU time and peak memory.
+"""Compares aggregation in fedvsr and Flower, from received updates to the result: CPU time and peak memory.
 
     python benchmarks/aggregation.py [CLIENTS ...]
 
@@ -7,17 +7,17 @@ them by number of examples:
 
 - fedvsr opens each update, checks its header against the model, and verifies digest and finite values in
   the read that adds it up.
-- Flower inflates each update's objects, as its ServerApp does with what it pulls, and calls
+- Flower inflates each update's objects, as its ServerApp does with the objects that it pulls, and calls
   `aggregate_arrayrecords`. Its server compares every object's SHA-256 with the object's name when the object
   arrives; "Flower, unchecked" leaves that out.
 
-Flower is not a dependency. FLOWER_PYTHON names a Python that has it:
+Flower is not a dependency. FLOWER_PYTHON names a Python in which it is installed:
 
     uv venv flower && uv pip install --python flower/bin/python flwr
     FLOWER_PYTHON=flower/bin/python python benchmarks/aggregation.py
 
-Every measurement runs in a process of its own, and its imports do not count. Of three repeats, the one with
-the least CPU time is printed.
+Every measurement runs in a separate process, and its imports do not count. Of three repeats, the one with the
+least CPU time is printed.
 """
 
 import json
@@ -123,16 +123,16 @@ def aggregate_flower_unchecked(folder: Path) -> Iterator[None]:
     return aggregate_flower(folder, check=False)
 
 
-WAYS = {
+IMPLEMENTATIONS = {
     "fedvsr": (write_fedvsr, aggregate_fedvsr),
     "Flower": (write_flower, aggregate_flower),
     "Flower, unchecked": (write_flower, aggregate_flower_unchecked),
 }
 
 
-def measure(way: str, folder: Path) -> None:
-    """Prints the CPU seconds and the peak memory in MB of one way."""
-    aggregation = WAYS[way][1](folder)
+def measure(name: str, folder: Path) -> None:
+    """Prints the CPU seconds and the peak memory in MB of one implementation."""
+    aggregation = IMPLEMENTATIONS[name][1](folder)
     next(aggregation)
     start = time.process_time()
     for _ in aggregation:
@@ -140,46 +140,46 @@ def measure(way: str, folder: Path) -> None:
     print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def run(way: str, command: str, folder: Path, clients: int = 0) -> str:
-    """Runs this file in a process of its own, with the Python of a way."""
-    python = sys.executable if way == "fedvsr" else os.environ["FLOWER_PYTHON"]
-    arguments = [python, __file__, command, way, str(folder), str(clients)]
+def run(name: str, command: str, folder: Path, clients: int = 0) -> str:
+    """Runs a command of this file in a separate process, with the Python of an implementation."""
+    python = sys.executable if name == "fedvsr" else os.environ["FLOWER_PYTHON"]
+    arguments = [python, __file__, command, name, str(folder), str(clients)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment).stdout  # noqa: S603
 
 
-def compare(clients: int, ways: list[str]) -> None:
-    """Measures every way on its own files of the same updates."""
+def compare(clients: int, names: list[str]) -> None:
+    """Measures every implementation on files of the same updates in its format."""
     results: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for way in ways:
-            folder = Path(temporary, WAYS[way][0].__name__)
+        for name in names:
+            folder = Path(temporary, IMPLEMENTATIONS[name][0].__name__)
             if not folder.exists():
                 folder.mkdir()
-                run(way, "write", folder, clients)
-            repeats = [run(way, "measure", folder).split() for _ in range(REPEATS)]
+                run(name, "write", folder, clients)
+            repeats = [run(name, "measure", folder).split() for _ in range(REPEATS)]
             seconds, memory = min((float(cpu), float(peak)) for cpu, peak in repeats)
-            results[way] = seconds, memory
-    for way, (seconds, memory) in results.items():
+            results[name] = seconds, memory
+    for name, (seconds, memory) in results.items():
         ratios = ""
         if "Flower" in results:
             ratios = f"{seconds / results['Flower'][0]:9.2f} {memory / results['Flower'][1]:9.2f}"
-        print(f"{clients:7d}  {way:18} {seconds:9.2f} {memory:9.0f} {ratios}")
+        print(f"{clients:7d}  {name:18} {seconds:9.2f} {memory:9.0f} {ratios}")
 
 
 def main(counts: list[int]) -> None:
-    """Prints a table."""
-    ways = list(WAYS) if os.environ.get("FLOWER_PYTHON") else ["fedvsr"]
-    if len(ways) == 1:
-        print("Flower is left out: FLOWER_PYTHON names no Python that has it.")
+    """Prints a table of all implementations and numbers of updates."""
+    names = list(IMPLEMENTATIONS) if os.environ.get("FLOWER_PYTHON") else ["fedvsr"]
+    if len(names) == 1:
+        print("Flower is left out: set FLOWER_PYTHON to a Python in which it is installed.")
     print(f"{'updates':7}  {'':18} {'CPU s':>9} {'peak MB':>9} {'× Flower':>9} {'× Flower':>9}")
     for clients in counts:
-        compare(clients, ways)
+        compare(clients, names)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 5 and sys.argv[1] == "write":
-        WAYS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
+        IMPLEMENTATIONS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
     elif len(sys.argv) == 5 and sys.argv[1] == "measure":
         measure(sys.argv[2], Path(sys.argv[3]))
     else:

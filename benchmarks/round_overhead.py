@@ -2,9 +2,9 @@
 
     python benchmarks/round_overhead.py RUN [KFP_ENDPOINT]
 
-RUN must have ended on the deployment that the environment names (`make ui` prints the variables). A
-round's time is that of its iteration in the pipeline. The slowest client's training is the useful part;
-the rest is the cost of pods: drivers, executors, and a client's Job from its creation to its end.
+RUN must have ended on the deployment that the environment variables name (`make ui` prints them). A round's
+time is the time of its iteration in the pipeline. The slowest client's training is the useful part. The rest
+is the cost of pods: drivers, executors, and a client's Job from its creation to its end.
 """
 
 import re
@@ -16,13 +16,13 @@ from typing import Any
 from fedvsr.federation import layout
 from fedvsr.federation.records import RoundRecord, read_record
 from fedvsr.federation.runs import load_run
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 from fedvsr.store.workspace import Workspace
 
 Task = dict[str, Any]
 # KFP lists every iteration twice; the name of the second entry ends in (0).
 _ITERATION = re.compile(r"iteration-iterations\(\d+:\d+\)")
-# In the order of a round. Between two phases the workflow engine works.
+# The phases of a round, in order. Between two phases, the workflow engine schedules the next one.
 PHASES = {
     "iteration driver": "iteration-item-driver",
     "train_clients driver": "train-clients-driver",
@@ -58,7 +58,7 @@ def main(run: str, endpoint: str) -> None:
 
 
 def _tasks(run: str, endpoint: str) -> list[Task]:
-    connection = Connection(endpoint)
+    connection = KfpConnection(endpoint)
     runs = connection.pages("/runs", "runs", sort_by="created_at desc")
     entry = next((entry for entry in runs if entry["display_name"] == run), None)
     if entry is None:

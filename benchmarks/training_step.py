@@ -1,8 +1,8 @@
 """Compares one training step of each published architecture's tiny preset with FastVSR's, on one CPU thread.
 
 A step is a client's step: forward, loss, backward and Adam, for one patch of three frames, 16×16 to 64×64
-pixels. Each model runs in its own process, so that the peak memory is the model's own. With a model's name
-as the only argument, PyTorch's profiler shows the time of each operator in that model's steps.
+pixels. Each model runs in a separate process, so that the peak memory is only the model's. If a model's name
+is the only argument, PyTorch's profiler shows the time of each operator in that model's steps.
 """
 
 import resource
@@ -22,7 +22,7 @@ from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
 from fedvsr.video.patches import PatchBatch
 
-# The presets belong to the tests, which are no installed package.
+# The presets belong to the tests, which are not an installed package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.unit.models.tiny import TINY
 

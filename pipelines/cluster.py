@@ -1,4 +1,4 @@
-"""The environment and the resources of every step: the deployment's addresses, credentials, memory, GPUs."""
+"""The environment of every step (the deployment's addresses and credentials), and its memory and GPUs."""
 
 import os
 
@@ -9,7 +9,7 @@ from fedvsr.kubeflow.pipeline import DEFAULT_NAMESPACE
 
 # The namespace of the deployment that the pipeline is compiled for.
 NAMESPACE = os.environ.get("FEDVSR_NAMESPACE", DEFAULT_NAMESPACE)
-# The chart makes both in KFP's namespace and names them after the deployment's namespace.
+# The chart creates both in KFP's namespace and names them after the deployment's namespace.
 CONFIG_MAP = NAMESPACE
 SECRET = f"{NAMESPACE}-federation"
 
@@ -25,7 +25,7 @@ ADDRESSES = (
 )
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
-# A quantity, or the pipeline parameter that holds it.
+# A quantity, or the pipeline parameter whose value is the quantity.
 Quantity = str | PipelineChannel
 
 
@@ -38,20 +38,20 @@ def step(
         task: The task.
         name: The name in the UI.
         memory: The memory limit. The request is smaller, since only large videos come near the limit.
-        gpus: The number of GPUs. A pipeline parameter must be a string: KFP's driver silently ignores a
-            number and requests no GPU.
+        gpus: Number of GPUs; None for a step that never needs one. A pipeline parameter must be a string,
+            since KFP's driver silently ignores a number and then requests no GPU.
 
     Returns:
         The task.
     """
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in ADDRESSES})
     kubernetes.use_secret_as_env(task, SECRET, {name: name for name in CREDENTIALS})
-    # KFP labels its pods with the run's id, which the tracked MLflow run records.
+    # KFP labels its pods with the pipeline run's ID, which the run in MLflow records.
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     if gpus is not None:
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
-    # The compiler passes parameters into a loop for its tasks' inputs, but not for their resources.
+    # The compiler passes a parameter into a loop for the tasks' inputs, but not for their resources.
     channels = [quantity for quantity in (memory, gpus) if isinstance(quantity, PipelineChannel)]
     task.register_pipeline_channels(channels)
     task.set_cpu_request("100m").set_memory_request("256Mi").set_memory_limit(memory)

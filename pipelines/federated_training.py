@@ -1,11 +1,11 @@
-"""The federated run as a Kubeflow pipeline.
+"""A run as a Kubeflow pipeline.
 
     prepare → shard → for each round, in order: train_clients → aggregate
-                                                evaluate (the round before, beside the training)
+                                                evaluate (the previous round, during the training)
             → evaluate (the last round) → register
 
-Steps exchange data through the object stores, so KFP caches none of them. Submitting a run's name
-again continues the run.
+Steps exchange data through the object stores, so KFP does not cache them. If a run's name is submitted again,
+the run continues.
 """
 
 from pathlib import Path

@@ -10,7 +10,7 @@ import click
 
 from components.image import IMAGE, TRAINER_IMAGE
 from fedvsr.cli.main import main
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 from fedvsr.kubeflow.pipeline import pipeline_name, upload
 from pipelines.cluster import NAMESPACE
 from pipelines.federated_training import compile_pipeline, federated_training
@@ -20,7 +20,7 @@ from pipelines.federated_training import compile_pipeline, federated_training
 @click.option("--endpoint", default="", help="Address of KFP's API or web server. [env: FEDVSR_KFP_ENDPOINT]")
 def upload_pipeline(endpoint: str) -> None:
     """Upload the pipeline, with the images FEDVSR_IMAGE and FEDVSR_TRAINER_IMAGE, as the newest version."""
-    connection = Connection(endpoint)
+    connection = KfpConnection(endpoint)
     pipeline = pipeline_name(NAMESPACE)
     with tempfile.TemporaryDirectory(prefix="fedvsr-pipeline-") as folder:
         package = Path(folder) / "pipeline.yaml"

@@ -1,4 +1,4 @@
-"""`fedvsr benchmark`: a model on a published test set, as papers score it."""
+"""`fedvsr benchmark`: scores a model on a published test set as papers do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from fedvsr.cli.options import store_option, tracking_option
 from fedvsr.cli.progress import print_line, show_progress
-from fedvsr.cli.stores import open_model, store_option, tracking_option
+from fedvsr.cli.stores import open_model
 from fedvsr.testsets.registry import get_test_set, known_test_sets
 from fedvsr.video.degradations.registry import degradation_names, get_degradation
 
@@ -36,36 +37,36 @@ _BICUBIC_SCALE = 4
 )
 @click.option(
     "--degradation",
-    help="How the low resolution is made, or which ready-made one is used: "
-    f"{', '.join(degradation_names())} (matlab-bd is the papers' BD). If left out, the one that the model "
-    "was trained on, or else the test set's usual one.",
+    help="How low-resolution frames are made, or which ready-made ones are used: "
+    f"{', '.join(degradation_names())} (matlab-bd is the papers' BD). [default: the degradation that the "
+    "model was trained on, or else the test set's usual one]",
 )
 @click.option(
     "--window",
     type=int,
-    help="Frames upscaled at once; 0: all. If left out, all for a recurrent model, as papers test it, and "
-    "16 for others, whose result is the same.",
+    help="Number of frames to upscale at once; 0 for all. [default: all for a recurrent model, as papers "
+    "test it; 16 for other models, whose result is the same]",
 )
 @click.option(
     "--tile",
     default=0,
     show_default=True,
-    help="Height and width of a tile, in input pixels; 0: whole frames.",
+    help="Side of a tile, in input pixels; 0 for no tiles.",
 )
 @click.option(
-    "--self-ensemble", is_flag=True, help="Average over flips and transpositions: 8 times the work."
+    "--self-ensemble", is_flag=True, help="Average over flips and transpositions. It takes 8 times as long."
 )
 @click.option(
     "--mirror",
     is_flag=True,
-    help="Append the clip played backwards and average: how BasicVSR and RVRT are tested on vimeo90k-t.",
+    help="Append the clip played backwards, and average. BasicVSR and RVRT are tested so on vimeo90k-t.",
 )
 @click.option("--lpips", "with_lpips", is_flag=True, help="Measure LPIPS too; needs fedvsr[lpips].")
 @click.option("--vmaf", "with_vmaf", is_flag=True, help="Measure VMAF too; needs an ffmpeg with libvmaf.")
 @click.option(
     "--features-on-cpu",
     is_flag=True,
-    help="Keep a recurrent model's features in the CPU's memory: for more frames at once than the GPU holds.",
+    help="Keep a recurrent model's features in CPU memory. Then more frames fit on the GPU at once.",
 )
 @click.option("--device", "device_name", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @store_option
@@ -88,8 +89,9 @@ def benchmark(
 ) -> None:
     """Score a model on a published test set.
 
-    PSNR and SSIM are means over a clip's frames, then over clips, as in papers. Low resolution that lies
-    beside the ground truth (BIx4, BDx4, train_sharp_bicubic/X4, …) is used; otherwise it is made.
+    PSNR and SSIM are means over a clip's frames, then over clips, as in papers. If the test set's folder
+    contains low-resolution frames (BIx4, BDx4, train_sharp_bicubic/X4, …), they are used; otherwise they are
+    made from the ground truth.
     """
     from functools import partial
 
@@ -123,14 +125,14 @@ def benchmark(
     title = f"{test_set.title} ×{candidate.scale} {degrade.name}, {candidate.name}"
     print_line(console, f"{title}: {test_set.convention}")
     console.print(benchmark_table(scores))
-    note = _incomplete(test_set, scores)
+    note = _incompleteness_note(test_set, scores)
     if note:
         print_line(console, f"note: {note}")
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A model to be scored, with the degradation that it was trained on, if that is known."""
+    """A model to score, with the degradation that it was trained on; None if that is unknown."""
 
     name: str
     network: "nn.Module"
@@ -161,7 +163,7 @@ def _window_settings(network: "nn.Module", window: int | None, tile: int) -> "Wi
     from fedvsr.models.base import contexts
 
     if window is None:
-        # As papers do, a recurrent network takes the clip as a whole. For others, windows change nothing.
+        # A recurrent network gets the whole clip, as in papers. For other networks, windows change nothing.
         is_recurrent = contexts(network).temporal is None
         window = 0 if is_recurrent else WindowSettings().frames
     return WindowSettings(window, tile)
@@ -181,8 +183,8 @@ def _wrap(network: "nn.Module", features_on_cpu: bool, mirror: bool, self_ensemb
     return network
 
 
-def _incomplete(test_set: "VideoTestSet", scores: Sequence["BenchmarkScores"]) -> str:
-    """Returns a sentence if the scores are not of the whole published test set, else nothing."""
+def _incompleteness_note(test_set: "VideoTestSet", scores: Sequence["BenchmarkScores"]) -> str:
+    """Returns a sentence if the scores are not of the whole published test set; otherwise an empty string."""
     clips, frames = test_set.published
     scored_frames = sum(clip.frames for clip in scores)
     if (len(scores), scored_frames) == (clips, frames):

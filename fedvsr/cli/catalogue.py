@@ -25,7 +25,7 @@ _LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multi
 class NamedGroup(click.Group):
     """A group whose argument may be a name instead of a sub-command.
 
-    The hidden sub-command ``show`` gets the name.
+    The name is passed to the hidden sub-command ``show``.
     """
 
     def resolve_command(
@@ -79,8 +79,8 @@ def show_model(name: str) -> None:
 def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tuple[str, ...]) -> None:
     """Turn a published CHECKPOINT (.pth, .pt, .safetensors) into the folder OUTPUT.
 
-    OUTPUT holds weights.safetensors and model.json: give it to `fedvsr run --warm-start`, `fedvsr upscale
-    --model` or `fedvsr benchmark --model`. Names and shapes must be the model's.
+    OUTPUT contains weights.safetensors and model.json: use it with `fedvsr run --warm-start`, `fedvsr upscale
+    --model` or `fedvsr benchmark --model`. Names and shapes must be those of the model.
     """
     from fedvsr.models.checkpoint import read_checkpoint
     from fedvsr.trained import save_converted

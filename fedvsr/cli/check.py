@@ -1,10 +1,11 @@
-"""`fedvsr check`, which `helm test` runs."""
+"""`fedvsr check`: checks a deployment's object store and MLflow; `helm test` runs it."""
 
 import uuid
 
 import click
 
-from fedvsr.cli.stores import tracking_config, tracking_option
+from fedvsr.cli.options import tracking_option
+from fedvsr.cli.stores import tracking_config
 from fedvsr.errors import StoreError
 from fedvsr.federation import layout
 from fedvsr.store.workspace import Workspace
@@ -15,8 +16,8 @@ from fedvsr.store.workspace import Workspace
 def check(tracking_uri: str) -> None:
     """Check that the object store and MLflow answer.
 
-    Writes, reads and deletes an object of the federation's store, and lists the registered models. The
-    environment names the store and MLflow, as for a step of the pipeline.
+    Write, read and delete an object of the federation's store, and list the registered models. Environment
+    variables name the store and MLflow, as for the pipeline's steps. `fedvsr client check` checks a client.
     """
     from fedvsr.tracking.connection import connect
 

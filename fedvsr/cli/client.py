@@ -1,4 +1,4 @@
-"""`fedvsr client`: one client's own work, in its Job or under plain `docker run`."""
+"""`fedvsr client`: one client's work, in its Job or with plain `docker run`."""
 
 import signal
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fedvsr.access.client_check import ClientCheckReport
     from fedvsr.federation.shard_records import ShardSummary
 
-# Kubernetes reads a container's termination message from it. Outside a pod the file does not exist.
+# Kubernetes reads a container's termination message from this file. Outside a pod it does not exist.
 TERMINATION_LOG = Path("/dev/termination-log")
 _MAX_BYTES = 4000
 
@@ -33,11 +33,11 @@ _client_option = click.option("--client", "name", required=True, help="This clie
 def client() -> None:
     """Do one client's work.
 
-    Its Job runs these commands, and so can `docker run` without Kubernetes.
+    The client's Job runs these commands; without Kubernetes, `docker run` can.
 
-    The environment names the stores (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT) and
-    holds the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). Exit code 65: another attempt
-    would fail for the same reason. Exit code 1: another attempt may succeed.
+    Environment variables name the stores (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT)
+    and contain the client's credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). Exit code 65: another
+    attempt would fail for the same reason. Exit code 1: another attempt may succeed.
     """
 
 
@@ -77,7 +77,7 @@ def train(run: str, round_number: int, name: str) -> None:
 def shard(run: str, name: str) -> None:
     """Turn this client's videos into a run's training clips; shards that are up to date are kept.
 
-    One line leaves the client: the number of clips, frames and bytes, and their digest. A degradation named
+    One line leaves the client: the number of clips, frames and bytes, and a digest. A degradation named
     package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
@@ -106,7 +106,10 @@ def shard(run: str, name: str) -> None:
     "--must-not-reach", metavar="HOST:PORT", multiple=True, help="An address this client must not reach."
 )
 def check(name: str, must_not_reach: tuple[str, ...]) -> None:
-    """Check this client's credentials, data and network, and report what is wrong."""
+    """Check this client's credentials, data and network, and report what is wrong.
+
+    The client's Job runs this; `fedvsr clients check` is for the operator, who starts it for every client.
+    """
 
     def work() -> "ClientCheckReport":
         from fedvsr.access.client_check import run_client_check
@@ -121,7 +124,7 @@ def check(name: str, must_not_reach: tuple[str, ...]) -> None:
 
 
 def _run_work(work: Callable[[], Result]) -> Result:
-    """Returns the work's result; a failure goes to the termination message and to the exit code."""
+    """Returns the result of ``work``. If it fails, writes the termination message and exits."""
     with _exit_on_sigterm():
         try:
             return work()
@@ -130,7 +133,7 @@ def _run_work(work: Callable[[], Result]) -> Result:
         except FedVSRError as error:
             _fail(error, 1)
         except Exception as error:
-            # An unforeseen error: whoever reads the log needs the traceback.
+            # The error is unexpected, so the traceback must reach the log.
             _write_termination_message(f"{type(error).__name__}: {error}")
             raise
 

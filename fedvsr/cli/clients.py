@@ -1,4 +1,4 @@
-"""`fedvsr clients`: the clients of a deployment, and whether they are ready for a run."""
+"""`fedvsr clients`: lists, checks and adds the clients of a deployment."""
 
 import sys
 from collections import defaultdict
@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedvsr.access.client_check import Finding
+from fedvsr.cli.options import namespace_option
 from fedvsr.cli.progress import show_progress
-from fedvsr.cli.stores import namespace_option
 from fedvsr.errors import ConfigError, FedVSRError
 
 
@@ -33,28 +33,28 @@ def list_clients(namespace: str) -> None:
 
     cluster = Cluster()
     deployed_clients = read_clients(cluster, namespace)
-    delivered = _delivered()
+    deliveries_by_client = _describe_deliveries()
     table = Table(title=f"clients of {namespace}", title_justify="left")
     for heading in ("client", "namespace", "image", "GPU", "quota", "delivered"):
         table.add_column(heading, overflow="fold")
     for name, settings in deployed_clients.items():
         quota = quota_line(cluster, settings.namespace)
-        row = (name, settings.namespace, settings.image, settings.gpu_resource, quota, delivered[name])
-        table.add_row(*row)
+        delivered = deliveries_by_client[name]
+        table.add_row(name, settings.namespace, settings.image, settings.gpu_resource, quota, delivered)
     Console().print(table)
 
 
 @clients.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--gpus", type=click.IntRange(0), default=0, help="The number of GPUs a training will request.")
+@click.option("--gpus", type=click.IntRange(0), default=0, help="Number of GPUs that training will request.")
 @click.option("--job/--no-job", default=True, help="Also check from inside each namespace, in a short Job.")
 @namespace_option
 def check(names: tuple[str, ...], gpus: int, job: bool, namespace: str) -> None:
-    """Check that clients are ready for a run: NAME…, or all of the deployment.
+    """Check that clients are ready for a run: NAME…, or all clients of the deployment.
 
     From outside: namespace, service account, settings, credentials, quota, admission, GPUs. In a Job of the
-    client: that its credentials allow what they should and no more, that it has videos, and that it can
-    reach neither MLflow nor the Kubernetes API. The exit code is 1 if anything is wrong.
+    client: that its credentials allow only what they must allow, that it has videos, and that it can reach
+    neither MLflow nor the Kubernetes API. The exit code is 1 if anything is wrong.
     """
     from fedvsr.cluster.api import Cluster
     from fedvsr.cluster.client_check import check_in_jobs, check_namespace, forbidden_addresses
@@ -68,7 +68,7 @@ def check(names: tuple[str, ...], gpus: int, job: bool, namespace: str) -> None:
         name: list(check_namespace(cluster, name, deployed_clients[name], gpus))
         for name in choose_clients(deployed_clients, names)
     }
-    # In a namespace that is not ready, a Job would only wait.
+    # In a namespace that is not ready, a Job would wait in vain.
     ready = {name: deployed_clients[name] for name in findings if not _has_problem(findings[name])}
     if job and ready:
         addresses = forbidden_addresses(read_settings(cluster, namespace))
@@ -90,9 +90,9 @@ def check(names: tuple[str, ...], gpus: int, job: bool, namespace: str) -> None:
     envvar="FEDVSR_VALUES",
     help="The Helm values file of `make deploy`. [env: FEDVSR_VALUES]",
 )
-@click.option("--gpu-resource", help="The name of its GPU resource, such as nvidia.com/mig-3g.40gb.")
-@click.option("--client-namespace", help="Its namespace, if that is not named after the client.")
-@click.option("--image", help="Its own image, if that is not the deployment's.")
+@click.option("--gpu-resource", help="The client's GPU resource, such as nvidia.com/mig-3g.40gb.")
+@click.option("--client-namespace", help="The client's namespace, if it is not named after the client.")
+@click.option("--image", help="The client's image, if it is not the deployment's.")
 def add(
     name: str, values: Path, gpu_resource: str | None, client_namespace: str | None, image: str | None
 ) -> None:
@@ -106,24 +106,24 @@ def add(
     click.echo(f"  fedvsr clients check {name}")
 
 
-def _delivered() -> dict[str, str]:
-    """Returns what each client has delivered, or a dash if the federation's store cannot be read."""
+def _describe_deliveries() -> dict[str, str]:
+    """Returns how much each client has delivered, or a dash if the federation's store cannot be read."""
     from fedvsr.federation.run.clients import deliveries
     from fedvsr.store.workspace import Workspace
 
-    delivered: dict[str, str] = defaultdict(lambda: "–")
+    descriptions: dict[str, str] = defaultdict(lambda: "–")
     try:
         rounds_by_client = deliveries(Workspace.from_environment().federation())
     except ConfigError:
-        # This shell's environment does not name the stores. The rest of the table does not need them.
-        return delivered
+        # The environment does not name the stores. The rest of the table does not need them.
+        return descriptions
     except FedVSRError as error:
         click.echo(str(error), err=True)
-        return delivered
+        return descriptions
     for client, rounds in rounds_by_client.items():
         runs = {run for run, _ in rounds}
-        delivered[client] = f"{len(rounds)} rounds of {len(runs)} run{'' if len(runs) == 1 else 's'}"
-    return delivered
+        descriptions[client] = f"{len(rounds)} rounds of {len(runs)} run{'' if len(runs) == 1 else 's'}"
+    return descriptions
 
 
 def _has_problem(findings: list[Finding]) -> bool:

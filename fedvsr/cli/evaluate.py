@@ -1,14 +1,15 @@
-"""`fedvsr evaluate`: a run's weights on its held-out clips."""
+"""`fedvsr evaluate`: scores a run's weights on its held-out clips."""
 
 import click
 from rich.console import Console
 
+from fedvsr.cli.options import store_option
 from fedvsr.cli.progress import show_progress
-from fedvsr.cli.stores import open_workspace, store_option
+from fedvsr.cli.stores import open_workspace
 
 
-class _EvaluateCommand(click.Command):
-    """A command that names `fedvsr benchmark` if it is asked for a test set."""
+class _RejectsDataset(click.Command):
+    """Rejects --dataset, which this command does not have, with a hint to `fedvsr benchmark`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if any(argument.partition("=")[0] == "--dataset" for argument in args):
@@ -19,15 +20,15 @@ class _EvaluateCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_EvaluateCommand)
+@click.command(cls=_RejectsDataset)
 @click.argument("run", metavar="RUN")
-@click.option("--round", "round_number", type=int, help="The round; if left out, the last that has ended.")
+@click.option("--round", "round_number", type=int, help="The round. [default: the last round that has ended]")
 @store_option
 def evaluate(run: str, round_number: int | None, store: str) -> None:
     """Score a run's round on the held-out clips.
 
-    The scores of bicubic interpolation stand beside them.
-    PSNR and SSIM are means over frames, on RGB and on Y (BT.601 studio swing).
+    Bicubic interpolation's scores are shown for comparison. PSNR and SSIM are means over frames, on RGB and
+    on Y (BT.601 studio swing).
 
     To score a model on a published test set, use `fedvsr benchmark`.
     """
@@ -36,14 +37,14 @@ def evaluate(run: str, round_number: int | None, store: str) -> None:
     from fedvsr.federation.runs import last_ended_round, load_run
     from fedvsr.federation.server.evaluate import evaluate_round
 
-    federation = open_workspace(store).federation()
-    record = load_run(federation, run)
-    last_round = last_ended_round(federation, record)
+    federation_store = open_workspace(store).federation()
+    record = load_run(federation_store, run)
+    last_round = last_ended_round(federation_store, record)
     if round_number is None:
         round_number = last_round
     if not 0 <= round_number <= last_round:
         raise ConfigError("--round", round_number, f"it must be from 0 (the initial weights) to {last_round}")
     console = Console()
     with show_progress(console) as progress:
-        evaluation = evaluate_round(federation, record, round_number, progress)
+        evaluation = evaluate_round(federation_store, record, round_number, progress)
     console.print(scores_table(evaluation))

@@ -21,7 +21,7 @@ _COMMANDS = (
     ("Train", "shard", "fedvsr.cli.shard:shard", "Turn videos into training clips without training."),
     ("Train", "upload", "fedvsr.cli.upload:upload", "Upload videos to a bucket for the shard step."),
     ("On a cluster", "submit", "fedvsr.cli.submit:submit", "Start a pipeline run, or continue one."),
-    ("On a cluster", "runs", "fedvsr.cli.runs:runs", "List the newest runs and their rounds."),
+    ("On a cluster", "runs", "fedvsr.cli.runs:runs", "List the newest pipeline runs and their rounds."),
     ("On a cluster", "logs", "fedvsr.cli.logs:logs", "Show the logs of a run's steps and clients."),
     ("Judge", "evaluate", "fedvsr.cli.evaluate:evaluate", "Score a run's round on the held-out clips."),
     ("Judge", "benchmark", "fedvsr.cli.benchmark:benchmark", "Score a model on a published test set."),
@@ -39,7 +39,7 @@ _COMMANDS = (
         "Operate",
         "provision",
         "fedvsr.cli.provision:provision_command",
-        "Make the buckets, S3 users and policies of a deployment.",
+        "Create the buckets, S3 users and policies of a deployment.",
     ),
     ("Operate", "clients", "fedvsr.cli.clients:clients", "List, check and add the clients of a deployment."),
     ("Operate", "client", "fedvsr.cli.client:client", "Do one client's work."),
@@ -50,7 +50,7 @@ _COMMANDS = (
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is used."""
+    """A group that imports a command only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for _, name, _, _ in _COMMANDS]

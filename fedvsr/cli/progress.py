@@ -9,13 +9,13 @@ from rich.progress import Progress as Bars
 
 from fedvsr.progress import Advance, LogProgress, Progress
 
-# Rounds, and the end of each round's clients. Every local step would give hundreds of lines.
+# Reports rounds, and when all clients of a round have ended; every local step would give hundreds of lines.
 _LOGGED_STAGES = 1
 
 
 @contextmanager
 def show_progress(console: Console) -> Iterator[Progress]:
-    """Shows progress on a console."""
+    """Yields a `Progress` that is shown on a console."""
     if not console.is_terminal:
         yield LogProgress(lambda text: print_line(console, text), _LOGGED_STAGES)
         return
@@ -33,7 +33,7 @@ def show_progress(console: Console) -> Iterator[Progress]:
 
 
 class _BarProgress(Progress):
-    """One bar for each stage, an inner stage below its outer one."""
+    """Shows one bar for each stage; an inner stage is below its outer stage."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -58,5 +58,5 @@ class _BarProgress(Progress):
 
 
 def print_line(console: Console, text: str) -> None:
-    """Prints a line without interpreting markup, since a path or a reason may have brackets."""
+    """Prints a line as it is. Markup is not interpreted, since a path or a reason may contain brackets."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`fedvsr provision`, which the chart's hook runs after every install and upgrade."""
+"""`fedvsr provision`: creates a deployment's buckets and S3 users; the chart's hook runs it."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command("provision")
 @click.argument("deployment", type=_FILE, metavar="DEPLOYMENT")
-@click.option("--secrets", type=_FOLDER, help="A folder with one file per user, which holds the secret key.")
+@click.option("--secrets", type=_FOLDER, help="A folder with one file per user that contains the secret key.")
 @click.option("--wait", default=300.0, show_default=True, help="Seconds to wait for the S3 server.")
 @click.option("--policies", is_flag=True, help="Print each user's policy as JSON and change nothing.")
 def provision_command(deployment: Path, secrets: Path | None, wait: float, policies: bool) -> None:
-    """Make the buckets, S3 users and policies of a deployment.
+    """Create the buckets, S3 users and policies of a deployment.
 
     The JSON file DEPLOYMENT describes it.
 
@@ -35,7 +35,7 @@ def provision_command(deployment: Path, secrets: Path | None, wait: float, polic
     if secrets is None:
         raise click.UsageError("--secrets is required: the folder with the users' secret keys")
     keys = read_secrets(secrets, listed)
-    # Imported late: printing the policies needs no S3 library.
+    # Imported here because `--policies` does not need the S3 library.
     from fedvsr.store.s3_admin import S3Admin
 
     admin = S3Admin()

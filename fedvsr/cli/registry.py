@@ -1,18 +1,13 @@
-"""`fedvsr register` and `fedvsr promote`."""
+"""`fedvsr register` and `fedvsr promote`: make a run's best round the challenger, and then the champion."""
 
 import sys
 
 import click
 from rich.console import Console
 
+from fedvsr.cli.options import registered_model_option, store_option, tracking_option
 from fedvsr.cli.progress import show_progress
-from fedvsr.cli.stores import (
-    open_workspace,
-    registered_model_option,
-    store_option,
-    tracking_config,
-    tracking_option,
-)
+from fedvsr.cli.stores import open_workspace, tracking_config
 
 
 @click.command()
@@ -29,10 +24,10 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.model_registry import register_run
 
-    federation = open_workspace(store).federation()
-    record = load_run(federation, run)  # before connecting, which may create a database
+    federation_store = open_workspace(store).federation()
+    record = load_run(federation_store, run)  # before connecting, which may create a database
     connection = connect(tracking_config(tracking_uri, registered_model), store)
-    registration = register_run(connection, federation, record, registered_model)
+    registration = register_run(connection, federation_store, record, registered_model)
     click.echo(
         f"{registration.model} version {registration.model_version} is round {registration.round} of {run}: "
         "challenger"
@@ -48,7 +43,7 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     type=float,
     default=0.05,
     show_default=True,
-    help="How many dB of PSNR (Y) the challenger must be better.",
+    help="By how many dB of PSNR (Y) the challenger must be better.",
 )
 @click.option("--force", is_flag=True, help="Promote without comparing.")
 def promote(store: str, tracking_uri: str, registered_model: str, threshold: float, force: bool) -> None:

@@ -1,10 +1,11 @@
-"""`fedvsr report`."""
+"""`fedvsr report`: writes a run as one HTML page."""
 
 from pathlib import Path
 
 import click
 
-from fedvsr.cli.stores import open_workspace, store_option
+from fedvsr.cli.options import store_option
+from fedvsr.cli.stores import open_workspace
 
 
 @click.command()
@@ -24,8 +25,8 @@ def report(name: str, output: Path | None, store: str) -> None:
     from fedvsr.report.page import render_page
     from fedvsr.report.summary import summarise_run
 
-    federation = open_workspace(store).federation()
-    page = render_page(summarise_run(federation, load_run(federation, name)))
+    federation_store = open_workspace(store).federation()
+    page = render_page(summarise_run(federation_store, load_run(federation_store, name)))
     target = output or Path(f"{name}.html")
     target.write_text(page, encoding="utf-8")
     click.echo(target)

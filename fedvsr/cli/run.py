@@ -1,4 +1,4 @@
-"""`fedvsr run` and `fedvsr resume`."""
+"""`fedvsr run` and `fedvsr resume`: train a model with federated learning."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
+from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
+from fedvsr.cli.options import namespace_option, store_option
 from fedvsr.cli.progress import print_line, show_progress
-from fedvsr.cli.stores import namespace_option, open_workspace, store_option
+from fedvsr.cli.stores import open_workspace
 from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.progress import Progress
 
@@ -41,9 +42,9 @@ def run(
     report, a before/after picture and an upscaled clip. Run it again to continue a stopped run. Options
     override the fields of CONFIG.
 
-    With --on cluster, the clients of a deployment train on the videos in its stores. The environment
-    names the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
-    MLFLOW_TRACKING_URI). CONFIG needs no sections clients and evaluation_videos then.
+    With --on cluster, the clients of a deployment train on the videos in its stores. Environment variables
+    name the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
+    MLFLOW_TRACKING_URI). CONFIG does not need the sections clients and evaluation_videos then.
     """
     if values["federation__clients"] in ("here", "cluster"):
         raise click.UsageError("--clients names the run's clients; use --on local or --on cluster.", context)

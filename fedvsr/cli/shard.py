@@ -1,4 +1,4 @@
-"""`fedvsr shard`."""
+"""`fedvsr shard`: turns videos into training clips without training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fedvsr.cli.options import ConfiguredCommand, configuration_options, read_overrides
+from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.progress import show_progress
 from fedvsr.config.experiment import load_experiment
 from fedvsr.config.run import DataConfig

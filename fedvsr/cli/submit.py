@@ -1,4 +1,4 @@
-"""`fedvsr submit`."""
+"""`fedvsr submit`: starts or continues a pipeline run."""
 
 from pathlib import Path
 from typing import Any
@@ -6,26 +6,25 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fedvsr.cli.kubeflow import endpoint_option
-from fedvsr.cli.logs import LogPrinter
-from fedvsr.cli.options import (
+from fedvsr.cli.configuration import (
     ConfiguredCommand,
     configuration_options,
-    given_fields,
+    explicit_fields,
     parse_field,
     read_overrides,
 )
+from fedvsr.cli.logs import LogPrinter
+from fedvsr.cli.options import endpoint_option, namespace_option
 from fedvsr.cli.progress import print_line
-from fedvsr.cli.stores import namespace_option
 from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.config.parameters import to_parameters
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import PipelinesError
 from fedvsr.federation.run.prepare import check_settings
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 from fedvsr.kubeflow.logs import follow_logs
 from fedvsr.kubeflow.pipeline import get_newest_version, pipeline_name
-from fedvsr.kubeflow.runs import SUCCEEDED, Run, get_run, stop
+from fedvsr.kubeflow.runs import SUCCEEDED, PipelineRun, get_run, stop
 from fedvsr.kubeflow.runs import submit as submit_run
 from fedvsr.models.registry import check_model_name
 
@@ -55,8 +54,10 @@ _LOCAL_SECTIONS = ("clients", "evaluation_videos", "store", "tracking")
 )
 @click.option("--evaluation-gpus", type=click.IntRange(0), help="GPUs of an evaluation.")
 @click.option("--evaluation-memory", metavar="QUANTITY", help="Memory limit of an evaluation, such as 16Gi.")
-@click.option("--experiment", default="fedvsr", show_default=True, help="The experiment in KFP.")
-@click.option("--replace", is_flag=True, help="Stop a running run of that name and continue it.")
+@click.option(
+    "--experiment", "kfp_experiment", default="fedvsr", show_default=True, help="The experiment in KFP."
+)
+@click.option("--replace", is_flag=True, help="Stop the active run with this name and continue it.")
 @click.option("--follow", is_flag=True, help="Show the steps' logs until the run has ended.")
 @endpoint_option
 @namespace_option
@@ -67,7 +68,7 @@ def submit(
     registered_model: str,
     evaluation_gpus: int | None,
     evaluation_memory: str | None,
-    experiment: str,
+    kfp_experiment: str,
     replace: bool,
     follow: bool,
     endpoint: str,
@@ -78,24 +79,24 @@ def submit(
 
     RUN trains on the clients' own videos, on a cluster with KFP.
 
-    Takes the settings of `fedvsr run` and checks them before anything starts. A name that was
-    submitted before continues that run. RUN may be left out if the YAML file names it.
+    The settings are those of `fedvsr run`, and they are checked before anything starts. If a run with this
+    name has ended, it is continued. RUN may be left out if the YAML file names it.
     """
     settings = load_experiment(
         config, {**read_overrides({**values, "name": name}), **dict(map(parse_field, fields))}
     )
     _check(settings)
-    parameters = {**to_parameters(given_fields(settings)), "registered_model": registered_model}
+    parameters = {**to_parameters(explicit_fields(settings)), "registered_model": registered_model}
     if evaluation_gpus is not None:
         # A text, since KFP's driver ignores a number of GPUs.
         parameters["evaluation_gpus"] = str(evaluation_gpus)
     if evaluation_memory:
         parameters["evaluation_memory"] = evaluation_memory
-    connection = Connection(endpoint)
+    connection = KfpConnection(endpoint)
     version = get_newest_version(connection, pipeline_name(namespace))
     if replace:
         stop(connection, version.pipeline_id, settings.name)
-    run = submit_run(connection, version, experiment, parameters)
+    run = submit_run(connection, version, kfp_experiment, parameters)
     console = Console()
     _print_omitted_sections(console, settings)
     print_line(console, f"Run {run.name} is {run.run_id} in KFP, pipeline version {version.name}")
@@ -105,8 +106,8 @@ def submit(
 
 
 def _check(settings: Experiment) -> None:
-    """Checks the settings before the pipeline's first step would, a minute later."""
-    # Code that is named by a reference must be in the images, but need not be here.
+    """Checks the settings now; the pipeline's first step would report an error a minute later."""
+    # The code that a reference names must be in the images, but it may be missing on this machine.
     check_settings(settings, import_references=False)
     check_model_name(settings.model.name)
 
@@ -117,10 +118,10 @@ def _print_omitted_sections(console: Console, settings: Experiment) -> None:
         print_line(console, f"Not sent, since the deployment has its own: {', '.join(omitted)}")
 
 
-def _follow(connection: Connection, run: Run, console: Console) -> None:
+def _follow(connection: KfpConnection, run: PipelineRun, console: Console) -> None:
     printer = LogPrinter(console)
-    for step, line in follow_logs(connection, run.run_id, lambda _: True, until_end=True):
-        printer(step, line)
+    for step_pod, line in follow_logs(connection, run.run_id, lambda _: True, until_end=True):
+        printer.print(step_pod, line)
     ended_run = get_run(connection, run.run_id)
     if ended_run.state != SUCCEEDED:
         raise PipelinesError(

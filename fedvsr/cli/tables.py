@@ -59,7 +59,7 @@ def rounds_table(summary: RunSummary) -> Table:
 
 
 def scores_table(evaluation: EvaluationRecord) -> Table:
-    """Returns an evaluation as a table, clip by clip, beside bicubic interpolation."""
+    """Returns an evaluation as a table with a row for each clip, compared with bicubic interpolation."""
     table = Table(title=f"{evaluation.run}, round {evaluation.round}", title_justify="left")
     for heading in ("clip", "frames", "PSNR Y", "bicubic", "gain", "PSNR RGB", "SSIM Y", "SSIM RGB", "LPIPS"):
         table.add_column(heading, justify="left" if heading == "clip" else "right")
@@ -85,7 +85,7 @@ def scores_table(evaluation: EvaluationRecord) -> Table:
 
 
 def benchmark_table(scores: Sequence[BenchmarkScores]) -> Table:
-    """Returns a test set's scores as papers print them, clip by clip; for very many clips the mean alone."""
+    """Returns a test set's scores as papers print them: the mean, and each clip unless there are many."""
     table = Table()
     extras = [name for name in ("lpips", "vmaf") if getattr(scores[0], name) is not None]
     for heading in ("clip", "frames", "PSNR/SSIM", *(name.upper() for name in extras)):
@@ -104,7 +104,7 @@ def benchmark_table(scores: Sequence[BenchmarkScores]) -> Table:
 
 
 def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int]) -> Group:
-    """Returns what a run would do: the clients' videos, the clients of each round, and every setting."""
+    """Returns the plan of a run: the clients' videos, the clients of each round, and every setting."""
     clients = Table(title=f"{experiment.name}: clients", title_justify="left")
     clients.add_column("client")
     clients.add_column("videos", justify="right")

@@ -1,4 +1,4 @@
-"""`fedvsr upload`."""
+"""`fedvsr upload`: uploads videos to a client's or the federation's bucket."""
 
 from pathlib import Path
 
@@ -15,10 +15,9 @@ from fedvsr.cli.progress import print_line, show_progress
 def upload(videos: tuple[Path, ...], client: str | None, held_out: bool) -> None:
     """Upload videos to a bucket for the shard step.
 
-    VIDEOS are files or folders.
-    The environment names the bucket: FEDVSR_CLIENT_STORE or FEDVSR_FEDERATION_STORE, FEDVSR_S3_ENDPOINT
-    and the owner's credentials. Any other S3 program works too: put a client's videos below raw/ and
-    held-out videos below evaluation-videos/.
+    VIDEOS are files or folders. Environment variables name the bucket: FEDVSR_CLIENT_STORE or
+    FEDVSR_FEDERATION_STORE, FEDVSR_S3_ENDPOINT and the owner's credentials. You can also use any other S3
+    program: put a client's videos into raw/ and held-out videos into evaluation-videos/.
     """
     from fedvsr.federation import layout
     from fedvsr.federation.owner.uploading import upload_videos

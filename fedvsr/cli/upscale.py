@@ -1,4 +1,4 @@
-"""`fedvsr upscale`."""
+"""`fedvsr upscale`: upscales a video with a trained model."""
 
 import time
 from datetime import timedelta
@@ -8,8 +8,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fedvsr.cli.options import store_option, tracking_option
 from fedvsr.cli.progress import print_line
-from fedvsr.cli.stores import open_model, store_option, tracking_option
+from fedvsr.cli.stores import open_model
 
 
 @click.command()
@@ -100,9 +101,9 @@ def upscale(
 
 
 def _rate(done: int, total: int | None, seconds: float) -> str:
-    """Returns the frames per second since the start, and the time that is left.
+    """Returns the mean frames per second since the start, and the remaining time.
 
-    The frames of a window come all at once, so the time between two frames says nothing.
+    The frames of a window arrive all at once, so the time between two frames has no meaning.
     """
     text = f"{done / max(seconds, 1e-9):.1f} fps"
     if total:

@@ -1,4 +1,4 @@
-"""The Kubernetes API: the connection, the few calls that fedvsr makes, and what a refusal means."""
+"""The Kubernetes API: the few calls that fedvsr makes, and how failures become `ClusterError`."""
 
 import json
 import os
@@ -19,17 +19,22 @@ CONTEXT_VARIABLE = "KUBE_CONTEXT"
 
 JOBS, PODS, EVENTS = "jobs", "pods", "events"
 
-# Seconds between attempts if the API does not answer or is busy; it takes about a minute to restart.
+# Seconds between attempts if the API does not respond or is busy; it takes about a minute to restart.
 WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15, 15, 15, 30)
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
-# A watch is opened again this often, which finds connections that died without a word.
+# A watch is opened again this often, which finds connections that died silently.
 _WATCH_SECONDS = 60
-# A log may be silent for long; opening it again loses nothing.
+# A little longer than the server keeps a watch open.
+_WATCH_READ_SECONDS = 75.0
+# A log may be silent for a long time; opening it again loses nothing.
 _LOG_READ_SECONDS = 60.0
-# Each watch and each log holds a connection as long as a round takes.
+# Each watch and each log uses a connection for a whole round.
 _MAX_CONNECTIONS = 512
+# HTTP statuses after which the same call may succeed. 0: no valid answer. 401: the token may have expired; in
+# a pod, the Kubernetes library reads its token file again every minute.
 _TRANSIENT = {0, 401, 408, 429, 500, 502, 503, 504}
 _CONFLICT, _NOT_FOUND = 409, 404
+_DRY_RUN = {"dryRun": "All"}
 
 Answer = TypeVar("Answer")
 
@@ -47,11 +52,14 @@ def is_transient(error: ClusterError) -> bool:
     return error.status in _TRANSIENT
 
 
-def connect() -> ApiClient:
-    """Connects to the cluster that this process runs in, else to KUBE_CONTEXT or the current kube context.
+def make_api_client() -> ApiClient:
+    """Returns an API client for the context KUBE_CONTEXT of the kubeconfig file.
+
+    If KUBE_CONTEXT is not set, it is for the cluster that this process runs in, or, outside a cluster, for
+    the current context of the kubeconfig file.
 
     Raises:
-        fedvsr.errors.ClusterError: There is neither.
+        fedvsr.errors.ClusterError: There is no such context, or no configuration at all.
     """
     configuration = Configuration()
     context = os.environ.get(CONTEXT_VARIABLE) or None
@@ -74,62 +82,52 @@ def connect() -> ApiClient:
 
 
 class Cluster:
-    """The calls of the Kubernetes API that fedvsr makes.
+    """Client for the few calls of the Kubernetes API that fedvsr makes.
 
-    Calls that return an answer are retried while the API does not answer. Those that return a `Stream` are
-    not: their reader knows where to continue.
+    A call is retried while the API does not respond or is busy. `list_once` is not, and neither are the
+    methods that return a `Stream`: whoever reads a stream opens it again at the right place.
 
     Args:
-        client: The connection; `connect` if None.
+        api_client: The API client; None for that of `make_api_client`.
         waits: Seconds between attempts.
     """
 
-    def __init__(self, client: ApiClient | None = None, waits: Sequence[float] = WAITS) -> None:
-        self._client = client or connect()
+    def __init__(self, api_client: ApiClient | None = None, waits: Sequence[float] = WAITS) -> None:
+        self._api_client = api_client or make_api_client()
         self._waits = tuple(waits)
 
     def find_job(self, namespace: str, name: str) -> Json | None:
-        """Returns a Job, or None if there is none of that name."""
+        """Returns a Job, or None if it does not exist."""
         return self.find(f"{_path(namespace, JOBS)}/{name}", f"read Job {name} in namespace {namespace}")
 
-    def create_job(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Json:
-        """Creates a Job; if one of that name exists, returns that one.
+    def create_job(self, manifest: Mapping[str, Any]) -> Json:
+        """Creates a Job and returns it; if a Job with this name exists, returns the existing Job."""
+        return self._post_job(manifest, {})
 
-        Args:
-            manifest: The Job.
-            dry_run: Let the server check the Job, admission included, and create nothing.
+    def check_job(self, manifest: Mapping[str, Any]) -> None:
+        """Lets the server check a Job, admission included; creates nothing.
+
+        A Job with this name that already exists has passed the check.
         """
-        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-        action = f"make Job {name} in namespace {namespace}"
-        query = {"dryRun": "All"} if dry_run else {}
-        try:
-            return self._retry(lambda: self._ask("POST", _path(namespace, JOBS), action, query, manifest))
-        except ClusterError as error:
-            # An earlier attempt may have created it, and its answer was lost.
-            existing = self.find_job(namespace, name) if error.status == _CONFLICT else None
-            if existing is None:
-                raise
-            return existing
+        self._post_job(manifest, _DRY_RUN)
 
-    def check_pod(self, manifest: Mapping[str, Any]) -> Json:
+    def check_pod(self, manifest: Mapping[str, Any]) -> None:
         """Lets the server check a pod, admission included; creates nothing."""
         namespace = manifest["metadata"]["namespace"]
         action = f"check a pod for namespace {namespace}"
-        return self._retry(
-            lambda: self._ask("POST", _path(namespace, PODS), action, {"dryRun": "All"}, manifest)
-        )
+        self._retry(lambda: self._ask("POST", _path(namespace, PODS), action, _DRY_RUN, manifest))
 
-    def delete_job(self, namespace: str, name: str, uid: str, *, wait_for_pods: bool) -> None:
-        """Deletes a Job and its pods; does nothing if it is gone.
+    def delete_job(self, namespace: str, name: str, uid: str, *, keep_until_pods_end: bool) -> None:
+        """Deletes a Job and its pods; does nothing if it no longer exists. Returns before they have ended.
 
         Args:
-            namespace: Its namespace.
-            name: Its name.
-            uid: Its identity: another Job that has its name by now is left alone.
-            wait_for_pods: Whether the Job itself stays until its pods have ended.
+            namespace: The Job's namespace.
+            name: The Job's name.
+            uid: The UID of the Job. A newer Job with the same name is not deleted.
+            keep_until_pods_end: Whether the Job remains in the API until its pods have ended.
         """
         body = {
-            "propagationPolicy": "Foreground" if wait_for_pods else "Background",
+            "propagationPolicy": "Foreground" if keep_until_pods_end else "Background",
             "preconditions": {"uid": uid},
         }
         action = f"delete Job {name} in namespace {namespace}"
@@ -140,40 +138,57 @@ class Cluster:
             if error.status not in (_NOT_FOUND, _CONFLICT):
                 raise
 
-    def list(self, kind: str, namespace: str, selector: str = "", fields: str = "") -> Listing:
-        """Lists the objects of a kind, selected by labels or fields."""
-        return self._retry(lambda: self.list_once(kind, namespace, selector, fields))
+    def list_objects(
+        self, namespace: str, kind: str, label_selector: str = "", field_selector: str = ""
+    ) -> Listing:
+        """Lists the objects of a kind in a namespace, selected by their labels and fields."""
+        return self._retry(lambda: self.list_once(namespace, kind, label_selector, field_selector))
 
-    def list_once(self, kind: str, namespace: str, selector: str = "", fields: str = "") -> Listing:
-        """Lists as `list` does, without retries."""
-        query = {"labelSelector": selector, "fieldSelector": fields}
+    def list_once(
+        self, namespace: str, kind: str, label_selector: str = "", field_selector: str = ""
+    ) -> Listing:
+        """Lists objects as `list_objects` does, without retries."""
+        query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         answer = self._ask("GET", _path(namespace, kind), f"list {kind} in namespace {namespace}", query)
         return Listing(tuple(answer.get("items") or ()), answer["metadata"]["resourceVersion"])
 
-    def watch(self, kind: str, namespace: str, selector: str, version: str) -> Stream:
-        """Opens the changes of Jobs or pods after a listing: one JSON document per line."""
+    def watch(self, namespace: str, kind: str, label_selector: str, version: str) -> Stream:
+        """Opens a stream of the changes to Jobs or pods since a listing, one JSON document per line.
+
+        Args:
+            namespace: The namespace.
+            kind: `JOBS` or `PODS`.
+            label_selector: The labels of the objects.
+            version: The listing's version.
+        """
         query = {
             "watch": "true",
-            "labelSelector": selector,
+            "labelSelector": label_selector,
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         action = f"watch {kind} in namespace {namespace}"
-        return self._open("GET", _path(namespace, kind), action, query, None, _WATCH_SECONDS * 1.25)
+        return self._open("GET", _path(namespace, kind), action, query, None, _WATCH_READ_SECONDS)
 
     def follow_log(self, namespace: str, pod: str, since: str) -> Stream:
-        """Opens a pod's log, each line after its time; ``since`` is the time of a line, or empty."""
+        """Opens a stream of a pod's log, in which every line starts with its timestamp.
+
+        Args:
+            namespace: The pod's namespace.
+            pod: The pod's name.
+            since: The timestamp of the last line that was read; empty for the whole log.
+        """
         query = {"follow": "true", "timestamps": "true", "sinceTime": since}
         path = f"{_path(namespace, PODS)}/{pod}/log"
         return self._open("GET", path, f"read the log of pod {pod}", query, None, _LOG_READ_SECONDS)
 
     def find(self, path: str, action: str) -> Json | None:
-        """Returns the object at a path of the API, or None if there is none.
+        """Returns the object at a path of the API, or None if it does not exist.
 
         Args:
             path: The path.
-            action: What the call does, for the error: "read Job …".
+            action: What the call does, for the error's message: "read Job …".
         """
         try:
             return self._retry(lambda: self._ask("GET", path, action))
@@ -182,8 +197,20 @@ class Cluster:
                 return None
             raise
 
+    def _post_job(self, manifest: Mapping[str, Any], query: Mapping[str, str]) -> Json:
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        action = f"make Job {name} in namespace {namespace}"
+        try:
+            return self._retry(lambda: self._ask("POST", _path(namespace, JOBS), action, query, manifest))
+        except ClusterError as error:
+            # An earlier attempt may have created it, and its answer was lost.
+            existing = self.find_job(namespace, name) if error.status == _CONFLICT else None
+            if existing is None:
+                raise
+            return existing
+
     def _retry(self, call: Callable[[], Answer]) -> Answer:
-        """Calls again while the API does not answer or is busy."""
+        """Repeats a call while the API does not respond or is busy."""
         for wait in self._waits:
             try:
                 return call()
@@ -206,7 +233,7 @@ class Cluster:
             try:
                 answer: Json = json.loads(response.read())
             except ValueError as error:
-                raise _no_answer(action, error) from error
+                raise _no_answer_error("sent no valid answer", action, error) from error
         return answer
 
     def _open(
@@ -219,9 +246,10 @@ class Cluster:
         read_seconds: float,
     ) -> Stream:
         try:
-            response = self._client.call_api(
+            response = self._api_client.call_api(
                 path,
                 method,
+                # Empty parameters are left out.
                 query_params=[(name, value) for name, value in query.items() if value],
                 header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
                 body=body,
@@ -231,9 +259,9 @@ class Cluster:
                 _request_timeout=(_CONNECT_SECONDS, read_seconds),
             )
         except ApiException as error:
-            raise _refused(action, error) from None
+            raise _refusal_error(action, error) from None
         except CONNECTION_ERRORS as error:
-            raise _no_answer(action, error) from error
+            raise _no_answer_error("did not answer", action, error) from error
         return Stream(response)
 
 
@@ -242,7 +270,7 @@ def _path(namespace: str, kind: str) -> str:
     return f"{group}/namespaces/{namespace}/{kind}"
 
 
-def _refused(action: str, error: ApiException) -> ClusterError:
+def _refusal_error(action: str, error: ApiException) -> ClusterError:
     try:
         message = json.loads(error.body)["message"]
     except (TypeError, ValueError, KeyError):
@@ -255,8 +283,8 @@ def _refused(action: str, error: ApiException) -> ClusterError:
     )
 
 
-def _no_answer(action: str, error: Exception) -> ClusterError:
+def _no_answer_error(what: str, action: str, error: Exception) -> ClusterError:
     return ClusterError(
-        f"Kubernetes does not answer, asked to {action} ({printable(str(error))}); "
+        f"Kubernetes {what} when asked to {action} ({printable(str(error))}); "
         "look at the cluster and the network, then run this again"
     )

@@ -23,7 +23,7 @@ _QUOTA = "raise the client's quota in the values file, or wait until its Jobs ha
 _JOB_DEADLINE_SECONDS = 600
 _MAX_PROBLEM = 300
 # Kind, name, and the keys that a client's container needs.
-_NEEDED = (
+_REQUIRED_OBJECTS = (
     ("configmaps", CONFIG_MAP, ("FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE")),
     ("secrets", SECRET, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 )
@@ -36,20 +36,20 @@ class _Problem(NamedTuple):
 
 
 def check_namespace(cluster: Cluster, client: str, settings: ClientSettings, gpus: int) -> Iterator[Finding]:
-    """Checks a client's namespace from outside: that it is complete, and that a Job would be admitted.
+    """Checks a client's namespace from outside: it must be complete, and a Job must be admitted.
 
     Args:
         cluster: The cluster.
         client: The client's name.
         settings: The client's settings on the cluster.
-        gpus: How many GPUs its training will request.
+        gpus: Number of GPUs that its training will request.
     """
     namespace = settings.namespace
     if not cluster.find(f"/api/v1/namespaces/{namespace}", f"read namespace {namespace}"):
         yield Finding(what=f"namespace {namespace}", problem="it does not exist", advice=_DEPLOY)
         return
     yield Finding(what=f"namespace {namespace}")
-    for kind, name, keys in (("serviceaccounts", SERVICE_ACCOUNT, ()), *_NEEDED):
+    for kind, name, keys in (("serviceaccounts", SERVICE_ACCOUNT, ()), *_REQUIRED_OBJECTS):
         yield _check(f"{kind[:-1]} {name}", partial(_check_keys, cluster, namespace, kind, name, keys))
     manifest = job_manifest(_check_job(client, (), gpus), settings)
     yield _check("room in the quota for a Job", lambda: _check_quota(cluster, manifest))
@@ -64,7 +64,7 @@ def check_namespace(cluster: Cluster, client: str, settings: ClientSettings, gpu
 def quota_line(cluster: Cluster, namespace: str) -> str:
     """Returns how much of a namespace's quota is used, as one line."""
     try:
-        quotas = cluster.list("resourcequotas", namespace).items
+        quotas = cluster.list_objects(namespace, "resourcequotas").items
     except ClusterError as error:
         return "–" if error.status == _FORBIDDEN else str(error)
     lines = []
@@ -84,13 +84,13 @@ def check_in_jobs(
     must_not_reach: tuple[str, ...],
     progress: Progress,
 ) -> dict[str, tuple[Finding, ...]]:
-    """Runs `fedvsr client check` in a short Job of each client, all at once.
+    """Runs `fedvsr client check` in a short Job of each client, all at once; returns findings by client.
 
     Args:
         cluster: The cluster.
-        clients: The clients.
+        clients: The clients' settings, by name.
         must_not_reach: Addresses, as HOST:PORT, that a client's pods must not reach.
-        progress: Shows each client's log.
+        progress: Receives each client's log lines.
     """
     jobs = [
         ClientJob(_check_job(client, must_not_reach, 0), settings) for client, settings in clients.items()
@@ -122,7 +122,7 @@ def _check_job(client: str, must_not_reach: tuple[str, ...], gpus: int) -> JobSp
         run="",
         round_number=None,
         key="",
-        command=("check", "--client", client, *options),
+        arguments=("check", "--client", client, *options),
         gpus=gpus,
         retries=0,
         deadline_seconds=_JOB_DEADLINE_SECONDS,
@@ -138,7 +138,7 @@ def _reported_findings(job: ClientJob, verdict: Verdict) -> tuple[Finding, ...]:
 
 
 def _check(what: str, find_problem: Callable[[], _Problem | None]) -> Finding:
-    """Checks one thing; that the user may not look at it is no problem of the client."""
+    """Checks one thing. If the user lacks the permission to read it, the client has no problem."""
     try:
         problem = find_problem()
     except ClusterError as error:
@@ -161,7 +161,7 @@ def _check_keys(
 
 def _check_quota(cluster: Cluster, manifest: Mapping[str, Any]) -> _Problem | None:
     needed = _needed_quota(manifest)
-    for quota in cluster.list("resourcequotas", manifest["metadata"]["namespace"]).items:
+    for quota in cluster.list_objects(manifest["metadata"]["namespace"], "resourcequotas").items:
         status = quota.get("status") or {}
         for name, limit in (status.get("hard") or {}).items():
             left = parse_quantity(limit) - parse_quantity((status.get("used") or {}).get(name, "0"))
@@ -174,7 +174,7 @@ def _check_quota(cluster: Cluster, manifest: Mapping[str, Any]) -> _Problem | No
 
 
 def _needed_quota(manifest: Mapping[str, Any]) -> dict[str, Decimal]:
-    """Returns what a Job and its pod need, by the names of Kubernetes' quotas."""
+    """Returns how much a Job and its pod need of each resource in Kubernetes' quotas."""
     container = manifest["spec"]["template"]["spec"]["containers"][0]
     needed: dict[str, Decimal] = {"pods": Decimal(1), "count/jobs.batch": Decimal(1)}
     for side in ("requests", "limits"):
@@ -184,7 +184,7 @@ def _needed_quota(manifest: Mapping[str, Any]) -> dict[str, Decimal]:
 
 
 def _check_admission(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
-    cluster.create_job(manifest, dry_run=True)
+    cluster.check_job(manifest)
     template = manifest["spec"]["template"]
     cluster.check_pod(
         {

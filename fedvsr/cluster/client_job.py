@@ -14,7 +14,7 @@ from fedvsr.cluster.states import JobState, PodState, read_job
 from fedvsr.errors import ClusterError
 from fedvsr.federation.records import Outcome
 
-# Kubernetes ends a Job at its deadline. After this long fedvsr ends it instead.
+# Kubernetes ends a Job at its deadline. If it has not done so after this long, fedvsr ends the Job.
 _LATE_SECONDS = 60.0
 # How long to wait for the pods of a Job that fedvsr ended, and for the last lines of a Job's logs.
 _ENDING_SECONDS, _DRAINING_SECONDS = 30.0, 15.0
@@ -27,12 +27,12 @@ _CONFLICT = 409
 
 
 class Phase(Enum):
-    """The phases of a Job on its way to a verdict, in order; one that ends by itself skips ENDING."""
+    """The phases of a Job on its way to a verdict, in order; a Job that ends by itself skips ENDING."""
 
     RUNNING = "running"
     # This process has deleted the Job; its pods are still ending.
     ENDING = "ending"
-    # The Job is over; the last lines of its logs are still being read.
+    # The Job has ended; the last lines of its logs are still being read.
     DRAINING = "draining logs"
     # The Job has its verdict.
     SETTLED = "settled"
@@ -50,8 +50,8 @@ class CutOff:
 class ClientJob:
     """One client's Job.
 
-    Properties only look at what was observed. `start` and `find` ask the cluster; `observe…` take in what a
-    watch or a listing says; `begin_…` and `mark_settled` change the phase.
+    Properties only read what was observed. `start` and `find` call the cluster, `observe…` record what a
+    watch or a listing has reported, and `enter_…` change the phase.
 
     Attributes:
         spec: The work.
@@ -62,9 +62,9 @@ class ClientJob:
         is_refused: Whether Kubernetes refused to create it.
         refusal: Why Kubernetes refused to create the Job or its pod.
         cut_off: Why this process ended it, None if it did not.
-        phase: Where it is on its way to a verdict.
-        phase_ends_at: When the phase ends at the latest, by `time.monotonic`.
-        next_refusal_look: When to look for a refused pod, by `time.monotonic`.
+        phase: The phase.
+        phase_ends_at: When the phase ends at the latest, on the clock of `time.monotonic`.
+        next_refusal_look: When to look for a refused pod, on the clock of `time.monotonic`.
     """
 
     spec: JobSpec
@@ -82,7 +82,7 @@ class ClientJob:
     _vanished: set[str] = field(default_factory=set, init=False)
     _blocked: PodState | None = field(default=None, init=False)
 
-    # What is known.
+    # Observed facts.
 
     @property
     def client(self) -> str:
@@ -104,38 +104,38 @@ class ClientJob:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may still go on: neither over nor about to be settled."""
+        """Whether it may still run: it has not ended and is not being settled."""
         return self.phase in (Phase.RUNNING, Phase.ENDING) and not self.has_ended
 
     @property
     def succeeded(self) -> bool:
-        """Whether its work is done; a pod shows that a second or two before the Job does."""
+        """Whether its work is done; the pod reports that a second or two before the Job."""
         has_pod = any(pod.phase == "Succeeded" for pod in self._pods.values())
         return has_pod or bool(self.state and self.state.ended == "Complete")
 
     @property
     def waiting_reason(self) -> str:
-        """Why its work has not begun, or not begun again; empty if it has."""
+        """Why its first or its next attempt has not begun; empty if it has."""
         if not self._pods:
             return self.refusal
         return _blocked_reason(self._blocked, self.settings.image) if self._blocked else ""
 
     @property
     def is_unschedulable(self) -> bool:
-        """Whether it waits for room: on a node, or in its namespace's quota."""
+        """Whether it waits for a node with enough room, or for its namespace's quota."""
         if self._blocked:
             return bool(self._blocked.unschedulable)
         return bool(self.refusal) and not self._pods
 
     def has_vanished(self, pod: PodState) -> bool:
-        """Whether an attempt disappeared before anybody saw how it ended."""
+        """Whether an attempt disappeared before its end was observed."""
         return pod.uid in self._vanished and not pod.has_ended
 
     # What is due.
 
     @property
     def next_due(self) -> float:
-        """When something is to be done even if nothing happens, by `time.monotonic`."""
+        """When the next action is due if no event arrives, on the clock of `time.monotonic`."""
         if self.phase is Phase.RUNNING and not self._pods:
             return min(self.phase_ends_at, self.next_refusal_look)
         return self.phase_ends_at
@@ -145,11 +145,11 @@ class ClientJob:
         return self.phase is Phase.RUNNING and not self.has_ended and now >= self.phase_ends_at
 
     def is_refusal_look_due(self, now: float) -> bool:
-        """Whether to look why it has no pod."""
+        """Whether it is time to look why it has no pod."""
         return self.is_open and not self._pods and now >= self.next_refusal_look
 
     def is_draining_due(self, now: float) -> bool:
-        """Whether it is over, or was ended and has had its time."""
+        """Whether it has ended, or fedvsr ended it and its pods have had their time to end."""
         if self.phase is Phase.ENDING:
             return self.has_ended or now >= self.phase_ends_at
         return self.phase is Phase.RUNNING and self.has_ended
@@ -157,9 +157,9 @@ class ClientJob:
     # Actions on the cluster.
 
     def start(self, cluster: Cluster) -> None:
-        """Adopts the Job if it is running; else creates it, replacing one that has ended.
+        """Adopts the Job if it is running, otherwise creates it; replaces a Job that has ended.
 
-        A Job that Kubernetes refuses is the client's failure and raises nothing.
+        If Kubernetes refuses the Job, the client fails and nothing is raised.
 
         Raises:
             fedvsr.errors.ClusterError: Kubernetes does not answer.
@@ -180,7 +180,7 @@ class ClientJob:
             self.is_refused, self.refusal = True, str(error)
 
     def find(self, cluster: Cluster) -> JobState | None:
-        """Returns the Job as it is on the cluster, None if there is none or it is being deleted."""
+        """Returns the Job as it is on the cluster; None if it does not exist or is being deleted."""
         manifest = cluster.find_job(self.namespace, self.spec.name)
         state = read_job(manifest) if manifest else None
         return None if state is None or state.deleting else state
@@ -188,42 +188,42 @@ class ClientJob:
     # Observations.
 
     def observe(self, state: JobState, *, deleted: bool = False) -> None:
-        """Takes in the Job's new state."""
+        """Records the Job's new state."""
         self.state = state
         self.is_gone = self.is_gone or deleted
 
     def observe_refusal(self, reason: str) -> None:
-        """Takes in why Kubernetes creates no pod."""
+        """Records why Kubernetes creates no pod."""
         self.refusal = reason
 
     def observe_missing(self) -> None:
-        """Takes in that a listing does not have the Job."""
+        """Records that the Job is missing in a listing."""
         self.is_gone = True
 
     def observe_attempt(self, pod: PodState, *, deleted: bool = False) -> None:
-        """Takes in the new state of one of its pods."""
+        """Records the new state of one of its pods."""
         before = self._pods.get(pod.uid)
         if before and before.has_ended:
-            # How it ended is known: its deletion adds nothing.
+            # Its end was observed; its deletion adds nothing.
             return
         self._pods[pod.uid] = pod
         if deleted:
             self._vanished.add(pod.uid)
         if pod is self.attempts[-1]:
-            # A deleted pod no longer says what it waited for: the last reason is kept.
+            # A deleted pod no longer says what it waited for, so the last reason is kept.
             if pod.has_run:
                 self._blocked = None
             elif _blocked_reason(pod, self.settings.image):
                 self._blocked = pod
 
     def observe_listed_attempts(self, uids: Collection[str]) -> None:
-        """Takes in which pods a complete listing has; the others have vanished."""
+        """Records which pods a complete listing has; the others have vanished."""
         self._vanished |= self._pods.keys() - set(uids)
 
     # Phases.
 
-    def begin_running(self, now: float) -> None:
-        """Starts the clock: what is left of the deadline, and some time for Kubernetes to end the Job."""
+    def enter_running(self, now: float) -> None:
+        """Enters RUNNING for the rest of the deadline plus a minute, in which Kubernetes ends the Job."""
         age = 0.0
         if self.state and self.is_adopted:
             age = max(0.0, (datetime.now(UTC) - self.state.created).total_seconds())
@@ -231,26 +231,26 @@ class ClientJob:
         self.phase_ends_at = now + self.spec.deadline_seconds - age + _LATE_SECONDS
         self.next_refusal_look = now + _LOOK_SECONDS
 
-    def begin_ending(self, cut_off: CutOff, now: float) -> None:
-        """Notes that this process ends the Job; its pods get a moment to end."""
+    def enter_ending(self, cut_off: CutOff, now: float) -> None:
+        """Enters ENDING, in which the pods of a Job that this process ends have some seconds to end."""
         self.cut_off = cut_off
         self.phase, self.phase_ends_at = Phase.ENDING, now + _ENDING_SECONDS
 
-    def begin_draining(self, now: float) -> None:
-        """Notes that the Job is over; its logs get a moment to be read to their ends."""
+    def enter_draining(self, now: float) -> None:
+        """Enters DRAINING, in which the logs of an ended Job are read to their ends."""
         self.phase, self.phase_ends_at = Phase.DRAINING, now + _DRAINING_SECONDS
 
-    def mark_settled(self) -> None:
-        """Notes that the Job gets its verdict."""
+    def enter_settled(self) -> None:
+        """Enters SETTLED: the Job gets its verdict."""
         self.phase = Phase.SETTLED
 
     def postpone_refusal_look(self, now: float) -> None:
-        """Notes that the cluster was asked why the Job has no pod."""
+        """Sets when to look for a refused pod again."""
         self.next_refusal_look = now + _LOOK_AGAIN_SECONDS
 
 
 def start_jobs(cluster: Cluster, jobs: Sequence[ClientJob]) -> None:
-    """Starts Jobs in parallel, see `ClientJob.start`.
+    """Starts Jobs in parallel as `ClientJob.start` does.
 
     Raises:
         fedvsr.errors.ClusterError: Kubernetes does not answer.
@@ -260,9 +260,9 @@ def start_jobs(cluster: Cluster, jobs: Sequence[ClientJob]) -> None:
 
 
 def _remove(cluster: Cluster, state: JobState) -> None:
-    """Deletes a Job whose name is needed, and waits until it is gone."""
+    """Deletes a Job to free its name, and waits until it no longer exists."""
     if not state.deleting:
-        cluster.delete_job(state.namespace, state.name, state.uid, wait_for_pods=True)
+        cluster.delete_job(state.namespace, state.name, state.uid, keep_until_pods_end=True)
     give_up_at = time.monotonic() + _MAX_DELETION_SECONDS
     while (manifest := cluster.find_job(state.namespace, state.name)) and read_job(manifest).uid == state.uid:
         if time.monotonic() > give_up_at:

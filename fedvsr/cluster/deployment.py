@@ -11,7 +11,7 @@ def read_settings(cluster: Cluster, namespace: str) -> dict[str, str]:
     """Returns the environment variables of the deployment's processes.
 
     Raises:
-        fedvsr.errors.ClusterError: There is no deployment in that namespace.
+        fedvsr.errors.ClusterError: The namespace has no deployment.
     """
     path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
     config_map = cluster.find(path, f"read ConfigMap {CONFIG_MAP} in namespace {namespace}")
@@ -27,8 +27,8 @@ def read_clients(cluster: Cluster, namespace: str) -> Clients:
     """Returns a deployment's clients.
 
     Raises:
-        fedvsr.errors.ClusterError: There is no deployment in that namespace.
-        fedvsr.errors.ConfigError: This version cannot read its settings of a client.
+        fedvsr.errors.ClusterError: The namespace has no deployment.
+        fedvsr.errors.ConfigError: A client's settings are invalid, for example from another version.
     """
     settings = read_settings(cluster, namespace)
     source = f"{CLIENTS_VARIABLE} of namespace {namespace}"

@@ -37,14 +37,14 @@ _Event = WatchEvent | _LogLine | _LogEnded
 
 
 class JobFollower:
-    """Follows several started Jobs: takes an event, updates its `ClientJob`, then does what is due.
+    """Follows several started Jobs: handles an event, updates its `ClientJob`, then runs the due actions.
 
     Args:
         cluster: The cluster.
         jobs: The Jobs, at most one per client.
-        progress: Shows each client's log and what it waits for.
+        progress: Receives each client's log lines, and why its work has not begun.
         on_verdict: Called once for each Job, when its verdict is known.
-        find_cut_off: Called after verdicts: returns why the remaining Jobs are to be ended, or None.
+        find_cut_off: Returns why the remaining Jobs must be ended, or None. Called after every event.
     """
 
     def __init__(
@@ -62,36 +62,36 @@ class JobFollower:
         self._find_cut_off = find_cut_off
         self._events: queue.Queue[_Event] = queue.Queue(_MAX_QUEUED_EVENTS)
         self._logs: dict[tuple[str, str], LogFollower] = {}
-        self._shown: set[str] = set()
+        self._reported: set[str] = set()
         self._stopping = False
 
     def follow(self) -> None:
-        """Waits until every Job has its verdict; then none of them is left on the cluster."""
+        """Waits until every Job has its verdict, and deletes the Jobs from the cluster."""
         for job in self._jobs:
-            job.begin_running(time.monotonic())
+            job.enter_running(time.monotonic())
         watchers = self._watchers()
         try:
             for watcher in watchers:
                 watcher.start()
-            self._do_what_is_due()
+            self._run_due_actions()
             while self._unsettled():
                 event = self._next_event()
                 if event is not None:
-                    self._take(event)
-                self._do_what_is_due()
+                    self._handle(event)
+                self._run_due_actions()
         finally:
             self._stop(watchers)
 
     def _watchers(self) -> list[Watcher]:
         selectors = {job.namespace: _selector(job) for job in self._jobs if not job.has_ended}
         return [
-            Watcher(self._cluster, kind, namespace, labels, self._put)
+            Watcher(self._cluster, kind, namespace, labels, self._put_event)
             for namespace, labels in selectors.items()
             for kind in (JOBS, PODS)
         ]
 
-    def _put(self, event: _Event) -> None:
-        """Queues an event; called by the threads that watch and read logs."""
+    def _put_event(self, event: _Event) -> None:
+        """Queues an event; called in the threads of the watchers and of the log followers."""
         while not self._stopping:
             try:
                 self._events.put(event, timeout=1)
@@ -100,7 +100,7 @@ class JobFollower:
             return
 
     def _next_event(self) -> _Event | None:
-        """Returns the next event, or None if something is due before it comes."""
+        """Returns the next event, or None if an action is due before an event arrives."""
         wait = min(job.next_due for job in self._unsettled()) - time.monotonic()
         try:
             return self._events.get(timeout=max(_MIN_WAIT_SECONDS, wait))
@@ -121,63 +121,63 @@ class JobFollower:
 
     # Events.
 
-    def _take(self, event: _Event) -> None:
+    def _handle(self, event: _Event) -> None:
         match event:
             case _LogLine():
                 self._progress.message(f"{event.job.client} | {event.text}")
             case _LogEnded():
                 self._logs.pop((event.job.client, event.pod), None)
             case WatchFailed():
-                self._take_watch_failure(event)
+                self._handle_watch_failure(event)
             case Listed() if event.kind == JOBS:
-                self._take_listed_jobs(event)
+                self._handle_listed_jobs(event)
             case Listed():
-                self._take_listed_pods(event)
+                self._handle_listed_pods(event)
             case Changed() if event.kind == JOBS:
-                self._take_changed_job(event)
+                self._handle_changed_job(event)
             case Changed():
-                self._take_changed_pod(event)
+                self._handle_changed_pod(event)
 
-    def _take_watch_failure(self, event: WatchFailed) -> None:
+    def _handle_watch_failure(self, event: WatchFailed) -> None:
         for job in self._jobs:
             if job.is_open and job.namespace == event.namespace:
                 self._end(job, CutOff(Outcome.FAILED, str(event.error)))
 
-    def _take_listed_jobs(self, event: Listed) -> None:
+    def _handle_listed_jobs(self, event: Listed) -> None:
         states = {state.uid: state for state in map(read_job, event.items)}
-        for job, known in self._created_jobs(event.namespace):
-            if known.uid in states:
-                job.observe(states[known.uid])
+        for job, last_state in self._created_jobs(event.namespace):
+            if last_state.uid in states:
+                job.observe(states[last_state.uid])
             else:
                 job.observe_missing()
 
-    def _take_changed_job(self, event: Changed) -> None:
+    def _handle_changed_job(self, event: Changed) -> None:
         state = read_job(event.item)
-        for job, known in self._created_jobs(event.namespace):
-            if known.uid == state.uid:
+        for job, last_state in self._created_jobs(event.namespace):
+            if last_state.uid == state.uid:
                 job.observe(state, deleted=event.deleted)
 
-    def _take_listed_pods(self, event: Listed) -> None:
+    def _handle_listed_pods(self, event: Listed) -> None:
         pods = [read_pod(item) for item in event.items]
         for job, state in self._created_jobs(event.namespace):
             for pod in pods:
                 if pod.job_uid == state.uid:
                     self._observe_attempt(job, pod)
             job.observe_listed_attempts([pod.uid for pod in pods])
-        self._show_all_waiting()
+        self._report_all_waiting()
 
-    def _take_changed_pod(self, event: Changed) -> None:
+    def _handle_changed_pod(self, event: Changed) -> None:
         pod = read_pod(event.item)
         for job, state in self._created_jobs(event.namespace):
             if pod.job_uid == state.uid:
                 self._observe_attempt(job, pod, deleted=event.deleted)
-        self._show_all_waiting()
+        self._report_all_waiting()
 
     def _created_jobs(self, namespace: str) -> list[tuple[ClientJob, JobState]]:
         return [(job, job.state) for job in self._jobs if job.state and job.namespace == namespace]
 
     def _observe_attempt(self, job: ClientJob, pod: PodState, *, deleted: bool = False) -> None:
-        """Updates the Job; opens the log of a pod that has started, and has it read out when the pod ends."""
+        """Updates the Job's attempts, and follows a pod's log from its start to its end."""
         had_run = any(attempt.uid == pod.uid and attempt.has_run for attempt in job.attempts)
         job.observe_attempt(pod, deleted=deleted)
         key = (job.client, pod.name)
@@ -191,8 +191,8 @@ class JobFollower:
             self._cluster,
             job.namespace,
             pod,
-            on_line=lambda text: self._put(_LogLine(job, text)),
-            on_end=lambda: self._put(_LogEnded(job, pod)),
+            on_line=lambda text: self._put_event(_LogLine(job, text)),
+            on_end=lambda: self._put_event(_LogEnded(job, pod)),
         )
         follower.start()
         return follower
@@ -200,28 +200,28 @@ class JobFollower:
     def _open_logs(self, job: ClientJob) -> list[LogFollower]:
         return [log for (client, _), log in self._logs.items() if client == job.client]
 
-    def _show_all_waiting(self) -> None:
+    def _report_all_waiting(self) -> None:
         for job in self._jobs:
-            self._show_waiting(job)
+            self._report_waiting(job)
 
-    def _show_waiting(self, job: ClientJob) -> None:
-        """Shows once why a client's work does not begin, and why it begins again."""
+    def _report_waiting(self, job: ClientJob) -> None:
+        """Reports once why a client's work has not begun, and why each earlier attempt failed."""
         if job.phase is Phase.SETTLED:
             return
         if not job.has_ended and job.cut_off is None and job.waiting_reason:
-            self._show_once(f"{job.client}: {job.waiting_reason}")
+            self._report_once(f"{job.client}: {job.waiting_reason}")
         for pod in job.attempts[:-1]:
             failure = attempt_failure(job, pod)
-            self._show_once(f"{job.client}: {pod.name} failed, Kubernetes tries again: {failure}")
+            self._report_once(f"{job.client}: {pod.name} failed, Kubernetes tries again: {failure}")
 
-    def _show_once(self, line: str) -> None:
-        if line not in self._shown:
-            self._shown.add(line)
+    def _report_once(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
             self._progress.message(line)
 
     # Actions.
 
-    def _do_what_is_due(self) -> None:
+    def _run_due_actions(self) -> None:
         for job in self._unsettled():
             now = time.monotonic()
             if job.is_overdue(now):
@@ -243,39 +243,39 @@ class JobFollower:
         self._end(job, CutOff(Outcome.TIMED_OUT, late))
 
     def _end(self, job: ClientJob, cut_off: CutOff) -> None:
-        """Deletes a running Job; it stays on the cluster until its pods have ended."""
-        job.begin_ending(cut_off, time.monotonic())
+        """Deletes a running Job; it stays in the API until its pods have ended."""
+        job.enter_ending(cut_off, time.monotonic())
         if job.state:
-            self._delete(job.state, wait_for_pods=True)
+            self._delete(job.state, keep_until_pods_end=True)
 
     def _look_for_refusal(self, job: ClientJob) -> None:
-        """Looks in the namespace's events why the Job has no pod."""
+        """Reads from the namespace's events why the Job has no pod."""
         if job.state is None:
             return
         fields = f"involvedObject.uid={job.state.uid},reason=FailedCreate"
         try:
-            events = self._cluster.list_once(EVENTS, job.namespace, fields=fields).items
+            events = self._cluster.list_once(job.namespace, EVENTS, field_selector=fields).items
         except ClusterError:
             return
         if events:
             message = printable(events[-1].get("message") or "")
             job.observe_refusal(f"Kubernetes makes no pod for it: {message}")
-            self._show_waiting(job)
+            self._report_waiting(job)
 
     def _start_draining(self, job: ClientJob, now: float) -> None:
-        """Observes the Job's pods once more and lets its logs be read to their ends."""
-        job.begin_draining(now)
+        """Observes the Job's pods once more and starts to read its logs to their ends."""
+        job.enter_draining(now)
         self._observe_last_attempts(job)
         for log in self._open_logs(job):
             log.mark_pod_ended()
 
     def _observe_last_attempts(self, job: ClientJob) -> None:
-        """Lists the pods: the watch may report a Job's end before the start or the end of its last pod."""
+        """Lists the pods, since the watch may report a Job's end before its last pod's start or end."""
         if job.state is None or job.is_gone:
             return
         labels = f"batch.kubernetes.io/controller-uid={job.state.uid}"
         try:
-            for item in self._cluster.list(PODS, job.namespace, labels).items:
+            for item in self._cluster.list_objects(job.namespace, PODS, labels).items:
                 self._observe_attempt(job, read_pod(item))
         except ClusterError as error:
             self._progress.message(f"{job.client}: {error}")
@@ -283,11 +283,11 @@ class JobFollower:
             self._look_for_refusal(job)
 
     def _settle(self, job: ClientJob) -> None:
-        """Reports the verdict and removes the Job."""
-        job.mark_settled()
+        """Reports the verdict and deletes the Job."""
+        job.enter_settled()
         self._on_verdict(job, reach_verdict(job))
         if job.state and not job.is_gone:
-            self._delete(job.state, wait_for_pods=False)
+            self._delete(job.state, keep_until_pods_end=False)
 
     def _cut_off_rest(self) -> None:
         """Ends the remaining Jobs if they are no longer needed."""
@@ -299,11 +299,13 @@ class JobFollower:
             if job.phase is Phase.RUNNING and not job.has_ended:
                 self._end(job, cut_off)
 
-    def _delete(self, state: JobState, *, wait_for_pods: bool) -> None:
+    def _delete(self, state: JobState, *, keep_until_pods_end: bool) -> None:
         try:
-            self._cluster.delete_job(state.namespace, state.name, state.uid, wait_for_pods=wait_for_pods)
+            self._cluster.delete_job(
+                state.namespace, state.name, state.uid, keep_until_pods_end=keep_until_pods_end
+            )
         except ClusterError as error:
-            # Kubernetes removes it after a day; the client's outcome is known all the same.
+            # Kubernetes deletes it after a day. The client's outcome does not depend on it.
             self._progress.message(str(error))
 
 

@@ -1,4 +1,4 @@
-"""A client's Job as it is created: its work, and its manifest for Kubernetes."""
+"""The specification of a client's Job, and its manifest for Kubernetes."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ SERVICE_ACCOUNT = "fedvsr-client"
 CONFIG_MAP = "fedvsr-client"
 SECRET = "fedvsr-client"  # noqa: S105 -- a name
 
-# `fedvsr client` exits with it if another attempt would fail for the same reason (BSD's EX_DATAERR).
+# The exit code of `fedvsr client` if another attempt would fail for the same reason (BSD's EX_DATAERR).
 PERMANENT_FAILURE = 65
 
 NAME_LABEL = "app.kubernetes.io/name"
@@ -24,11 +24,11 @@ CLIENT_LABEL = "fedvsr/client"
 _APP = "fedvsr"
 _USER = 10001
 _CONTAINER = "client"
-# Kubernetes removes a Job whose step died and was never run again.
+# Kubernetes deletes an ended Job after this long, if fedvsr has not deleted it.
 _KEPT_SECONDS = 86_400
-# `fedvsr client` ends at once on SIGTERM; this is for a process that hangs.
+# `fedvsr client` ends at once on SIGTERM. After this long, a process that hangs is killed.
 _GRACE_SECONDS = 10
-# Job and pod names are labels too: 63 characters at most, and a pod's suffix takes 6.
+# Job and pod names are also label values, which have at most 63 characters; a pod's suffix takes 6.
 _MAX_NAME_CHARACTERS = 57
 
 
@@ -37,15 +37,15 @@ class JobSpec:
     """A piece of a client's work.
 
     Attributes:
-        component: What kind of work: train, shard or check.
+        component: The kind of work: train, shard or check.
         client: The client's name.
-        run: The run's name, empty if it belongs to none.
-        round_number: The round, None if it belongs to none.
-        key: Tells apart work of the same run, round and client.
-        command: The arguments of `fedvsr client`.
-        gpus: The number of GPUs.
-        retries: How often it is tried again after a failure.
-        deadline_seconds: How long it may take, including the wait for a node.
+        run: The run's name; empty if the work does not belong to a run.
+        round_number: The round; None if the work does not belong to a round.
+        key: Distinguishes work of the same run, round and client.
+        arguments: The arguments of `fedvsr client`.
+        gpus: Number of GPUs.
+        retries: Number of attempts after the first one failed.
+        deadline_seconds: Maximum duration in seconds, including the wait for a node.
     """
 
     component: str
@@ -53,14 +53,14 @@ class JobSpec:
     run: str
     round_number: int | None
     key: str
-    command: tuple[str, ...]
+    arguments: tuple[str, ...]
     gpus: int
     retries: int
     deadline_seconds: int
 
     @property
     def name(self) -> str:
-        """The Job's name: a function of the work, so that it is found again."""
+        """The Job's name. The same work always has the same name, so that its Job is found again."""
         identity = "\n".join([self.component, self.client, self.run, str(self.round_number), self.key])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         suffix = "" if self.round_number is None else f"-r{self.round_number:04d}"
@@ -86,10 +86,10 @@ def selector(labels: Mapping[str, str], *names: str) -> str:
 
 
 def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
-    """Returns the Job for the Kubernetes API.
+    """Returns the manifest of a Job for the Kubernetes API.
 
     Its pod satisfies Pod Security's level `restricted`, has no token of the Kubernetes API, and gets the
-    addresses and credentials of its stores from the client's own namespace.
+    addresses and credentials of its stores from the client's namespace.
     """
     return {
         "apiVersion": "batch/v1",
@@ -154,15 +154,15 @@ def _container(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
         "name": _CONTAINER,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": ["fedvsr", "client", *spec.command],
+        "command": ["fedvsr", "client", *spec.arguments],
         "env": [
-            {"name": "HOME", "value": "/tmp"},  # noqa: S108 -- the pod's own, and the only folder it may write to
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 -- the only folder that the pod may write to
             {"name": "FEDVSR_CACHE", "value": "/tmp/fedvsr"},  # noqa: S108
             {"name": "PYTHONUNBUFFERED", "value": "1"},
         ],
         "envFrom": [{"configMapRef": {"name": CONFIG_MAP}}, {"secretRef": {"name": SECRET}}],
         "resources": {"requests": requests, "limits": limits},
-        # Without a message of its own, the end of its log says why it ended.
+        # If it writes no message, the end of its log says why it ended.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -1,4 +1,4 @@
-"""Follows a pod's log to its last line, through lost connections."""
+"""Follows a pod's log to its last line, even if the connection is lost."""
 
 import re
 import threading
@@ -11,9 +11,9 @@ from fedvsr.text import printable
 
 _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.2, 10.0
 _MAX_LINE_BYTES = 4000
-# The federation stores what a client prints, so there must be an end to it.
+# The federation stores what a client prints, so the amount is limited.
 _MAX_LINES = 20_000
-# Once a pod has ended, its log can be read or is lost with its node.
+# If the log of an ended pod cannot be read after a few attempts, it was lost with its node.
 _MAX_READS_AFTER_THE_END = 4
 _NOT_FOUND = 404
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT")
@@ -25,8 +25,8 @@ class LogFollower(StreamThread):
     Args:
         cluster: The cluster.
         namespace: The pod's namespace.
-        pod: Its name.
-        on_line: Takes each line in this thread, printable and cut to a maximum length.
+        pod: The pod's name.
+        on_line: Called in this thread for each line, made printable and cut to a maximum length.
         on_end: Called once, after the last line.
     """
 
@@ -46,7 +46,7 @@ class LogFollower(StreamThread):
         self._line_count = 0
 
     def mark_pod_ended(self) -> None:
-        """Notes that the pod writes no more: the thread reads what is left and ends."""
+        """Makes this thread read the rest of the log and end; called if the pod has ended."""
         self._pod_ended.set()
 
     def run(self) -> None:
@@ -68,7 +68,7 @@ class LogFollower(StreamThread):
             except ClusterError as error:
                 if error.status == _NOT_FOUND:
                     return
-                # The connection broke or was not made: the next read continues after the last line.
+                # The connection broke or failed. The next read continues after the last line.
             if self._line_count > lines_before:
                 wait = _MIN_WAIT_SECONDS
             if self._pod_ended.is_set():
@@ -86,8 +86,8 @@ class LogFollower(StreamThread):
                 if self._stopped.is_set():
                     return
                 stamp, _, text = line.decode("utf-8", "replace").partition(" ")
-                # Kubernetes continues at a whole second: its lines are sent again. A line without a time is
-                # the node's own message that it cannot find the log.
+                # Kubernetes continues at a whole second, so it sends some lines again. A line without a time
+                # is a message of the node that it cannot find the log.
                 if not _TIME.match(stamp) or stamp <= self._last_time:
                     continue
                 self._last_time = stamp

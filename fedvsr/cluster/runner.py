@@ -19,8 +19,8 @@ from fedvsr.store.workspace import Workspace
 class JobRunner(ClientRunner):
     """Runs a round's clients as Kubernetes Jobs, all at once.
 
-    A client that has delivered for this round gets no Job. If this process is stopped, the Jobs go on; a
-    second call for the same round adopts them with what is left of their deadlines.
+    A client that has delivered for this round gets no Job. If this process is stopped, the Jobs continue; a
+    second call for the same round adopts them with the rest of their deadlines.
 
     Args:
         cluster: The cluster.
@@ -67,7 +67,7 @@ class _RoundJobs:
         return [self._outcomes[client] for client in self._plan.clients]
 
     def _prepare(self, client: str) -> ClientJob | None:
-        """Returns the Job to follow, or None if the client's outcome is known without one."""
+        """Returns the Job to follow, or None if the client's outcome is known without a Job."""
         if client not in self._clients:
             reason = NO_CLIENT.format(", ".join(self._clients))
             self._outcomes[client] = ClientOutcome(client=client, outcome=Outcome.FAILED, reason=reason)
@@ -85,7 +85,7 @@ class _RoundJobs:
         return job
 
     def _conclude(self, client: str, verdict: Verdict, advance: Advance) -> None:
-        """Records a client's outcome and shows it."""
+        """Records a client's outcome and reports it."""
         outcome, reason = verdict.outcome, verdict.reason
         report = find_report(self._store, self._plan, client)
         if report:
@@ -102,7 +102,7 @@ class _RoundJobs:
             self._progress.message(f"{client}: {outcome}: {reason}")
 
     def _find_cut_off(self) -> CutOff | None:
-        """Returns why the remaining Jobs are to be ended, or None if they are waited for."""
+        """Returns why the remaining Jobs must be ended, or None if the round waits for them."""
         waits_for_all = self._record.config.federation.wait_for == "all"
         if waits_for_all or len(self._delivered) < self._plan.quorum:
             return None
@@ -118,7 +118,7 @@ def train_job(record: RunRecord, plan: PlanRecord, client: str) -> JobSpec:
         run=plan.run,
         round_number=plan.round,
         key=f"{record.identity} {plan.base_digest}",
-        command=("train", "--run", plan.run, "--round", str(plan.round), "--client", client),
+        arguments=("train", "--run", plan.run, "--round", str(plan.round), "--client", client),
         gpus=jobs.gpus,
         retries=jobs.retries,
         deadline_seconds=plan.deadline_seconds,

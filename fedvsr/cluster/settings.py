@@ -19,7 +19,7 @@ Namespace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}
 
 
 class _Part(BaseModel):
-    """Settings that are frozen, refuse unknown fields, and are spelled in camel case as in Kubernetes."""
+    """Frozen settings that refuse unknown fields and have keys in camel case, as Kubernetes has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
@@ -32,7 +32,7 @@ class Resources(_Part):
 
 
 class ClientSettings(_Part):
-    """Where a client's Jobs run and what they may use."""
+    """Settings of a client's Jobs: where they run, and the resources that they may use."""
 
     namespace: Namespace
     image: str = Field(min_length=1)
@@ -54,8 +54,8 @@ def parse_clients(text: str, source: str = CLIENTS_VARIABLE) -> Clients:
     """Reads the clients of a deployment.
 
     Args:
-        text: JSON: settings by client name.
-        source: Where the text is from, for the error.
+        text: A JSON object that maps each client's name to its settings.
+        source: The origin of the text, for the error's message.
 
     Raises:
         fedvsr.errors.ConfigError: The text is invalid; the error names the client and the field.
@@ -79,13 +79,13 @@ def parse_clients(text: str, source: str = CLIENTS_VARIABLE) -> Clients:
 
 
 def clients_from_environment() -> Clients | None:
-    """Returns the clients of the deployment that this process belongs to, or None if there is none."""
+    """Returns the clients of this process's deployment, or None if it does not belong to a deployment."""
     text = os.environ.get(CLIENTS_VARIABLE, "")
     return parse_clients(text) if text.strip() else None
 
 
 def choose_clients(known: Iterable[str], requested: Iterable[str]) -> tuple[str, ...]:
-    """Returns the requested clients of a deployment, or all of them if none is requested.
+    """Returns the requested clients of a deployment, or all its clients if none is requested.
 
     Raises:
         fedvsr.errors.UnknownNameError: A requested client is not in the deployment.

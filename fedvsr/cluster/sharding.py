@@ -14,17 +14,17 @@ from fedvsr.store.base import bytes_digest
 
 
 class ShardJobs:
-    """The Jobs in which a run's clients make their shards, or find them up to date.
+    """The Jobs in which a run's clients make their shards, or keep those that are up to date.
 
     Args:
         cluster: The cluster.
         clients: The deployment's clients.
         record: The run.
-        progress: Shows each client's log.
+        progress: Receives each client's log lines.
 
     Attributes:
-        summaries: The shards of each client that has them, after `wait`.
-        failures: Why the other clients have none.
+        summaries: After `wait`, a summary of each client's shards.
+        failures: After `wait`, the reason for each client without shards.
     """
 
     def __init__(self, cluster: Cluster, clients: Clients, record: RunRecord, progress: Progress) -> None:
@@ -71,7 +71,7 @@ def shard_job(record: RunRecord, client: str) -> JobSpec:
         run=config.name,
         round_number=None,
         key=bytes_digest(config.data.model_dump_json().encode()),
-        command=("shard", "--run", config.name, "--client", client),
+        arguments=("shard", "--run", config.name, "--client", client),
         gpus=0,
         retries=config.jobs.retries,
         deadline_seconds=config.jobs.sharding_deadline_seconds,

@@ -1,4 +1,4 @@
-"""What fedvsr needs to know of Kubernetes' Jobs and pods, read from their JSON."""
+"""The state of Kubernetes' Jobs and pods, parsed from their JSON."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class JobState:
     """A Job at one moment.
 
     Attributes:
-        ended: ``Complete`` or ``Failed``, empty before.
-        reason: Why it failed, in one word of Kubernetes: BackoffLimitExceeded, DeadlineExceeded, …
-        message: The same as a sentence.
-        failed: How many of its pods have failed.
-        deleting: Whether it was deleted and only waits for its pods.
+        ended: ``Complete`` or ``Failed``; empty if it has not ended.
+        reason: Why it failed, as Kubernetes' word: BackoffLimitExceeded, DeadlineExceeded, …
+        message: Why it failed, as Kubernetes' sentence.
+        failed: Number of its pods that have failed.
+        deleting: Whether it was deleted and only waits for its pods to end.
     """
 
     name: str
@@ -45,20 +45,20 @@ class PodState:
     """A pod, which is one attempt of a Job, at one moment.
 
     Attributes:
-        job_uid: The Job's identity: a Job that was replaced had the same name.
+        job_uid: The UID of its Job. The name is not enough, since a replaced Job had the same name.
         phase: Pending, Running, Succeeded, Failed or Unknown.
-        reason: Why the pod as a whole failed: Evicted, …
-        message: The same as a sentence.
-        exit_code: The exit code of its container, None before.
-        exit_reason: OOMKilled, Error, …
+        reason: Why the pod as a whole failed, as Kubernetes' word: Evicted, …
+        message: Why the pod as a whole failed, as Kubernetes' sentence.
+        exit_code: The exit code of its container; None if it has not ended.
+        exit_reason: Why its container ended, as Kubernetes' word: OOMKilled, Error, …
         exit_message: What the container wrote to /dev/termination-log, or the end of its log.
-        waiting: Why its container has not started yet: ImagePullBackOff, …
-        waiting_message: The same as a sentence.
-        unschedulable: The scheduler's message while no node can take the pod.
+        waiting: Why its container has not started yet, as Kubernetes' word: ImagePullBackOff, …
+        waiting_message: Why its container has not started yet, as Kubernetes' sentence.
+        unschedulable: The scheduler's message while no node can take the pod; otherwise empty.
         disruption: Why the cluster itself ended it: a drained node, a preemption, …
         memory_limit: The memory limit of its container.
-        deleting: Whether somebody or something has deleted it.
-        has_run: Whether its container was started, so that there is a log.
+        deleting: Whether it was deleted.
+        has_run: Whether its container was started, so that it has a log.
     """
 
     name: str
@@ -130,7 +130,7 @@ def read_pod(manifest: Json) -> PodState:
         disruption=_disruption(status),
         memory_limit=((spec.get("resources") or {}).get("limits") or {}).get("memory", ""),
         deleting="deletionTimestamp" in metadata,
-        # A container that never started gets an exit code too when its pod is deleted.
+        # When a pod is deleted, a container that never started also gets an exit code.
         has_run="running" in state or bool(terminated.get("startedAt")),
     )
 
@@ -145,7 +145,7 @@ def _unschedulable(status: Json) -> str:
     condition = _conditions(status, "False").get("PodScheduled", {})
     if condition.get("reason") != "Unschedulable":
         return ""
-    # After the first sentence it says that nobody can be preempted either.
+    # The message continues with preemption, which does not help the reader.
     return printable((condition.get("message") or "").partition(". ")[0]) or "Unschedulable"
 
 

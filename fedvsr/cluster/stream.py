@@ -1,4 +1,4 @@
-"""Kubernetes' answers that come line by line: a watch, or a log that is followed."""
+"""Answers of Kubernetes that arrive line by line: a watch, or a log that is followed."""
 
 import threading
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from urllib3.exceptions import HTTPError
 
 from fedvsr.errors import ClusterError
 
-# What the HTTP library raises if there is no complete answer.
+# The errors of the HTTP library if it receives no complete answer.
 CONNECTION_ERRORS = (HTTPError, OSError)
 
-# A client's code writes the lines and is not trusted: one without an end would fill the memory.
+# The code of a client writes the lines and is not trusted; an endless line would fill the memory.
 _MAX_LINE_BYTES = 1 << 20
 
 
@@ -53,7 +53,7 @@ class Stream:
 
     def close(self) -> None:
         """Ends the stream, even while another thread waits for its next line."""
-        # It may have ended by itself.
+        # The stream may have ended already.
         with suppress(ValueError, RuntimeError, OSError, AttributeError):
             self._response.shutdown()
 
@@ -86,13 +86,13 @@ class StreamThread(threading.Thread):
         self._stream: Stream | None = None
 
     def stop(self) -> None:
-        """Asks the thread to end, even while it waits for a line; `join` waits until it has."""
+        """Asks the thread to end, even while it waits for a line; `join` waits until it has ended."""
         self._stopped.set()
         stream = self._stream
         if stream:
             stream.close()
 
     def _attach(self, stream: Stream) -> bool:
-        """Lets `stop` close this stream; returns False if `stop` was called before."""
+        """Makes `stop` close this stream; returns False if `stop` has already been called."""
         self._stream = stream
         return not self._stopped.is_set()

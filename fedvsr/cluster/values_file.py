@@ -21,11 +21,11 @@ def add_client(path: Path, name: str, settings: Mapping[str, str]) -> None:
     Args:
         path: The values file.
         name: The client's name.
-        settings: Its settings that are not the defaults, by their names in the chart.
+        settings: The settings that differ from the defaults, by their names in the chart.
 
     Raises:
-        fedvsr.errors.ConfigError: The name is not allowed or taken, or the file is invalid, or its list of
-            clients is written in a way that this function cannot extend.
+        fedvsr.errors.ConfigError: The name is not allowed, another client has it, the file is invalid, or its
+            list of clients is written in a way that this function cannot extend.
     """
     try:
         _NAME.validate_python(name)
@@ -38,7 +38,7 @@ def add_client(path: Path, name: str, settings: Mapping[str, str]) -> None:
     new_client = {"name": name, **settings}
     text = path.read_text("utf-8") if path.exists() else ""
     after = _append(text, new_client)
-    if _parsed(after) != {**before, "clients": [*clients, new_client]}:
+    if _parse(after) != {**before, "clients": [*clients, new_client]}:
         raise ConfigError(
             "--values",
             str(path),
@@ -47,7 +47,7 @@ def add_client(path: Path, name: str, settings: Mapping[str, str]) -> None:
     path.write_text(after, "utf-8")
 
 
-def _parsed(text: str) -> object:
+def _parse(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -78,7 +78,7 @@ def _append(text: str, client: Mapping[str, str]) -> str:
     start = next((number for number, line in enumerate(lines) if line.startswith("clients:")), None)
     if start is None:
         return "\n".join([*lines, "clients:", *_item(client, "  "), ""])
-    # The lines of the list are indented or begin an item.
+    # Lines that belong to the list are indented or start with "- ".
     end, indent = start + 1, "  "
     for number, line in enumerate(lines[start + 1 :], start=start + 1):
         if line and not line.startswith((" ", "- ", "#")):

@@ -16,12 +16,12 @@ _SIGNALS = 128
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a Job.
+    """The outcome of a Job, with its reason.
 
     Attributes:
         outcome: The client's outcome.
-        reason: Why it is not ok, or what failed before it was.
-        seconds: From the Job's start to its end, or to now.
+        reason: Why the outcome is not ok, or why earlier attempts failed; empty otherwise.
+        seconds: Seconds from the Job's start to its end, or to now if it has not ended.
     """
 
     outcome: Outcome
@@ -59,10 +59,10 @@ def attempt_failure(job: ClientJob, pod: PodState) -> str:
 
 
 def read_result(job: ClientJob, verdict: Verdict) -> bytes:
-    """Returns the termination message of a Job that ended well.
+    """Returns the termination message of a Job whose outcome is ok.
 
     Raises:
-        fedvsr.errors.RecordError: The Job did not end well; the message names outcome and reason.
+        fedvsr.errors.RecordError: The outcome is not ok; the message names the outcome and the reason.
     """
     if verdict.outcome is not Outcome.OK:
         raise RecordError(f"{verdict.outcome}: {verdict.reason}")
@@ -79,11 +79,11 @@ def _outcome(job: ClientJob) -> tuple[Outcome, str]:
             return Outcome.OK, ""
         return Outcome.OK, f"ok after {_count(len(failures), 'retry', 'retries')}: {_join(failures)}"
     if job.cut_off and job.cut_off.outcome is not Outcome.TIMED_OUT:
-        return job.cut_off.outcome, _with(job.cut_off.reason, waiting)
+        return job.cut_off.outcome, _append(job.cut_off.reason, waiting)
     if job.cut_off or state.reason == "DeadlineExceeded":
         return _timed_out(job, waiting)
     if job.is_gone and not state.ended:
-        return Outcome.FAILED, _with("its Job was deleted by somebody else", waiting)
+        return Outcome.FAILED, _append("its Job was deleted by somebody else", waiting)
     if not failures:
         return Outcome.FAILED, printable(f"{state.reason}: {state.message}")
     if len(failures) > 1:
@@ -98,13 +98,13 @@ def _timed_out(job: ClientJob, waiting: str) -> tuple[Outcome, str]:
         return outcome, f"{waiting} (for all of its {limit})"
     if job.cut_off:
         return job.cut_off.outcome, job.cut_off.reason
-    # The last attempt did not fail: it was ended because the time was over.
+    # The last attempt did not fail. It was ended because the time was over.
     failures = [failure for failure in (attempt_failure(job, pod) for pod in job.attempts[:-1]) if failure]
-    return Outcome.TIMED_OUT, _with(f"its {limit} were over", _join(failures))
+    return Outcome.TIMED_OUT, _append(f"its {limit} were over", _join(failures))
 
 
 def _failures(job: ClientJob) -> list[str]:
-    """Returns why each failed attempt failed, also of those that Kubernetes only counts."""
+    """Returns why each failed attempt failed, including attempts that Kubernetes only counts."""
     observed = [failure for failure in (attempt_failure(job, pod) for pod in job.attempts) if failure]
     unseen = (job.state.failed if job.state else 0) - len(observed)
     return observed + ["a pod was deleted before it was seen"] * unseen
@@ -114,7 +114,7 @@ def _join(reasons: list[str]) -> str:
     return "; ".join(dict.fromkeys(reasons))
 
 
-def _with(reason: str, more: str) -> str:
+def _append(reason: str, more: str) -> str:
     return f"{reason}; {more}" if more else reason
 
 

@@ -1,4 +1,4 @@
-"""Watches Jobs and pods, through lost connections and histories that Kubernetes has forgotten."""
+"""Watches Jobs and pods, even if the connection is lost or Kubernetes has forgotten the changes since."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.2, 20.0
 
 @dataclass(frozen=True)
 class Listed:
-    """All objects of a kind in a namespace: one that is missing no longer exists."""
+    """All objects of a kind in a namespace; an object that is not listed no longer exists."""
 
     kind: str
     namespace: str
@@ -24,7 +24,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Changed:
-    """One object that was created, changed or, if ``deleted``, deleted; then in its last state."""
+    """One object that was created, changed or deleted; a deleted object is in its last state."""
 
     kind: str
     namespace: str
@@ -34,7 +34,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class WatchFailed:
-    """Kubernetes refuses to let a namespace be watched."""
+    """Kubernetes has refused to list or watch a namespace's objects."""
 
     namespace: str
     error: ClusterError
@@ -51,7 +51,7 @@ class Watcher(StreamThread):
         kind: `fedvsr.cluster.api.JOBS` or `PODS`.
         namespace: The namespace.
         selector: The labels of the objects.
-        on_event: Takes each event, in this thread.
+        on_event: Called for each event, in this thread.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class Watcher(StreamThread):
 
     def _list(self) -> str:
         """Reports all objects; returns the version from which to watch."""
-        listing = self._cluster.list_once(self._kind, self._namespace, self._selector)
+        listing = self._cluster.list_once(self._namespace, self._kind, self._selector)
         self._on_event(Listed(self._kind, self._namespace, listing.items))
         return listing.version
 
     def _watch(self, version: str) -> str:
-        """Watches until the server ends it; returns the version to continue from, empty if that is lost."""
-        with self._cluster.watch(self._kind, self._namespace, self._selector, version) as stream:
+        """Watches until the server ends the stream; returns the version to continue from, empty if lost."""
+        with self._cluster.watch(self._namespace, self._kind, self._selector, version) as stream:
             if not self._attach(stream):
                 return ""
             for line in stream.lines():

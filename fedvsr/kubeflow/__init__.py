@@ -1,4 +1,4 @@
 """Client for Kubeflow Pipelines: uploads the pipeline, submits runs, lists them and reads their logs.
 
-Uses KFP's REST API and no part of KFP's SDK.
+It uses KFP's REST API and does not import KFP's SDK.
 """

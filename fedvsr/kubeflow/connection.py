@@ -24,14 +24,14 @@ _TIMEOUT = 30.0
 _PAGE = 100
 
 
-class Connection:
-    """The REST API of one Kubeflow Pipelines.
+class KfpConnection:
+    """A connection to the REST API of a Kubeflow Pipelines installation.
 
     Args:
         endpoint: Address of the API or of KFP's web server; if empty, FEDVSR_KFP_ENDPOINT or localhost:8080.
 
     Raises:
-        fedvsr.errors.InputError: The endpoint is no HTTP address.
+        fedvsr.errors.InputError: The endpoint is not an HTTP address.
     """
 
     def __init__(self, endpoint: str = "") -> None:
@@ -62,7 +62,7 @@ class Connection:
             return None
 
     def pages(self, path: str, field: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Yields the entries of a paged list; requests a page only if it is needed."""
+        """Yields the entries of a paged list; requests the next page only if the caller reads that far."""
         token = ""
         while True:
             page = self.get(path, page_size=_PAGE, page_token=token, **query)
@@ -94,11 +94,11 @@ class Connection:
             kind, body = self._send(self._request("GET", path, {}))
         except _NotFoundError:
             return None
-        # The web server answers unknown paths with its own page.
+        # For an unknown path, the web server sends its start page.
         return None if kind == "text/html" else body.decode("utf-8", "replace")
 
     def find_pod_log(self, pod: str, namespace: str, run_id: str) -> str | None:
-        """Returns a pod's log from KFP's web server, or None if the server does not have it."""
+        """Returns a pod's log from KFP's web server, or None if the server does not have the log."""
         query = {"podname": pod, "podnamespace": namespace, "runid": run_id}
         for server in dict.fromkeys((self.endpoint, self.ui)):
             try:

@@ -1,4 +1,4 @@
-"""The pipeline in KFP, with a version for every uploaded package."""
+"""The pipeline in KFP, which has one version for each uploaded package."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from fedvsr import __version__
 from fedvsr.errors import InputError
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 
 DEFAULT_NAMESPACE = "fedvsr"
 _PIPELINE = "federated-training"
@@ -26,8 +26,8 @@ class PipelineVersion:
 
     Attributes:
         name: fedvsr's version and a digest of the package, which contains the names of the images.
-        pipeline_id: The pipeline's id in KFP.
-        version_id: The version's id in KFP.
+        pipeline_id: The pipeline's ID in KFP.
+        version_id: The version's ID in KFP.
     """
 
     name: str
@@ -36,25 +36,25 @@ class PipelineVersion:
 
 
 def upload(
-    connection: Connection, pipeline: str, package: bytes, description: str
+    connection: KfpConnection, pipeline: str, package: bytes, description: str
 ) -> tuple[PipelineVersion, bool]:
     """Uploads a package as the newest version of the pipeline, which new runs use.
 
     Args:
-        connection: The KFP.
-        pipeline: The pipeline's name; the pipeline is made if it does not exist.
+        connection: The connection to KFP's API.
+        pipeline: The pipeline's name; the pipeline is created if it does not exist.
         package: The compiled pipeline.
         description: The description in the UI.
 
     Returns:
-        The version, and whether it is new. If the package already is the newest version, nothing changes.
+        The version, and whether it is new. If the package is already the newest version, nothing changes.
     """
     name = f"{__version__}-{hashlib.sha256(package).hexdigest()[:_DIGITS]}"
-    entry = connection.find(_by_name(pipeline)) or connection.post(
+    entry = connection.find(_path_by_name(pipeline)) or connection.post(
         "/pipelines", {"name": pipeline, "display_name": pipeline, "description": description}
     )
     pipeline_id = entry["pipeline_id"]
-    versions = list(_versions(connection, pipeline_id))
+    versions = list(_query_versions(connection, pipeline_id))
     same = [version for version in versions if version.name.partition("+")[0] == name]
     if same and same[0] is versions[0]:
         return versions[0], False
@@ -66,17 +66,17 @@ def upload(
         pipelineid=pipeline_id,
         description=description,
     )
-    return _version(uploaded), True
+    return _parse_version(uploaded), True
 
 
-def get_newest_version(connection: Connection, pipeline: str) -> PipelineVersion:
+def get_newest_version(connection: KfpConnection, pipeline: str) -> PipelineVersion:
     """Returns the version of a pipeline that was uploaded last.
 
     Raises:
         fedvsr.errors.InputError: KFP has no such pipeline, or no version of it.
     """
-    entry = connection.find(_by_name(pipeline))
-    version = next(_versions(connection, entry["pipeline_id"]), None) if entry else None
+    entry = connection.find(_path_by_name(pipeline))
+    version = next(_query_versions(connection, entry["pipeline_id"]), None) if entry else None
     if version is None:
         raise InputError(
             f"KFP at {connection.endpoint} has no pipeline {pipeline!r}; `make deploy` uploads it, and "
@@ -85,15 +85,15 @@ def get_newest_version(connection: Connection, pipeline: str) -> PipelineVersion
     return version
 
 
-def _by_name(pipeline: str) -> str:
+def _path_by_name(pipeline: str) -> str:
     return f"/pipelines/names/{quote(pipeline, safe='')}"
 
 
-def _versions(connection: Connection, pipeline_id: str) -> Iterator[PipelineVersion]:
-    """Returns the pipeline's versions, newest first."""
+def _query_versions(connection: KfpConnection, pipeline_id: str) -> Iterator[PipelineVersion]:
+    """Yields the pipeline's versions, newest first."""
     path = f"/pipelines/{pipeline_id}/versions"
-    return map(_version, connection.pages(path, "pipeline_versions", sort_by="created_at desc"))
+    return map(_parse_version, connection.pages(path, "pipeline_versions", sort_by="created_at desc"))
 
 
-def _version(entry: Mapping[str, Any]) -> PipelineVersion:
+def _parse_version(entry: Mapping[str, Any]) -> PipelineVersion:
     return PipelineVersion(entry["display_name"], entry["pipeline_id"], entry["pipeline_version_id"])

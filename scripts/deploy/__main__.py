@@ -1,4 +1,4 @@
-"""The program behind `make images`, `deploy`, `undeploy` and `ui`."""
+"""The program that `make images`, `deploy`, `undeploy` and `ui` run."""
 
 import sys
 import time

@@ -17,11 +17,11 @@ _READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 @dataclass(frozen=True)
 class Forward:
-    """A connection to a service.
+    """A connection to a service in the cluster.
 
     Attributes:
         service: The service's name.
-        url: Its address on this machine.
+        url: The service's address on this machine.
     """
 
     service: str
@@ -29,13 +29,13 @@ class Forward:
     _process: subprocess.Popen[bytes]
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the connection is lost, for example because the service's pod was replaced."""
         return self._process.poll() is not None
 
 
 @contextmanager
-def forwarded(
+def forward_service(
     cluster: Cluster, namespace: str, service: str, port: int, local: int | None = None
 ) -> Iterator[Forward]:
     """Forwards a local port to a service while the block runs.
@@ -45,7 +45,7 @@ def forwarded(
         namespace: The service's namespace.
         service: The service's name.
         port: The service's port.
-        local: The local port; None takes a free one.
+        local: The local port; None for any free port.
 
     Raises:
         DeployError: kubectl ended or gave no connection in time.
@@ -53,7 +53,7 @@ def forwarded(
     ports = f"{local or ''}:{port}"
     command = cluster.kubectl_command("-n", namespace, "port-forward", f"service/{service}", ports)
     with tempfile.TemporaryFile("w+") as output:
-        # kubectl runs in its own session: Ctrl-C reaches only this program, which then ends kubectl.
+        # kubectl runs in a separate session: Ctrl-C reaches only this program, which then ends kubectl.
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             local_port = _wait_until_ready(command, process, output)
@@ -67,7 +67,7 @@ def _wait_until_ready(command: tuple[str, ...], process: subprocess.Popen[bytes]
     """Returns the local port once kubectl has printed it."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        # Checked before the output is read: kubectl may print its last words and end in between.
+        # Checked before the output is read, since kubectl may print its last line and end in between.
         is_over = process.poll() is not None or time.monotonic() > deadline
         output.seek(0)
         text = output.read()

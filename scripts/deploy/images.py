@@ -1,4 +1,4 @@
-"""The two container images: tags them, builds them and loads them where the cluster finds them."""
+"""Tags and builds the two container images, and loads them to where the cluster finds them."""
 
 import hashlib
 import tempfile
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.deploy.settings import ROOT, Settings
-from scripts.deploy.shell import Cluster, CommandError, read, run, say, succeeds
+from scripts.deploy.shell import Cluster, CommandError, read, run, run_succeeds, say
 
 CONTROL = "fedvsr"
 TRAINER = "fedvsr-trainer"
 
 
 def context_files(root: Path) -> Iterator[Path]:
-    """Yields the files of the build context, in order: those that .dockerignore lets through."""
+    """Yields the files of the build context, in order: the files that .dockerignore does not exclude."""
     for line in sorted((root / ".dockerignore").read_text().splitlines()):
         if line.startswith("!"):
             entry = root / line[1:]
@@ -84,7 +84,7 @@ def load(settings: Settings, cluster: Cluster, context: str, tag: str) -> None:
     Args:
         settings: The settings; `image_loader` replaces both ways if it is set.
         cluster: The cluster.
-        context: The name of its context, which tells kind and minikube from other clusters.
+        context: The name of the cluster's context, by which kind and minikube are recognised.
         tag: The images' tag.
     """
     names = list(image_names(settings, tag).values())
@@ -104,7 +104,7 @@ def load(settings: Settings, cluster: Cluster, context: str, tag: str) -> None:
 
 
 def nodes_have(cluster: Cluster, names: list[str]) -> bool:
-    """Returns whether every node has every image. A node lists its 50 largest images, which include ours."""
+    """Returns whether every node has every image. A node lists its 50 largest images, including fedvsr's."""
     listed = cluster.kubectl(
         "get", "nodes", "-o", "jsonpath={range .items[*]}{.status.images[*].names}{'\\n'}{end}"
     )
@@ -126,7 +126,7 @@ def _load_into_nodes(settings: Settings, loader: list[str], names: list[str]) ->
     if Path(settings.container_tool).name == "docker":
         run(*loader, *(["docker-image"] if is_kind else []), *names)
         return
-    # kind and minikube read images only from Docker; archives of other tools work too.
+    # kind and minikube read images directly only from Docker. Other tools save them as archives.
     for name in names:
         with tempfile.TemporaryDirectory(prefix="fedvsr-image-") as folder:
             archive = f"{folder}/image.tar"
@@ -136,12 +136,12 @@ def _load_into_nodes(settings: Settings, loader: list[str], names: list[str]) ->
 
 def _is_built(tool: str, name: str) -> bool:
     if Path(tool).name == "buildah":
-        return succeeds(tool, "inspect", "--type", "image", name)
-    return succeeds(tool, "image", "inspect", name)
+        return run_succeeds(tool, "inspect", "--type", "image", name)
+    return run_succeeds(tool, "image", "inspect", name)
 
 
 def _git(*arguments: str) -> str:
-    """Returns git's output; empty if this copy of the code is no git repository."""
+    """Returns git's output; empty if this copy of the code is not a git repository."""
     try:
         return read("git", "-C", str(ROOT), *arguments).strip()
     except CommandError:

@@ -1,9 +1,9 @@
-"""Kubeflow Pipelines: installs it, uploads the pipeline and removes it."""
+"""Installs Kubeflow Pipelines, uploads the pipeline and removes it."""
 
 import json
 import sys
 
-from scripts.deploy.forward import forwarded
+from scripts.deploy.forward import forward_service
 from scripts.deploy.images import CONTROL, TRAINER
 from scripts.deploy.settings import DEFAULT_NAMESPACE, Settings
 from scripts.deploy.shell import Cluster, CommandError, run, say
@@ -48,7 +48,7 @@ def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None
     """Uploads the pipeline as a new version if it differs from the newest one.
 
     Args:
-        settings: The settings; without `kfp_endpoint` the API's port is forwarded.
+        settings: The settings; if `kfp_endpoint` is empty, the API's port is forwarded.
         cluster: The cluster.
         images: The images that the steps run in.
     """
@@ -57,13 +57,13 @@ def upload(settings: Settings, cluster: Cluster, images: dict[str, str]) -> None
         "FEDVSR_TRAINER_IMAGE": images[TRAINER],
         "FEDVSR_NAMESPACE": settings.namespace,
     }
-    # EXEC's command may not pass on this program's environment, so `env` sets the variables.
+    # EXEC's command may drop this program's environment, so `env` sets the variables.
     assignments = (f"{key}={value}" for key, value in variables.items())
     command = [*settings.exec, "env", *assignments, sys.executable, "-m", "pipelines.upload", "--endpoint"]
     if settings.kfp_endpoint:
         run(*command, settings.kfp_endpoint)
         return
-    with forwarded(cluster, settings.kfp_namespace, API_SERVICE, API_PORT) as forward:
+    with forward_service(cluster, settings.kfp_namespace, API_SERVICE, API_PORT) as forward:
         run(*command, forward.url)
 
 
@@ -76,8 +76,8 @@ def pipeline_name(settings: Settings) -> str:
 def remove_pipeline(settings: Settings, cluster: Cluster) -> None:
     """Removes the deployment's pipeline and its versions; its runs stay in KFP's lists.
 
-    The requests go through Kubernetes' API, which needs no forwarded port and no package. If KFP does not
-    answer, the pipeline stays and a line says so.
+    The requests go through Kubernetes' API, so they need neither a forwarded port nor a Python package. If
+    KFP does not answer, the pipeline stays and a line says so.
     """
     if not is_installed(settings, cluster):
         return
@@ -88,7 +88,7 @@ def remove_pipeline(settings: Settings, cluster: Cluster) -> None:
         pipeline = json.loads(cluster.kubectl("get", "--raw", f"{pipelines}/names/{name}"))
         cluster.kubectl("delete", "--raw", f"{pipelines}/{pipeline['pipeline_id']}?cascade=true")
     except CommandError as error:
-        # KFP answers NotFound for an unknown name; its service exists, as checked above.
+        # KFP answers NotFound for an unknown name. Its service exists, as checked above.
         if "NotFound" not in error.reason:
             say(f"pipeline {name} stays in KFP: KFP does not answer ({error.reason})")
         return

@@ -1,4 +1,4 @@
-"""Checks before a deployment. Each check passes, or its error says in one line what to do."""
+"""Checks before a deployment. If a check fails, its error says in one line what to do."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.deploy import images, kfp, release
 from scripts.deploy.settings import Settings
-from scripts.deploy.shell import Cluster, CommandError, DeployError, succeeds
+from scripts.deploy.shell import Cluster, CommandError, DeployError, run_succeeds
 
 
 def check_container_tool(settings: Settings) -> None:
@@ -17,7 +17,7 @@ def check_container_tool(settings: Settings) -> None:
         raise DeployError(
             f"{tool} is not installed; install it to build images, or set CONTAINER_TOOL=podman or buildah"
         )
-    if Path(tool).name == "docker" and not succeeds(tool, "version"):
+    if Path(tool).name == "docker" and not run_succeeds(tool, "version"):
         raise DeployError(
             f"{tool} is installed but its daemon does not answer; start it, or set "
             "CONTAINER_TOOL=podman or buildah"
@@ -25,10 +25,10 @@ def check_container_tool(settings: Settings) -> None:
 
 
 def check_context(cluster: Cluster) -> str:
-    """Checks that kubectl and helm run and the cluster answers; returns the name of its context."""
+    """Checks that kubectl and helm run and the cluster answers; returns the name of the cluster's context."""
     for program, check in (("kubectl", ("version", "--client")), ("helm", ("version",))):
         command = (*cluster.prefix, program, *check)
-        if not succeeds(*command):
+        if not run_succeeds(*command):
             raise DeployError(
                 f"`{' '.join(command)}` fails; install {program}, or set EXEC to a prefix that runs it"
             )
@@ -95,7 +95,7 @@ def check_storage(settings: Settings, cluster: Cluster) -> None:
 
 
 def storage_classes(manifest: str) -> set[str]:
-    """Returns the storage classes that a manifest's volume claims name; an empty name means the default."""
+    """Returns the storage classes that a manifest's volume claims name; empty for the default."""
     classes = set()
     for document in re.split(r"^---\s*$", manifest, flags=re.MULTILINE):
         if re.search(r"^kind: PersistentVolumeClaim$|^\s+volumeClaimTemplates:", document, re.MULTILINE):

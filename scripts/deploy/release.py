@@ -1,4 +1,4 @@
-"""The Helm release: installs it and upgrades it only if something differs."""
+"""Installs the Helm release, and upgrades it only if something differs."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ _TIMEOUT = "10m"
 
 def chart_arguments(settings: Settings, tag: str) -> list[str]:
     """Returns helm's arguments for the release, the chart, the namespace and the values."""
-    texts = {
+    string_values = {
         "images.registry": settings.image_registry,
         "images.tag": tag,
         "kfp.namespace": settings.kfp_namespace,
@@ -21,18 +21,18 @@ def chart_arguments(settings: Settings, tag: str) -> list[str]:
         str(ROOT / CHART),
         *("--namespace", settings.namespace),
         *(("--values", settings.values) if settings.values else ()),
-        *(word for key, value in texts.items() for word in ("--set-string", f"{key}={value}")),
+        *(word for key, value in string_values.items() for word in ("--set-string", f"{key}={value}")),
         *("--set", f"kfp.enabled={str(settings.kfp).lower()}"),
     ]
 
 
 def render(settings: Settings, cluster: Cluster) -> str:
-    """Returns the chart's manifests, rendered without asking the cluster."""
+    """Returns the chart's manifests, rendered without a request to the cluster."""
     return cluster.helm("template", *chart_arguments(settings, "any"))
 
 
 def find_release(settings: Settings, cluster: Cluster) -> dict[str, Any] | None:
-    """Returns the release as helm has recorded it, or None if there is none."""
+    """Returns the release as helm has recorded it, or None if it does not exist."""
     try:
         record = cluster.helm("status", RELEASE, "-n", settings.namespace, "-o", "json")
     except CommandError as error:
@@ -46,7 +46,7 @@ def upgrade(settings: Settings, cluster: Cluster, tag: str) -> bool:
     """Installs or upgrades the release and waits until it is ready.
 
     Returns:
-        Whether anything was changed.
+        Whether the release was changed.
 
     Raises:
         DeployError: Another helm command is changing the release, or helm failed.
@@ -65,8 +65,8 @@ def upgrade(settings: Settings, cluster: Cluster, tag: str) -> bool:
             say(f"release {RELEASE} is up to date (revision {current['version']})")
             return False
     say(f"helm upgrade --install {RELEASE}")
-    waiting = ("--create-namespace", "--wait", "--timeout", _TIMEOUT)
-    run(*cluster.helm_command("upgrade", "--install", *arguments, *waiting))
+    options = ("--create-namespace", "--wait", "--timeout", _TIMEOUT)
+    run(*cluster.helm_command("upgrade", "--install", *arguments, *options))
     return True
 
 

@@ -8,16 +8,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = "charts/fedvsr"
-# The name of the Helm release, the same in every namespace: a deployment is named by its namespace.
+# The name of the Helm release in every namespace. A deployment is named by its namespace.
 RELEASE = "fedvsr"
 DEFAULT_NAMESPACE = "fedvsr"
-# The trainer's base image for TORCH=cpu; for CUDA the Dockerfile has its own default.
-PLAIN_PYTHON = "docker.io/library/python:3.11-slim-bookworm"
+# The trainer's base image for TORCH=cpu. The Dockerfile has the default for CUDA.
+CPU_BASE_IMAGE = "docker.io/library/python:3.11-slim-bookworm"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The make variables of the same names. Commands are split into words as a shell does it."""
+    """The make variables of the same names. Commands are split into words as a shell does.
+
+    Attributes:
+        container_tool: The program that builds and pushes images: docker, podman or buildah.
+        build_flags: More options of the container tool's build command.
+        image_registry: The registry from which the cluster pulls the images.
+        image_loader: The command that loads the images; empty for kind load, minikube image load, or push.
+        base_image: The trainer's base image; empty for the default of the Dockerfile.
+        torch: PyTorch's build, ``cuda`` or ``cpu``.
+        kube_context: The kubectl context of the cluster; empty for the current context.
+        exec: The words before every kubectl and helm command.
+        namespace: The deployment's namespace.
+        values: The path of the Helm values file; empty for the chart's values.
+        kfp: Whether to deploy with Kubeflow Pipelines.
+        kfp_install: Whether to install Kubeflow Pipelines if it is missing.
+        kfp_namespace: The namespace of Kubeflow Pipelines.
+        kfp_endpoint: The address of KFP's API; empty to forward its port.
+        purge: Whether `make undeploy` removes the data too.
+    """
 
     container_tool: str
     build_flags: tuple[str, ...]
@@ -51,7 +69,7 @@ class Settings:
             build_flags=tuple(shlex.split(text("BUILD_FLAGS"))),
             image_registry=text("IMAGE_REGISTRY", "localhost:5001").rstrip("/"),
             image_loader=tuple(shlex.split(text("IMAGE_LOADER"))),
-            base_image=text("BASE_IMAGE", PLAIN_PYTHON if torch == "cpu" else ""),
+            base_image=text("BASE_IMAGE", CPU_BASE_IMAGE if torch == "cpu" else ""),
             torch=torch,
             kube_context=text("KUBE_CONTEXT"),
             exec=tuple(shlex.split(text("EXEC"))),

@@ -1,4 +1,4 @@
-"""Runs other programs on this machine and against the cluster."""
+"""Runs programs on this machine, and kubectl and helm for the cluster."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ class DeployError(Exception):
 
 
 class CommandError(DeployError):
-    """A program failed; the message holds what it printed."""
+    """A program failed. The message contains the error that it printed."""
 
     def __init__(self, command: tuple[str, ...], reason: str) -> None:
         self.reason = reason.strip()
@@ -54,14 +54,14 @@ def read(*command: str, stdin: str | None = None) -> str:
 
 
 def _error_line(output: str) -> str:
-    """Returns the line that names the error. Warnings may come before it, a usage text after it."""
+    """Returns the line that names the error; warnings may precede it and a usage text may follow it."""
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("error", "unable", "the connection"))]
     return (errors or lines or [""])[-1]
 
 
-def succeeds(*command: str) -> bool:
-    """Returns whether a program exists and exits with code 0."""
+def run_succeeds(*command: str) -> bool:
+    """Runs a program without showing its output; returns whether it exists and exits with code 0."""
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -73,7 +73,7 @@ class Cluster:
     """kubectl and helm for one cluster.
 
     Attributes:
-        prefix: Words that go in front of every kubectl and helm command.
+        prefix: The words before every kubectl and helm command.
         context: The cluster's context in the kubeconfig file; empty for the current context.
     """
 

@@ -6,13 +6,13 @@ import time
 from contextlib import ExitStack, suppress
 
 from scripts.deploy import kfp
-from scripts.deploy.forward import Forward, forwarded
+from scripts.deploy.forward import Forward, forward_service
 from scripts.deploy.settings import Settings
 from scripts.deploy.shell import Cluster, DeployError
 
 _KFP_UI = "ml-pipeline-ui"
 _TITLES = {_KFP_UI: "Kubeflow Pipelines", "mlflow": "MLflow", "s3": "S3"}
-# The names that the chart gives them in the deployment's namespace.
+# The chart's names for the ConfigMap and the Secret in the deployment's namespace.
 _CONFIG_MAP = "fedvsr"
 _SECRET = "fedvsr-federation"  # noqa: S105  its name
 # Settings with the same value inside and outside the cluster.
@@ -20,19 +20,19 @@ _SHARED_SETTINGS = ("FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE", "AWS_REGIO
 
 
 def open_ui(settings: Settings, cluster: Cluster) -> None:
-    """Forwards the services to the default ports of the chart and the commands, and waits."""
+    """Forwards the services to the ports that the commands use by default, until Ctrl-C."""
     # SIGTERM closes the connections too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         deployed = _deployed_settings(settings, cluster)
         forwards: dict[str, Forward] = {}
         for service, namespace, port, local in _services(settings, cluster):
-            forwards[service] = stack.enter_context(forwarded(cluster, namespace, service, port, local))
+            forwards[service] = stack.enter_context(forward_service(cluster, namespace, service, port, local))
         _print_addresses(forwards, _exports(settings, cluster, deployed, forwards))
         while True:
             time.sleep(1)
             for forward in forwards.values():
-                if forward.ended:
+                if forward.has_ended:
                     raise DeployError(f"the connection to {forward.service} was lost; run `make ui` again")
 
 
@@ -47,9 +47,9 @@ def _print_addresses(forwards: dict[str, Forward], exports: dict[str, str]) -> N
 
 
 def _services(settings: Settings, cluster: Cluster) -> list[tuple[str, str, int, int]]:
-    """Returns the services that exist, as name, namespace, port and local port.
+    """Returns the services that exist: their name, namespace, port and local port.
 
-    KFP may have no UI, and S3 may be outside the cluster.
+    KFP's UI may be missing, and S3 may be outside the cluster.
     """
     candidates = [("mlflow", settings.namespace, 5000, 5000), ("s3", settings.namespace, 9000, 9000)]
     if settings.kfp:
@@ -73,7 +73,7 @@ def _exports(
     if cluster.exists("secret", _SECRET, settings.namespace):
         get = " ".join(cluster.kubectl_command("-n", settings.namespace, "get", "secret", _SECRET))
         for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            # The keys are not printed: the shell reads them when the line runs.
+            # The keys are not printed. The shell reads them when it runs the line.
             exports[key] = f"$({get} -o jsonpath='{{.data.{key}}}' | base64 -d)"
     return exports
 

@@ -1,4 +1,4 @@
-"""`make undeploy`: removes the release and keeps the data; PURGE=1 removes the data too."""
+"""`make undeploy`: removes the release and keeps the data, unless PURGE=1 removes it too."""
 
 import json
 
@@ -7,13 +7,13 @@ from scripts.deploy.preflight import check_context
 from scripts.deploy.settings import RELEASE, Settings
 from scripts.deploy.shell import Cluster, run, say
 
-_OUR_LABELS = {"app.kubernetes.io/name": "fedvsr", "app.kubernetes.io/instance": RELEASE}
-_SELECTOR = ",".join(f"{label}={value}" for label, value in _OUR_LABELS.items())
+_LABELS = {"app.kubernetes.io/name": "fedvsr", "app.kubernetes.io/instance": RELEASE}
+_SELECTOR = ",".join(f"{label}={value}" for label, value in _LABELS.items())
 # Helm does not remove the objects of its hooks.
 _HOOKS = f"{_SELECTOR},app.kubernetes.io/component in (provision,check)"
-# Objects that Kubernetes makes in every namespace.
+# Objects that Kubernetes creates in every namespace.
 _ALWAYS_PRESENT = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
-# Kinds that Kubernetes makes for other objects and removes with them.
+# Kinds of objects that Kubernetes creates for other objects and removes with them.
 _DERIVED_KINDS = ("events", "endpoints", "endpointslices", "pods.metrics.k8s.io")
 
 
@@ -39,7 +39,7 @@ def undeploy(settings: Settings, cluster: Cluster) -> None:
 
 
 def _purge(cluster: Cluster, namespace: str) -> None:
-    """Removes the data, and the namespace if it holds nothing else."""
+    """Removes the data, and the namespace if nothing else is in it."""
     if not cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "name").strip():
         return
     say(f"removing the data in namespace {namespace}")
@@ -64,8 +64,9 @@ def _foreign_objects(cluster: Cluster, namespace: str) -> list[str]:
     foreign = []
     for item in json.loads(output)["items"] if output.strip() else ():
         metadata, name = item["metadata"], (item["kind"], item["metadata"]["name"])
-        is_ours = _OUR_LABELS.items() <= metadata.get("labels", {}).items()
-        is_going = "ownerReferences" in metadata or "deletionTimestamp" in metadata
-        if not (is_ours or is_going or name in _ALWAYS_PRESENT):
+        is_ours = _LABELS.items() <= metadata.get("labels", {}).items()
+        # It is being deleted, or will be with its owner.
+        is_temporary = "ownerReferences" in metadata or "deletionTimestamp" in metadata
+        if not (is_ours or is_temporary or name in _ALWAYS_PRESENT):
             foreign.append("/".join(name))
     return foreign

@@ -17,14 +17,14 @@ from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import run_rounds, shard_all
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
-from scripts.deploy.forward import forwarded
+from scripts.deploy.forward import forward_service
 from scripts.deploy.settings import Settings
 from scripts.deploy.shell import Cluster
 from tests.cluster.deployment import ROOT, Deployment, command, kubectl
 
 NAMESPACE = "fedvsr-test"
 SAMPLES = ROOT / "samples"
-# Clients with few videos; each test names those that it trains with.
+# Clients with few videos. Each test names the clients that it uses.
 VIDEOS = {
     "ann": ("train_012.mp4",),
     "bob": ("train_087.mp4",),
@@ -79,7 +79,7 @@ def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
             cluster = Cluster.of(Settings.read())
 
             def reach(namespace: str, service: str, port: int) -> str:
-                return forwards.enter_context(forwarded(cluster, namespace, service, port)).url
+                return forwards.enter_context(forward_service(cluster, namespace, service, port)).url
 
             deployment = Deployment(
                 namespace=NAMESPACE,
@@ -124,7 +124,7 @@ def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], St
 
 @pytest.fixture
 def two_gpus() -> Iterator[None]:
-    """Makes the node offer two GPUs; the scheduler needs no more than that."""
+    """Makes the node offer two GPUs, which is all that the scheduler needs."""
     path = "/status/capacity/nvidia.com~1gpu"
     (node,) = kubectl("get", "nodes", "-o", "name").split()
 

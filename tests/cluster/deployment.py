@@ -54,7 +54,7 @@ class Deployment:
         namespace: The namespace that the deployment is named by.
         s3: The S3 server's address.
         mlflow: MLflow's address.
-        kfp: The address of KFP's API, or None if there is no KFP.
+        kfp: the address of KFP's API, or None if KFP is not installed.
         values: The Helm values file it was deployed with.
     """
 

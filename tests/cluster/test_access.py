@@ -122,7 +122,7 @@ def test_a_clients_bucket_is_its_own(deployment, objects, action):
     own, bobs = deployment.client_bucket("ann"), deployment.client_bucket("bob")
     assert allowed(action, deployment.bucket("ann"), own, key) == (action is not delete)
     assert not allowed(action, deployment.bucket("ann"), bobs, key)
-    # The credentials of KFP's steps do not open a client's bucket either.
+    # The credentials of KFP's steps also give no access to a client's bucket.
     assert not allowed(action, deployment.bucket(), bobs, key)
     assert not allowed(action, deployment.bucket("ann"), "mlflow", key)
 
@@ -180,7 +180,7 @@ def probe(namespace, *addresses):
 
 
 @pytest.mark.timeout(180)
-def test_a_clients_pod_reaches_the_object_store_and_nothing_else(deployment):
+def test_a_clients_pod_reaches_only_the_object_store(deployment):
     s3 = f"s3.{deployment.namespace}.svc.cluster.local"
     others = [
         f"mlflow.{deployment.namespace}.svc.cluster.local:5000",
@@ -192,7 +192,7 @@ def test_a_clients_pod_reaches_the_object_store_and_nothing_else(deployment):
     assert results == {s3: "reached", **{name.partition(":")[0]: "refused" for name in others}}
 
 
-def test_kfps_runner_manages_jobs_in_the_clients_namespaces_and_nothing_else(deployment):
+def test_kfps_runner_only_manages_jobs_in_the_clients_namespaces(deployment):
     runner = f"system:serviceaccount:{deployment.kfp_namespace}:pipeline-runner"
 
     def may(verb, resource, namespace):

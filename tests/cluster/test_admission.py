@@ -25,7 +25,7 @@ SPEC = {
 }
 OTHER_CONTAINER = {"name": "more", "image": "docker.io/library/busybox", "command": ["env"]}
 KEY = {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "fedvsr-client", "key": "x"}}}
-# Changes that would expose a client's keys: path below the pod's spec, value, word of the policy's message.
+# Changes that would expose a client's keys: path in the pod's spec, value, word of the policy's message.
 EXPOSING_CHANGES = {
     "another-command": ("containers.0.command", ["env"], "runs `fedvsr client`"),
     "arguments": ("containers.0.args", ["more"], "runs `fedvsr client`"),
@@ -73,7 +73,7 @@ def job(deployment):
     return job_manifest(JobSpec(**SPEC), clients["ann"])
 
 
-def test_fedvsrs_own_jobs_are_admitted(deployment, job):
+def test_fedvsrs_jobs_are_admitted(deployment, job):
     done = create_as_kfps_runner(deployment, job)
     assert done.returncode == 0, done.stderr
 

@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 def versions(deployment):
-    """Returns identity, generation and data of every object of the deployment: only a change alters them."""
+    """Returns the UID, generation and data of every object of the deployment, which only a change alters."""
     namespaces = [deployment.namespace, *(deployment.client_namespace(name) for name in ("ann", "bob"))]
     kinds = "deployments,statefulsets,services,secrets,configmaps,networkpolicies,resourcequotas,roles,pods"
     return {

@@ -18,7 +18,7 @@ ROUNDS, CLIENTS = 3, ("ann", "bob")
 
 @pytest.fixture(scope="module")
 def finished(deployment):
-    """Runs it on Kubeflow Pipelines if that is installed, else with `fedvsr run --on cluster`."""
+    """Runs it on Kubeflow Pipelines if KFP is installed, otherwise with `fedvsr run --on cluster`."""
     return run_of(deployment, RUN, fields_of(CLIENTS, ROUNDS), registered_model=MODEL)
 
 
@@ -45,7 +45,7 @@ def test_every_round_has_a_record_with_both_clients(finished, deployment):
         assert all(outcome.seconds > 0 for outcome in record.outcomes)
 
 
-def test_nothing_but_updates_and_reports_came_from_the_clients(finished, deployment):
+def test_only_updates_and_reports_came_from_the_clients(finished, deployment):
     objects = deployment.bucket().list_objects(
         bucket_name=deployment.namespace, prefix=f"runs/{RUN}/rounds/", recursive=True
     )
@@ -59,7 +59,7 @@ def test_nothing_but_updates_and_reports_came_from_the_clients(finished, deploym
         assert {item.object_name.partition("/")[0] for item in objects} - {"checks"} == {"raw", "shards"}
 
 
-def test_its_jobs_are_gone(finished, deployment):
+def test_its_jobs_were_deleted(finished, deployment):
     for client in CLIENTS:
         assert not kubectl("get", "jobs", "-n", deployment.client_namespace(client), "-o", "name")
 

@@ -29,7 +29,7 @@ FIELDS: dict[str, Any] = {
 
 
 def fields_of(clients: Sequence[str], rounds: int, **others: Any) -> dict[str, Any]:
-    """Returns the run's configuration by dotted name; keywords have two underscores in place of a dot."""
+    """Returns the run's configuration by dotted name; keywords have two underscores instead of a dot."""
     named = {name.replace("__", "."): value for name, value in others.items()}
     return {**FIELDS, "federation.clients": list(clients), "federation.rounds": rounds, **named}
 
@@ -37,7 +37,7 @@ def fields_of(clients: Sequence[str], rounds: int, **others: Any) -> dict[str, A
 def run_of(
     deployment: Deployment, name: str, fields: Mapping[str, Any], **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it to its end: on Kubeflow Pipelines if that is installed, else with `fedvsr run`."""
+    """Runs it to its end: on Kubeflow Pipelines if KFP is installed, otherwise with `fedvsr run`."""
     return (submit if deployment.kfp else drive)(deployment, name, fields, **options)
 
 
@@ -52,7 +52,7 @@ def submit(
 ) -> subprocess.CompletedProcess[str]:
     """Submits it to Kubeflow Pipelines."""
     words = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
-    # An interrupted test session may have left a run of this name in KFP.
+    # An interrupted test session may have left a run with this name in KFP.
     words += ["--registered-model", registered_model, "--replace", *(["--follow"] if follow else [])]
     return deployment.fedvsr("submit", name, *words, check=check)
 

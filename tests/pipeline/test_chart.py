@@ -62,7 +62,7 @@ def test_the_client_golden_covers_every_client_template():
     assert sorted(CLIENT_TEMPLATES) == sorted(path.relative_to(templates).as_posix() for path in paths)
 
 
-def test_every_template_file_has_one_object_but_for_a_namespaces_pair_of_network_policies():
+def test_every_template_file_has_one_object_except_a_namespaces_pair_of_network_policies():
     others = ("validate.yaml", "networkpolicies.yaml")
     paths = [path for path in (CHART / "templates").rglob("*.yaml") if path.name not in others]
     for path in paths:

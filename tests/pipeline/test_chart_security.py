@@ -9,7 +9,7 @@ from tests.pipeline.chart import EXTERNAL, GPU_CLIENT, TWO_CLIENTS, get_object, 
 pytestmark = pytest.mark.pipeline
 
 
-def test_kfp_may_create_only_fedvsrs_own_jobs(render):
+def test_kfp_may_create_only_fedvsrs_jobs(render):
     objects = render(merged(GPU_CLIENT, {"kfp": {"namespace": "pipelines", "serviceAccount": "runner"}}))
     policy = get_object(objects, "ValidatingAdmissionPolicy", "fedvsr-client-jobs", None)["spec"]
     binding = get_object(objects, "ValidatingAdmissionPolicyBinding", "fedvsr-client-jobs", None)["spec"]
@@ -46,7 +46,7 @@ def test_a_pod_restarts_with_a_new_password(render, changed, restarted):
     assert {name for name in before if before[name] != after[name]} == restarted
 
 
-def test_other_peers_may_be_allowed_to_the_s3_server(render):
+def test_other_peers_may_be_allowed_to_reach_the_s3_server(render):
     ingress = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
     policies = [
         get_object(render(values), "NetworkPolicy", "s3", "fedvsr")["spec"]["ingress"][0]["from"]
@@ -62,7 +62,7 @@ def test_a_client_imports_models_only_from_its_listed_packages(render):
     assert "FEDVSR_ALLOW_MODELS" not in plain
 
 
-def test_digits_in_secrets_stay_text(render):
+def test_a_secret_of_digits_stays_a_string(render):
     digits = {"s3": {"rootUser": "12345", "rootPassword": "12345678"}, "postgres": {"password": "12345678"}}
     secrets = [manifest for manifest in render(merged(TWO_CLIENTS, digits)) if manifest["kind"] == "Secret"]
     values = [

@@ -19,7 +19,7 @@ from pipelines.federated_training import COMPILED, federated_training
 pytestmark = pytest.mark.pipeline
 
 STEPS = {"prepare", "shard", "train_clients", "evaluate", "aggregate", "register"}
-# Parameters of the pipeline that set no field of the configuration.
+# Parameters of the pipeline that do not set a field of the configuration.
 PIPELINE_ONLY = {"registered_model", "evaluation_gpus", "evaluation_memory"}
 
 
@@ -181,7 +181,7 @@ def test_the_loop_gets_the_parameters_of_an_evaluations_resources(specification)
     loop = specification["components"]["comp-rounds-from-0"]
     for name in ("evaluation_gpus", "evaluation_memory"):
         kind = loop["inputDefinitions"]["parameters"][f"pipelinechannel--{name}"]["parameterType"]
-        # KFP's driver treats a number as no GPU.
+        # KFP's driver ignores a number and requests no GPU.
         assert kind == "STRING"
 
 

@@ -1,4 +1,4 @@
-{{/* The clients as a JSON list, each with its own settings and the defaults of the others. */}}
+{{/* The clients as a JSON list, each with its own settings and the defaults for the rest. */}}
 {{- define "fedvsr.clients" -}}
 {{- $clients := list -}}
 {{- range .Values.clients -}}

@@ -40,7 +40,7 @@ app.kubernetes.io/component: {{ .component }}
 {{/* "true" if the chart starts an S3 server, otherwise empty. */}}
 {{- define "fedvsr.hasS3" -}}{{ if not .Values.s3.external.endpoint }}true{{ end }}{{- end }}
 
-{{/* "true" if the chart makes the buckets and users of the S3 server, otherwise empty. */}}
+{{/* "true" if the chart creates the buckets and users of the S3 server, otherwise empty. */}}
 {{- define "fedvsr.managesS3" -}}{{ if or (include "fedvsr.hasS3" .) .Values.s3.external.manage }}true{{ end }}{{- end }}
 
 {{/* "true" if the chart starts a database, otherwise empty. */}}

@@ -21,7 +21,7 @@ REFERENCES = {
 
 @pytest.fixture
 def change_record(workspace, give_clips, make_config, monkeypatch):
-    """Plans a round, and changes a field of the run's record as a server could that means harm."""
+    """Plans a round, and changes a field of the run's record as a malicious server could."""
     give_clips({"ann": 1, "bob": 1})
     monkeypatch.setenv("FEDVSR_FEDERATION_STORE", workspace.federation_uri)
     monkeypatch.setenv("FEDVSR_CLIENT_STORE", workspace.client_uri)
@@ -56,7 +56,7 @@ def test_a_reference_into_an_allowed_package_is_imported(change_record, monkeypa
     monkeypatch.setenv("FEDVSR_ALLOW_MODELS", "other, fedvsr")
     output = run_command(*COMMANDS[command])
     if field == "data.degradation":
-        # The site's clips are those of another degradation.
+        # The client's clips were made with another degradation.
         assert "FEDVSR_ALLOW_MODELS" not in output.err
     else:
         assert output.code == 0, output.err

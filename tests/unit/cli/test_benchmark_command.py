@@ -89,7 +89,7 @@ def test_the_table_of_bicubic_interpolation(fedvsr, vid4, options, degradation):
         scores.append(bicubic(picture(seed, frames), degradation, "y"))
         assert table[clip][0] == frames
         assert_close(table[clip][1:], scores[-1])
-    # Clips count the same, though one is twice as long as another.
+    # All clips count the same, although one is twice as long as another.
     assert_close(table["mean"][1:], np.mean(scores, 0))
     assert "note: Vid4 has 4 clips and 171 frames that count, but this folder has 4 and 12" in output.out
 
@@ -132,7 +132,7 @@ def test_a_model_from_a_folder_scores_the_same_in_windows_and_tiles(fedvsr, vid4
         assert rows(fedvsr(*arguments, option)) != rows(whole)
 
 
-def test_features_of_a_recurrent_model_wait_on_the_cpu(fedvsr, vid4, model, tmp_path):
+def test_features_of_a_recurrent_model_are_kept_on_the_cpu(fedvsr, vid4, model, tmp_path):
     options = {"channels": 4, "blocks": 1}
     save_converted(tmp_path, state_of(build_model("basicvsr", 4, options)), "basicvsr", 4, options, "test")
     arguments = ("benchmark", "vid4", "--root", vid4, "--device", "cpu", "--model")
@@ -142,7 +142,7 @@ def test_features_of_a_recurrent_model_wait_on_the_cpu(fedvsr, vid4, model, tmp_
     assert "features_on_cpu: True is not allowed; FastVSR has no features that wait" in refused.err
 
 
-def test_low_resolution_of_another_phase_gives_a_warning(fedvsr, tmp_path):
+def test_low_resolution_frames_of_another_phase_give_a_warning(fedvsr, tmp_path):
     frames = picture(0, 2)
     write(tmp_path / "GT/000", frames)
     write(tmp_path / "BDx4/000", get_degradation("bd")(frames, 4))
@@ -209,7 +209,7 @@ def test_a_wrong_input_gives_one_sentence(fedvsr, vid4, monkeypatch, tmp_path, a
         (["tiny", "--vmaf"], "No such option '--vmaf'."),
     ],
 )
-def test_evaluate_scores_no_test_set(fedvsr, arguments, message):
+def test_evaluate_does_not_score_a_test_set(fedvsr, arguments, message):
     output = fedvsr("evaluate", *arguments)
     assert (output.code, output.out, output.err.count("\n")) == (2, "", 1)
     assert message in output.err

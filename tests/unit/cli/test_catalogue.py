@@ -48,7 +48,7 @@ def test_an_option_has_a_type_a_range_and_a_default(fedvsr):
     assert ["blocks", "integer", "≥ 1, ≤ 100", "7"] in [row[:4] for row in rows]
 
 
-def test_what_has_no_options_says_so(fedvsr):
+def test_an_entry_without_options_says_so(fedvsr):
     assert fedvsr("models", "bicubic").out.endswith("\nOptions: none\n")
     assert fedvsr("strategies", "fedavg").out.endswith("\nOptions: none\n")
 

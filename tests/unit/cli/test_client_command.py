@@ -77,7 +77,7 @@ def test_a_failure_that_may_pass_has_exit_code_1(make_plan, termination_message,
     assert (output.code, termination_message.read_text()) == (1, "the server does not answer at all")
 
 
-def test_an_unforeseen_error_shows_its_traceback(make_plan, termination_message, monkeypatch):
+def test_an_unexpected_error_shows_its_traceback(make_plan, termination_message, monkeypatch):
     make_plan()
     monkeypatch.setattr("fedvsr.federation.client.train.train_client", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -121,7 +121,7 @@ REFERENCE = "fedvsr.models.fastvsr:FastVSR"
 
 
 @pytest.mark.parametrize(("allowed", "code"), [("", 65), ("other, fedvsr.model", 65), ("other, fedvsr", 0)])
-def test_a_server_cannot_make_a_client_import_what_it_has_not_allowed(make_plan, monkeypatch, allowed, code):
+def test_a_server_cannot_make_a_client_import_a_forbidden_package(make_plan, monkeypatch, allowed, code):
     make_plan(model__name=REFERENCE)
     monkeypatch.setenv("FEDVSR_ALLOW_MODELS", allowed)
     output = run_command(*TRAIN, "ann")
@@ -131,7 +131,7 @@ def test_a_server_cannot_make_a_client_import_what_it_has_not_allowed(make_plan,
         assert "FEDVSR_ALLOW_MODELS" in output.err
 
 
-def test_a_client_reports_only_sizes_and_a_digest_of_its_shards(make_plan, termination_message):
+def test_a_client_reports_only_the_sizes_and_a_digest_of_its_shards(make_plan, termination_message):
     make_plan()
     output = run_command("client", "shard", "--run", "test", "--client", "ann")
     assert output.code == 0, output.err

@@ -106,7 +106,7 @@ def test_a_second_run_of_a_name_is_refused_or_replaces_the_first(kfp, fedvsr):
     kfp.add_run("demo", "RUNNING")
     refused = fedvsr("submit", "demo")
     assert refused.code == 2
-    assert "run 'demo' is going on" in refused.err
+    assert "run 'demo' is still active" in refused.err
     assert fedvsr("submit", "demo", "--replace").code == 0
     assert [run["state"] for run in kfp.runs] == ["CANCELED", "PENDING"]
 
@@ -124,10 +124,10 @@ def test_following_a_run_that_fails(kfp, fedvsr, monkeypatch):
 
 
 def fail(kfp):
-    from fedvsr.kubeflow.runs import _run
+    from fedvsr.kubeflow.runs import _parse_run
 
     kfp.runs[-1]["state"] = "FAILED"
-    return _run(kfp.runs[-1])
+    return _parse_run(kfp.runs[-1])
 
 
 def test_runs_of_a_deployment_with_their_rounds(kfp, fedvsr):
@@ -181,4 +181,7 @@ def test_logs_that_do_not_exist(logged, fedvsr):
     assert "unknown run 'other'; known: demo" in fedvsr("logs", "other").err
     output = fedvsr("logs", "demo", "--round", 9)
     assert output.code == 2
-    assert "run 'demo' (running) has no such step yet" in output.err
+    assert "run 'demo' (running) has no log line that matches --round 9; `fedvsr runs` shows" in output.err
+    output = fedvsr("logs", "demo", "--step", "train_clients", "--client", "anne")
+    assert output.code == 2
+    assert "has no log line that matches --step train_clients --client anne" in output.err

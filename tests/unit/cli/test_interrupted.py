@@ -1,4 +1,4 @@
-"""Whatever stops a run, `fedvsr resume` finishes it with the weights of one that was never stopped."""
+"""Whatever stops a run, `fedvsr resume` finishes it with the weights of a run that was never stopped."""
 
 import errno
 import multiprocessing
@@ -17,7 +17,7 @@ from tests.unit.tiny_run import RUN, run_command
 FEDVSR = Path(sys.executable).with_name("fedvsr")
 FOLDER = f"federation/runs/{RUN}"
 
-# Where the process dies: as it gives this file its name, in the order of a run that is not disturbed.
+# The process is killed when it renames a temporary file to one of these names; in the order of a run.
 MOMENTS = (
     f"{FOLDER}/experiment.json",
     "evaluation-clips/default/bi-x2/manifest.json",
@@ -30,7 +30,7 @@ MOMENTS = (
 
 
 def run_and_die(arguments, moment):
-    """In a process of its own: runs a command that is killed at a moment."""
+    """Runs a command in this process and kills the process when it writes a file."""
     replace = os.replace
 
     def die(source, target, **kwargs):
@@ -44,7 +44,7 @@ def run_and_die(arguments, moment):
 
 @pytest.fixture(scope="module")
 def processes():
-    """Starts processes that have imported everything already, so that a start costs nothing."""
+    """Starts processes that have already imported everything, so that they start quickly."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
@@ -64,14 +64,14 @@ def assert_finished(store, finished):
     for round_number in (0, 1, 2):
         path = store / FOLDER / f"rounds/{round_number:04d}/global.safetensors"
         assert path.read_bytes() == finished.weights(round_number)
-    # A process that was killed may leave the file it was writing, which nobody takes for an object.
+    # A killed process may leave the temporary file that it was writing, which is not an object.
     for path in (store / FOLDER).rglob("*"):
         assert path.is_dir() or ".part" in path.name or path.stat().st_size
 
 
 def test_killed_at_every_stage(finished, store, config, processes):
     for number, moment in enumerate(MOMENTS):
-        # Until the experiment is written down there is nothing to resume.
+        # Before the experiment is stored, a run cannot be resumed.
         arguments = ("run", config) if number < 2 else ("resume", RUN)
         process = processes.Process(target=run_and_die, args=((*arguments, "--store", store), moment))
         process.start()
@@ -81,7 +81,7 @@ def test_killed_at_every_stage(finished, store, config, processes):
     output = run_command("resume", RUN, "--store", store)
     assert (output.code, output.err) == (0, "")
     assert_finished(store, finished)
-    # It died between making the model version and writing that down.
+    # It was killed after it created the model version and before it recorded the version.
     client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
     assert [version.version for version in client.search_model_versions("name = 'fedvsr'")] == [1]
     (run,) = client.search_runs([client.get_experiment_by_name("fedvsr").experiment_id])
@@ -106,7 +106,7 @@ def test_stopped_with_ctrl_c(finished, store, config):
     assert_finished(store, finished)
 
 
-def test_a_full_disk_is_told_and_can_be_mended(finished, store, config, monkeypatch):
+def test_a_full_disk_is_reported_and_the_run_can_continue(finished, store, config, monkeypatch):
     sync = os.fsync
     calls = []
 
@@ -151,7 +151,7 @@ def test_a_disk_that_is_really_full(config, tmp_path, store):
 
 
 @pytest.mark.parametrize("damage", ["cut short", "changed", "gone"])
-def test_a_corrupt_shard_is_told(store, config, damage):
+def test_a_corrupt_shard_is_reported(store, config, damage):
     assert run_command("shard", config, "--store", store).code == 0
     (shard,) = (store / "clients/ann/shards/default/bi-x2").glob("*.safetensors")
     data = shard.read_bytes()
@@ -160,7 +160,7 @@ def test_a_corrupt_shard_is_told(store, config, damage):
     else:
         shard.write_bytes(data[:-100] if damage == "cut short" else data[:-1] + bytes([data[-1] ^ 1]))
     output = run_command("run", config, "--store", store)
-    if damage == "gone":  # it is made again
+    if damage == "gone":  # it is created again
         assert (output.code, output.err) == (0, "")
         return
     assert output.code == 1
@@ -171,7 +171,7 @@ def test_a_corrupt_shard_is_told(store, config, damage):
 
 
 @pytest.mark.parametrize("damage", ["cut short", "gone"])
-def test_truncated_global_weights_are_told(copied, damage):
+def test_truncated_global_weights_are_reported(copied, damage):
     folder = copied.store / FOLDER / "rounds"
     weights = folder / "0001" / "global.safetensors"
     (folder / "0002" / "round.json").unlink()

@@ -59,7 +59,7 @@ def test_picture_decodes(finished):
     assert picture.std() > 10
 
 
-def test_upscaled_clip_is_the_held_out_one_twice_as_large(finished, videos):
+def test_the_upscaled_clip_is_the_held_out_clip_at_twice_its_size(finished, videos):
     # The held-out clip was halved before the model doubled it.
     frames, fps = read_video(finished.store / "results" / RUN / "clip-x2.mp4")
     truth, rate = read_video(videos / "held-out" / "clip.avi")
@@ -128,7 +128,7 @@ def test_dry_run_prints_the_plan_and_changes_nothing(fedvsr, config, tmp_path, m
     assert all(line[1] in ("ann", "bob") for line in rounds)
 
 
-def test_dry_run_draws_the_clients_that_the_run_will(fedvsr, config, store):
+def test_dry_run_selects_the_same_clients_as_the_run(fedvsr, config, store):
     arguments = (config, "--rounds", 2, "--clients-per-round", 1, "--store", store)
     plan = fedvsr("run", *arguments, "--dry-run").out
     drawn = re.findall(r"│ +\d │ (\w+) +│", plan)
@@ -188,7 +188,7 @@ def test_a_failed_client_counts_against_the_quorum(fedvsr, config, store, missin
     assert fedvsr("resume", RUN, "--store", store).code == 0
 
 
-def test_upscaled_frames_resemble_the_truth(finished, videos):
+def test_upscaled_frames_resemble_the_ground_truth(finished, videos):
     frames, _ = read_video(finished.store / "results" / RUN / "clip-x2.mp4")
     truth, _ = read_video(videos / "held-out" / "clip.avi")
     other, _ = read_video(videos / "ann" / "ann-0.avi")

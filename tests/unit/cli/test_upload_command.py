@@ -10,7 +10,7 @@ def buckets(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_clients_videos_go_into_its_own_bucket_and_held_out_ones_into_the_federations(
+def test_a_clients_videos_go_into_its_bucket_and_held_out_videos_into_the_federations(
     fedvsr, buckets, videos
 ):
     output = fedvsr("upload", videos / "ann", "--client", "ann")

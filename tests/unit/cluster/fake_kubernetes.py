@@ -97,7 +97,7 @@ class FakeKubernetes:
     # Called by tests.
 
     def moment(self, seconds: int) -> str:
-        """Returns the time so many seconds after the start of this API, as Kubernetes writes it."""
+        """Returns the time that is this many seconds after the start of the API, as Kubernetes writes it."""
         return (self._born + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
     def put(self, kind: str, namespace: str, item: Json) -> Json:
@@ -142,7 +142,7 @@ class FakeKubernetes:
         self.put("jobs", job["metadata"]["namespace"], job)
 
     def start_pod(self, job: Json, name: str, lines: tuple[str, ...] = (), **status: Any) -> Json:
-        """Creates a pod of a Job; without a status it is running and has written some lines."""
+        """Creates a pod of a Job. If it has no status, it is running and has written some lines."""
         for line in lines:
             self.write(name, line)
         running = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}

@@ -31,26 +31,26 @@ def job():
         run="demo",
         round_number=1,
         key="",
-        command=(),
+        arguments=(),
         gpus=0,
         retries=0,
         deadline_seconds=100,
     )
     job = ClientJob(spec, ClientSettings(namespace="ann", image="image"), job_state())
-    job.begin_running(0.0)
+    job.enter_running(0.0)
     return job
 
 
-def test_a_job_is_overdue_a_while_after_its_deadline(job):
+def test_a_job_is_overdue_a_minute_after_its_deadline(job):
     assert not job.is_overdue(159)
     assert job.is_overdue(160)
     assert job.phase is Phase.RUNNING, "asking changes nothing"
     job.is_adopted, job.state = True, job_state(age=90)
-    job.begin_running(0.0)
+    job.enter_running(0.0)
     assert job.is_overdue(71)
 
 
-def test_a_refusal_is_looked_for_until_there_is_a_pod(job):
+def test_the_reason_of_a_refusal_is_read_until_the_job_has_a_pod(job):
     assert not job.is_refusal_look_due(2)
     assert job.is_refusal_look_due(3)
     assert job.next_due == 3
@@ -67,15 +67,15 @@ def test_a_job_that_ends_by_itself_drains_its_logs_and_is_settled(job):
     assert job.succeeded
     assert job.has_ended
     assert job.is_draining_due(1)
-    job.begin_draining(1)
+    job.enter_draining(1)
     assert not job.is_draining_due(2)
     assert job.next_due == 16
-    job.mark_settled()
+    job.enter_settled()
     assert not job.is_open
 
 
-def test_a_job_that_is_cut_off_drains_when_it_is_gone_or_had_its_time(job):
-    job.begin_ending(CutOff(Outcome.CUT_OFF, "enough"), 10)
+def test_a_job_that_is_cut_off_drains_when_it_has_ended_or_its_time_is_over(job):
+    job.enter_ending(CutOff(Outcome.CUT_OFF, "enough"), 10)
     assert job.is_open
     assert not job.is_overdue(1000)
     assert not job.is_draining_due(39)

@@ -128,7 +128,7 @@ def test_a_problem_of_a_namespace_is_shown_with_advice(deployment, spoil, proble
     assert not [path for method, path in deployment.requests if method == "POST" and "dryRun" not in path]
 
 
-def test_what_the_user_may_not_look_at_is_no_problem_of_the_client(deployment):
+def test_a_permission_that_the_user_lacks_is_not_a_problem_of_the_client(deployment):
     message = 'secrets "fedvsr-client" is forbidden: User "eve" cannot get resource "secrets" in API group ""'
     deployment.faults.append(lambda method, path, query: (403, message) if "/secrets/" in path else None)
     output = run_command("clients", "check", "ann", "--no-job")
@@ -137,7 +137,7 @@ def test_what_the_user_may_not_look_at_is_no_problem_of_the_client(deployment):
 
 
 @pytest.mark.parametrize(("offered", "code"), [("2", 0), ("1", 1)])
-def test_gpus_are_looked_for_on_the_nodes(deployment, offered, code):
+def test_the_nodes_are_checked_for_gpus(deployment, offered, code):
     node = {"metadata": {"name": "n"}, "status": {"allocatable": {"nvidia.com/gpu": offered}}}
     deployment.put("nodes", "", node)
     output = run_command("clients", "check", "ann", "--gpus", 2, "--no-job")

@@ -34,7 +34,7 @@ def spec(**values):
         "run": "demo",
         "round_number": 7,
         "key": "identity digest",
-        "command": ("train", "--run", "demo"),
+        "arguments": ("train", "--run", "demo"),
         "gpus": 0,
         "retries": 2,
         "deadline_seconds": 90,

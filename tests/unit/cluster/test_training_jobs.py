@@ -579,7 +579,7 @@ def test_a_client_whose_namespace_may_not_be_watched_has_failed(kubernetes, make
 def test_an_unreachable_api_stops_the_step(kubernetes, make_plan, train):
     make_plan()
     kubernetes.faults.append(lambda method, path, query: RESET)
-    with pytest.raises(ClusterError, match="Kubernetes does not answer"):
+    with pytest.raises(ClusterError, match="Kubernetes did not answer when asked to"):
         train()
 
 

@@ -63,7 +63,7 @@ def test_the_pipelines_default_images_are_the_charts(name, variable):
 
 
 def test_the_plain_base_image_is_that_of_the_control_image():
-    assert f"ARG BASE_IMAGE={settings.PLAIN_PYTHON}\n" in DOCKERFILE
+    assert f"ARG BASE_IMAGE={settings.CPU_BASE_IMAGE}\n" in DOCKERFILE
 
 
 def test_ui_forwards_to_the_ports_that_the_commands_and_the_chart_expect(programs):

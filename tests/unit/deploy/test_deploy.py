@@ -9,7 +9,7 @@ import pytest
 from fedvsr.kubeflow.pipeline import pipeline_name as uploaded_name
 from scripts.deploy import __main__ as program
 from scripts.deploy import kfp, release
-from scripts.deploy.settings import PLAIN_PYTHON, ROOT
+from scripts.deploy.settings import CPU_BASE_IMAGE, ROOT
 from scripts.deploy.shell import Cluster, DeployError
 from scripts.deploy.undeploy import undeploy
 from tests.unit.deploy.conftest import settings
@@ -209,5 +209,5 @@ def test_settings_are_read_as_make_exports_them():
     cpu = settings(torch="cpu", exec="ssh 'a host'", kfp_install=" 1 ", purge="0", kfp="")
     assert cpu.exec == ("ssh", "a host")
     assert (cpu.kfp, cpu.kfp_install, cpu.purge) == (True, True, False)
-    assert cpu.base_image == PLAIN_PYTHON
+    assert cpu.base_image == CPU_BASE_IMAGE
     assert settings(torch="cuda").base_image == ""

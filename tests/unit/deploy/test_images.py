@@ -80,7 +80,7 @@ def test_an_image_that_exists_is_not_built_again(programs):
     assert "--tag localhost:5001/fedvsr:tag" in line
 
 
-def test_only_buildah_is_told_to_cache_layers(programs):
+def test_only_buildah_gets_the_option_to_cache_layers(programs):
     for tool in ("docker", "podman", "buildah"):
         command = build_command(
             settings(container_tool=tool, build_flags="--network host"), "fedvsr", "n", {}

@@ -1,6 +1,6 @@
 import pytest
 
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 from tests.unit.kubeflow.fake_kfp import FakeKfp, serve
 
 
@@ -23,4 +23,4 @@ def kfp(monkeypatch):
 
 @pytest.fixture
 def connection(kfp):
-    return Connection(kfp.url)
+    return KfpConnection(kfp.url)

@@ -3,24 +3,24 @@
 import pytest
 
 from fedvsr.errors import InputError, PipelinesError
-from fedvsr.kubeflow.connection import Connection
+from fedvsr.kubeflow.connection import KfpConnection
 
 
 def test_the_endpoint_may_come_from_the_environment(kfp, monkeypatch):
     monkeypatch.setenv("FEDVSR_KFP_ENDPOINT", f"{kfp.url}/")
-    assert Connection().find("/pipelines/names/federated-training")["pipeline_id"] == "pipeline-0"
-    assert Connection("http://other").endpoint == "http://other"
+    assert KfpConnection().find("/pipelines/names/federated-training")["pipeline_id"] == "pipeline-0"
+    assert KfpConnection("http://other").endpoint == "http://other"
 
 
 def test_a_runs_address_is_that_of_the_web_server(connection, monkeypatch):
     assert connection.run_url("abc") == "http://localhost:8080/#/runs/details/abc"
     monkeypatch.setenv("FEDVSR_KFP_UI", "https://kfp.example/")
-    assert Connection(connection.endpoint).run_url("abc") == "https://kfp.example/#/runs/details/abc"
+    assert KfpConnection(connection.endpoint).run_url("abc") == "https://kfp.example/#/runs/details/abc"
 
 
 def test_the_token_is_sent(kfp, monkeypatch):
     monkeypatch.setenv("FEDVSR_KFP_TOKEN", "secret")
-    Connection(kfp.url).find("/pipelines/names/federated-training")
+    KfpConnection(kfp.url).find("/pipelines/names/federated-training")
     assert kfp.tokens == {"Bearer secret"}
 
 
@@ -41,13 +41,13 @@ def test_pages_are_requested_only_if_needed(kfp, connection):
 
 def test_an_invalid_endpoint_is_refused():
     with pytest.raises(InputError, match="must begin with http:// or https://"):
-        Connection("ml-pipeline:8888")
+        KfpConnection("ml-pipeline:8888")
 
 
 def test_a_server_that_does_not_answer():
     # Port 9 of the loopback has no listener.
     with pytest.raises(PipelinesError, match=r"KFP at http://127\.0\.0\.1:9 does not answer .*`make ui`"):
-        Connection("http://127.0.0.1:9").get("/runs")
+        KfpConnection("http://127.0.0.1:9").get("/runs")
 
 
 def test_a_refusal_has_kfps_message(kfp, connection):

@@ -4,9 +4,9 @@ import pytest
 
 from fedvsr.errors import PipelinesError
 from fedvsr.kubeflow import logs
-from fedvsr.kubeflow.connection import Connection
-from fedvsr.kubeflow.logs import OwnLines, follow_logs, is_of_client, read_log
-from fedvsr.kubeflow.steps import rounds_done, run_steps
+from fedvsr.kubeflow.connection import KfpConnection
+from fedvsr.kubeflow.logs import OwnLineFilter, follow_logs, is_note, is_of_client, read_log
+from fedvsr.kubeflow.step_pods import last_ended_round, list_step_pods
 from tests.unit.kubeflow.fake_kfp import FakeKfp, serve
 
 
@@ -17,7 +17,11 @@ def run_id(kfp):
 
 def texts(logged_lines, own=True):
     filters = {}
-    return [line for step, line in logged_lines if not own or filters.setdefault(step.node, OwnLines())(line)]
+    return [
+        line
+        for step_pod, line in logged_lines
+        if not own or filters.setdefault(step_pod.node, OwnLineFilter()).accept(line)
+    ]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -28,27 +32,27 @@ def test_a_step_has_its_round_from_its_inputs(kfp, connection, run_id, packed):
     kfp.add_step("evaluate-2", 7, "Running")
     kfp.nodes["driver"] = {"type": "Pod", "templateName": "system-container-driver"}
     kfp.nodes["dag"] = {"type": "DAG", "templateName": "root"}
-    steps = run_steps(connection, run_id)
-    assert [(step.name, step.round_number) for step in steps] == [
+    step_pods = list_step_pods(connection, run_id)
+    assert [(pod.name, pod.round_number) for pod in step_pods] == [
         ("prepare", None),
         ("train_clients", 7),
         ("evaluate", 7),
     ]
-    assert [step.finished for step in steps] == [True, True, False]
-    assert [step.title for step in steps][:2] == ["prepare", "train_clients, round 7"]
+    assert [pod.has_ended for pod in step_pods] == [True, True, False]
+    assert [pod.title for pod in step_pods][:2] == ["prepare", "train_clients, round 7"]
 
 
-def test_a_run_without_a_workflow_has_no_steps(connection, run_id):
-    assert run_steps(connection, run_id) == []
-    assert rounds_done([]) is None
+def test_a_run_without_a_workflow_has_no_step_pods(connection, run_id):
+    assert list_step_pods(connection, run_id) == []
+    assert last_ended_round([]) is None
 
 
 def test_the_last_round_that_has_ended(kfp, connection, run_id):
     kfp.add_step("train-clients", 4, "Running")
-    assert rounds_done(run_steps(connection, run_id)) == 3
+    assert last_ended_round(list_step_pods(connection, run_id)) == 3
     kfp.add_step("aggregate", 4)
     kfp.add_step("aggregate", 5, "Failed")
-    assert rounds_done(run_steps(connection, run_id)) == 4
+    assert last_ended_round(list_step_pods(connection, run_id)) == 4
 
 
 @pytest.mark.parametrize("web", [False, True])
@@ -66,7 +70,7 @@ def test_only_the_web_server_has_the_log_of_a_running_step(kfp, connection, run_
         web.is_web_server, web.logs = True, kfp.logs
         monkeypatch.setenv("FEDVSR_KFP_UI", web.url)
         monkeypatch.setenv("FEDVSR_KFP_TOKEN", "for-the-endpoint")
-        both = Connection(kfp.url)
+        both = KfpConnection(kfp.url)
         assert texts(follow_logs(both, run_id, lambda _: True, until_end=False)) == ["hello"]
         assert web.tokens == {None}
 
@@ -82,13 +86,15 @@ def test_a_missing_log_is_reported_and_the_others_are_shown(kfp, connection, run
     kfp.add_step("shard", None)
     kfp.add_step("prepare", None, "Pending")
     kfp.add_step("register", None, log="hello\n")
-    missing, pending, _ = run_steps(connection, run_id)
+    missing, pending, _ = list_step_pods(connection, run_id)
     assert read_log(connection, run_id, pending) == ""
     reason = r"has no log of shard \(Failed to read wf-0\); set the address of KFP's web server"
     with pytest.raises(PipelinesError, match=reason):
         read_log(connection, run_id, missing)
     error, hello = texts(follow_logs(connection, run_id, lambda _: True, until_end=False))
-    assert error.startswith("(KFP at ")
+    assert error.startswith("(log not shown: KFP at ")
+    assert is_note(error)
+    assert not is_note(hello)
     assert hello == "hello"
 
 
@@ -122,8 +128,8 @@ def test_following_continues_after_a_restart_of_kfp(kfp, connection, monkeypatch
         if len(slept) == 4:
             kfp.runs[0]["state"] = "SUCCEEDED"
 
-    for step, line in follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=away):
-        lines.append((step.name, line))
+    for step_pod, line in follow_logs(connection, run_id, lambda _: True, until_end=True, sleep=away):
+        lines.append((step_pod.name, line))
     assert lines.count(("shard", "one")) == 1
     assert len(slept) == 4
     monkeypatch.setattr(logs, "_MAX_FAILURES", 2)

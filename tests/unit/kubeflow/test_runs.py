@@ -23,20 +23,20 @@ def test_a_submitted_run_has_the_version_the_experiment_and_the_parameters(kfp, 
     assert stored["runtime_config"]["parameters"] == {"run_name": "demo", "rounds": 3}
     assert [experiment["display_name"] for experiment in kfp.experiments] == ["study"]
     assert stored["experiment_id"] == "experiment-0"
-    assert (run.name, run.rounds, run.is_going, run.finished) == ("demo", 3, True, None)
+    assert (run.name, run.rounds, run.is_active, run.ended_at) == ("demo", 3, True, None)
 
 
-def test_an_experiment_is_made_once(kfp, connection, version):
+def test_an_experiment_is_created_once(kfp, connection, version):
     for name in ("one", "two"):
         submit(connection, version, "study", {"run_name": name})
     assert len(kfp.experiments) == 1
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "PAUSED", "CANCELING"])
-def test_the_name_of_a_run_that_is_going_on_is_refused(kfp, connection, version, state):
+def test_the_name_of_an_active_run_is_refused(kfp, connection, version, state):
     kfp.add_run("demo", state)
     with pytest.raises(
-        InputError, match=r"run 'demo' is going on, .*run-0; wait for its end, or .*--replace"
+        InputError, match=r"run 'demo' is still active, .*run-0; wait until it ends, or .*--replace"
     ):
         submit(connection, version, "study", {"run_name": "demo"})
     assert len(kfp.runs) == 1

@@ -60,7 +60,7 @@ def value_for(name, kind, default):
 
 def resolved(*arguments, config):
     """Returns the experiment that `fedvsr run` would run."""
-    from fedvsr.cli.options import read_overrides
+    from fedvsr.cli.configuration import read_overrides
     from fedvsr.config.experiment import load_experiment
 
     context = run.make_context("run", [str(config), *arguments])
