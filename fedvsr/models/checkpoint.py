@@ -11,7 +11,7 @@ from torch import Tensor
 from fedvsr.errors import InputError, WeightsError
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import state_of
-from fedvsr.weights import Array, WeightsFile, check_fit, specs_of
+from fedvsr.weights import Array, WeightsFile, find_misfit, specs_of
 
 # The keys under which training frameworks store the weights, the best first: BasicSR's moving average comes
 # before its plain weights.
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, name: str, scale: int, options: Mapping[str, obj
     else:
         tensors = {key: tensor.detach().cpu().numpy() for key, tensor in _read_pickle(path).items()}
     tensors = _without_prefix(tensors, expected)
-    problem = check_fit(specs_of(tensors), specs_of(expected))
+    problem = find_misfit(specs_of(tensors), specs_of(expected))
     if problem:
         raise WeightsError(f"{path} does not hold weights of {name} ×{scale} with these options: {problem}")
     return tensors

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedvsr.errors import WeightsError
-from fedvsr.weights import Array, TensorSpec, check_fit, specs_of
+from fedvsr.weights import Array, TensorSpec, find_misfit, specs_of
 
 
 def state_of(model: nn.Module) -> dict[str, Array]:
@@ -33,7 +33,7 @@ def load_state(model: nn.Module, tensors: Mapping[str, Array], name: str) -> Non
     Raises:
         fedvsr.errors.WeightsError: A name, shape or dtype differs.
     """
-    problem = check_fit(specs_of(tensors), state_specs(model))
+    problem = find_misfit(specs_of(tensors), state_specs(model))
     if problem:
         raise WeightsError(f"{name} does not fit the model: {problem}")
     model.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in tensors.items()})

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_torch
 
 from fedvsr.errors import WeightsError
 from fedvsr.models.state import load_state, state_of
-from fedvsr.weights import TensorSpec, WeightsFile, check_fit, serialize, specs_of
+from fedvsr.weights import TensorSpec, WeightsFile, find_misfit, serialize, specs_of
 
 DTYPES = st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_])
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -120,4 +120,4 @@ def test_a_models_whole_state_travels_through_a_file(folder):
     ],
 )
 def test_the_first_difference_is_named(tensors, problem):
-    assert check_fit(specs_of(tensors), {"w": TensorSpec((2, 3), np.dtype("float32"))}) == problem
+    assert find_misfit(specs_of(tensors), {"w": TensorSpec((2, 3), np.dtype("float32"))}) == problem

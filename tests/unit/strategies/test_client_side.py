@@ -166,7 +166,7 @@ def test_fedsrs_gradient_reaches_its_layer_and_no_copy_of_it():
     term.penalty(video()).backward()
     assert float(model.shallow.weight.grad.abs().max()) > 0
     assert model.deep.weight.grad is None
-    assert all(parameter.grad is None for parameter in term.global_layer.parameters())
+    assert all(parameter.grad is None for parameter in term.base_layer.parameters())
 
 
 def test_fedsrs_contrast_is_least_where_the_features_are_the_global_ones():

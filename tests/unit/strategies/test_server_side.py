@@ -12,7 +12,7 @@ from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.fedmedian import FedMedian
-from fedvsr.strategies.fedsr import FedSR, similarity_shares
+from fedvsr.strategies.fedsr import FedSR, similarity_weights
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
 from fedvsr.weights import TensorSpec, specs_of
@@ -226,21 +226,21 @@ def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggre
     assert (result <= values.max(axis=0)).all()
 
 
-def test_fedsr_shares_are_the_softmax_of_the_cosines(make_updates):
+def test_fedsrs_weights_are_the_softmax_of_the_cosines(make_updates):
     base = {"w": np.array([[1.0, 0.0]], np.float32), "zero": np.zeros(2, np.float32)}
     tensors_by_client = {
         "ann": {"w": np.array([[5.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 1
         "bob": {"w": np.array([[0.0, 2.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 0
         "cleo": {"w": np.array([[-3.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine −1
     }
-    shares = similarity_shares(base, make_updates(tensors_by_client))
+    weights = similarity_weights(base, make_updates(tensors_by_client))
     # e, 1 and 1/e, divided by their sum 4.0861612696.
-    assert shares["w"] == pytest.approx({"ann": 0.6652409558, "bob": 0.2447284711, "cleo": 0.0900305732})
+    assert weights["w"] == pytest.approx({"ann": 0.6652409558, "bob": 0.2447284711, "cleo": 0.0900305732})
     # Without a direction to compare with, all count the same.
-    assert shares["zero"] == pytest.approx(dict.fromkeys(tensors_by_client, 1 / 3))
+    assert weights["zero"] == pytest.approx(dict.fromkeys(tensors_by_client, 1 / 3))
 
 
-def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(aggregate):
+def test_fedsr_averages_every_tensor_with_separate_weights_from_the_second_round(aggregate):
     base, tensors_by_client = random_tensors(0), {"ann": random_tensors(1), "bob": random_tensors(2)}
     result = aggregate(FedSR(), base, tensors_by_client, context=RoundContext(2, 10, 2))
     for name in ("conv.weight", "conv.bias"):
@@ -326,15 +326,15 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
 )
 def test_scaffold_looks_through_what_clients_send(result, problem):
     base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
-    answer = Scaffold().check_strategy_tensors(result, base)
+    answer = Scaffold().find_strategy_tensor_problem(result, base)
     assert answer is None if problem is None else problem in answer
 
 
 @pytest.mark.parametrize("name", sorted(set(strategy_names()) - {"scaffold"}))
 def test_a_strategy_that_sends_nothing_takes_nothing(name):
     strategy = build_strategy(name)
-    assert strategy.check_strategy_tensors({}, {}) is None
-    answer = strategy.check_strategy_tensors({"w": TensorSpec((), np.dtype("float32"))}, {})
+    assert strategy.find_strategy_tensor_problem({}, {}) is None
+    answer = strategy.find_strategy_tensor_problem({"w": TensorSpec((), np.dtype("float32"))}, {})
     assert answer == f"strategy tensor 'w': {name} sends none"
 
 

@@ -92,7 +92,7 @@ def test_a_strategy_as_it_is_is_fedavg():
         ("no_such_package:Strategy", "cannot be imported"),
         ("fedvsr.strategies.fedavg:Nothing", "cannot be imported"),
         ("fedvsr.strategies.base:LocalTerm", "LocalTerm, not a subclass of fedvsr.strategies.base.Strategy"),
-        ("fedvsr.strategies.loss_aware:THRESHOLD", "is a float, not a subclass"),
+        ("fedvsr.strategies.loss_aware:DEFAULT_THRESHOLD", "is a float, not a subclass"),
     ],
 )
 def test_a_reference_to_something_else_is_refused(name, message):
