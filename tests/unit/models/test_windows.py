@@ -7,8 +7,8 @@ from fedvsr.models.windows import (
     from_windows,
     heads_of,
     pad_to_windows,
+    relative_position_count,
     relative_position_index,
-    relative_positions,
     roll,
     shift_mask,
     to_windows,
@@ -57,7 +57,7 @@ def test_equal_differences_share_a_row_of_the_table():
     index = relative_position_index((1, 2, 3))
     assert index.tolist()[0] == [7, 6, 5, 2, 1, 0]
     assert index.diagonal().tolist() == [7] * 6
-    assert index.max() + 1 == relative_positions((1, 2, 3)) == 15
+    assert index.max() + 1 == relative_position_count((1, 2, 3)) == 15
 
 
 @pytest.mark.parametrize("masked", [False, True])
