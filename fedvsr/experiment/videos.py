@@ -7,7 +7,7 @@ from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
 from fedvsr.errors import ConfigError
 from fedvsr.federation.owner.sources import LocalSource, local_sources
 from fedvsr.federation.run.rounds import Videos
-from fedvsr.video.partition import partition
+from fedvsr.video.split import split_videos
 
 
 def collect_videos(experiment: Experiment) -> Videos:
@@ -56,7 +56,7 @@ def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalSource]]:
     videos = {video.name: video for video in local_sources(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
     try:
-        parts = partition(list(videos), split.count, split.scheme, seed, split.alpha, labels)
+        parts = split_videos(list(videos), split.count, split.scheme, seed, split.alpha, labels)
     except ConfigError as error:
         field = error.field.replace("clients.", "clients.split.")
         raise ConfigError(field, error.value, error.allowed) from None

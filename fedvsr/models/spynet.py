@@ -34,7 +34,7 @@ class SPyNet(nn.Module):
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, reference: Tensor, support: Tensor) -> Tensor:
-        """Returns the flow from ``reference`` to ``support``: each pixel's position there, relative to it.
+        """Returns the flow from ``reference`` to ``support``: the displacement of each pixel.
 
         Frames whose sides are not multiples of 32 are resized to the next multiples for the estimate.
 
