@@ -38,7 +38,7 @@ def test_bytes_do_not_depend_on_the_order_and_every_tensor_comes_back(folder, te
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_view_is_written_with_the_values_it_shows(folder):
+def test_a_view_is_written_with_its_own_values(folder):
     array = np.arange(24, dtype=np.float32).reshape(4, 6)
     path = folder / "view"
     path.write_bytes(serialize({"transposed": array.T, "strided": array[::2, ::-3]}))
@@ -56,7 +56,7 @@ def test_a_part_is_a_slice_of_the_flat_tensor(folder, array, data):
     np.testing.assert_array_equal(WeightsFile(path).part("tensor", start, stop), array.ravel()[start:stop])
 
 
-def test_a_part_does_not_keep_the_rows_it_was_cut_from(folder):
+def test_a_part_does_not_keep_its_base_array_in_memory(folder):
     path = folder / "rows"
     path.write_bytes(serialize({"tensor": np.zeros((2, 100_000), np.float32)}))
     part = WeightsFile(path).part("tensor", 10, 20)

@@ -15,7 +15,7 @@ from fedvsr.models.windows import (
 )
 
 
-def test_windows_are_cut_and_put_together_again():
+def test_joining_windows_is_the_inverse_of_cutting_them():
     x = torch.arange(2 * 4 * 6 * 4 * 3).view(2, 4, 6, 4, 3)
     windows = to_windows(x, (2, 3, 4))
     assert windows.shape == (2 * 2 * 2 * 1, 24, 3)
@@ -31,14 +31,14 @@ def test_zeros_fill_the_last_windows():
     assert pad_to_windows(x, (3, 2, 5)) is x
 
 
-def test_rolling_by_nothing_copies_nothing():
+def test_rolling_by_zero_does_not_copy():
     x = torch.arange(6.0).view(1, 1, 1, 6, 1)
     assert roll(x, (0, 0, 0)) is x
     assert roll(x, (0, 0, 2)).flatten().tolist() == [4, 5, 0, 1, 2, 3]
 
 
-def test_a_shift_hides_what_came_around():
-    # Columns 0 to 7, moved by 2 towards the start: the last window holds 6, 7, 0, 1.
+def test_a_shift_hides_positions_that_came_from_the_other_end():
+    # Columns 0 to 7, shifted by 2 towards the start: the last window contains 6, 7, 0, 1.
     mask = shift_mask((1, 1, 8), (1, 1, 4), (0, 0, 2), torch.device("cpu"))
     assert mask.shape == (2, 4, 4)
     assert not mask[0].any()

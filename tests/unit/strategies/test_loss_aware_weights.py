@@ -1,4 +1,4 @@
-"""FedVSR's weights against numbers worked out by hand, and the laws they keep."""
+"""FedVSR's aggregation weights: numbers computed by hand, and general properties."""
 
 import itertools
 import math
@@ -56,7 +56,7 @@ CASES = [
         [0.5002227165, 0.4997772835],
         id="above the threshold",
     ),
-    # Where h = 0.05 for two clients: Σ√(w_i/2) = 0.9975, so 1 + √(1 − a²) = 2·0.9975² with w = (1 ± a)/2;
+    # h = 0.05 for two clients: Σ√(w_i/2) = 0.9975, so 1 + √(1 − a²) = 2·0.9975² with w = (1 ± a)/2;
     # a = 0.1409796, w₁/w₂ = 1.3282. Powers 1 and 1/1.328 lie just under it, 1 and 1/1.329 just over it.
     pytest.param([1.0, 1.328**2], 1, 2, 0.0499692581, 0.0, [0.5, 0.5], id="just below the threshold"),
     pytest.param(
@@ -78,7 +78,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("losses", "round_number", "rounds", "distance", "mixing", "weights"), CASES)
-def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, distance, mixing, weights):
+def test_weights_are_those_computed_by_hand(losses, round_number, rounds, distance, mixing, weights):
     result = loss_aware_weights(losses, round_number, rounds)
     assert result.aggregation_weights == pytest.approx(weights, abs=1e-9)
     assert result.hellinger_distance == pytest.approx(distance, abs=1e-9)
@@ -102,7 +102,7 @@ def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, dist
         ([5e-324, 1e-320], [1.0, 1.0]),
     ],
 )
-def test_unusable_losses_neither_gain_nor_break_anything(losses, same_as):
+def test_unusable_losses_are_replaced(losses, same_as):
     assert loss_aware_weights(losses, 1, 2).aggregation_weights == pytest.approx(
         loss_aware_weights(same_as, 1, 2).aggregation_weights
     )
@@ -117,7 +117,7 @@ def test_weights_are_a_distribution_and_the_diagnostics_lie_in_0_to_1(losses, wh
 
 
 @given(losses=LOSSES, when=ROUNDS, data=st.data())
-def test_weights_go_with_their_clients_when_the_order_changes(losses, when, data):
+def test_weights_do_not_depend_on_the_order_of_the_clients(losses, when, data):
     order = data.draw(st.permutations(range(len(losses))))
     weights = loss_aware_weights(losses, *when).aggregation_weights
     permuted = loss_aware_weights([losses[index] for index in order], *when).aggregation_weights
@@ -154,7 +154,7 @@ def contributions(**losses: float) -> list[Contribution]:
     return [Contribution(client, loss, clips=1, steps=1) for client, loss in losses.items()]
 
 
-def test_the_strategy_names_each_clients_weight_and_says_how_it_came_about():
+def test_the_strategy_returns_each_clients_weight_and_diagnostics():
     weights, diagnostics = FedVSR().weigh(contributions(ann=1.0, bob=16.0), RoundContext(1, 2, 2))
     assert weights == pytest.approx({"ann": 0.5557469160, "bob": 0.4442530840}, abs=1e-9)
     assert diagnostics == pytest.approx(
@@ -162,7 +162,7 @@ def test_the_strategy_names_each_clients_weight_and_says_how_it_came_about():
     )
 
 
-def test_with_threshold_0_any_difference_counts_and_with_a_high_one_none():
+def test_the_threshold_decides_whether_a_difference_counts():
     # h = 0.2265319005 for w = (0.8, 0.2): c = h at threshold 0, and 0 at a threshold above it.
     def weigh(threshold: float) -> float:
         strategy = FedVSR(FedVSROptions(threshold=threshold))

@@ -1,4 +1,4 @@
-"""What each strategy makes of a round's updates, against NumPy in float64."""
+"""Each strategy's aggregation, compared with NumPy in float64."""
 
 from collections.abc import Mapping
 
@@ -155,7 +155,7 @@ def test_integer_means_lie_within_the_clients_range(make_updates_of_module, valu
 
 @pytest.fixture(scope="module")
 def make_updates_of_module(tmp_path_factory):
-    """Like `make_updates`, for Hypothesis, which asks for fixtures that outlive an example."""
+    """Like `make_updates`, for Hypothesis, which requires fixtures that last longer than one example."""
     folder = tmp_path_factory.mktemp("updates")
 
     def make(tensors):
@@ -216,7 +216,7 @@ def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, mo
     )
 
 
-def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggregate):
+def test_a_dishonest_minority_cannot_move_fedmedian_out_of_the_honest_range(aggregate):
     random = np.random.default_rng(1)
     honest = {f"honest-{index}": {"w": random.normal(size=20).astype(np.float32)} for index in range(4)}
     liars = {f"liar-{index}": {"w": np.full(20, 1e30, np.float32)} for index in range(3)}
@@ -256,7 +256,7 @@ def test_fedsr_averages_every_tensor_with_separate_weights_from_the_second_round
         np.testing.assert_allclose(result.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
 
 
-def test_fedsr_begins_with_fedavgs_mean(aggregate):
+def test_fedsrs_first_round_is_fedavg(aggregate):
     tensors_by_client = {"ann": random_tensors(1), "bob": random_tensors(2)}
     clips = {"ann": 3, "bob": 1}
     first = aggregate(
@@ -324,14 +324,14 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
         ({"w": TensorSpec((2,), np.dtype("float32"))}, None),
     ],
 )
-def test_scaffold_looks_through_what_clients_send(result, problem):
+def test_scaffold_checks_the_strategy_tensors(result, problem):
     base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
     answer = Scaffold().find_strategy_tensor_problem(result, base)
     assert answer is None if problem is None else problem in answer
 
 
 @pytest.mark.parametrize("name", sorted(set(strategy_names()) - {"scaffold"}))
-def test_a_strategy_that_sends_nothing_takes_nothing(name):
+def test_a_strategy_without_strategy_tensors_refuses_them(name):
     strategy = build_strategy(name)
     assert strategy.find_strategy_tensor_problem({}, {}) is None
     answer = strategy.find_strategy_tensor_problem({"w": TensorSpec((), np.dtype("float32"))}, {})

@@ -43,7 +43,7 @@ def test_the_order_of_the_videos_does_not_matter(arguments, random):
 
 
 @given(count=st.integers(1, 300), clients=st.integers(1, 300))
-def test_equal_shares_differ_by_at_most_one_and_are_contiguous(count, clients):
+def test_equal_parts_differ_by_at_most_one_and_are_consecutive(count, clients):
     clients = min(clients, count)
     videos = [f"{index:03d}.mp4" for index in range(count)]
     parts = split_videos(videos, clients, "equal", seed=0)
@@ -69,7 +69,7 @@ def test_quantity_skew_is_proportional_to_the_exponential():
     assert np.abs([len(part) - share for part, share in zip(parts, expected, strict=True)]).max() <= 1
 
 
-def test_quantity_skew_without_skew_is_equal_shares():
+def test_quantity_skew_without_skew_is_equal():
     assert split_videos(VIDEOS, 6, "quantity-skew", seed=0, alpha=0) == split_videos(
         VIDEOS, 6, "equal", seed=0
     )
