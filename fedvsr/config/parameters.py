@@ -35,8 +35,7 @@ def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         fedvsr.errors.ConfigError: ``settings`` contains a field that has a separate parameter, or a whole
-        section
-            with such a field.
+            section with such a field.
     """
     fields = {FIELDS[name]: value for name, value in parameters.items() if name != OTHERS}
     others = parameters.get(OTHERS, {})

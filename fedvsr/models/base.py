@@ -4,8 +4,8 @@ A model is any `torch.nn.Module` with
 
     forward(x: (N, T, 3, h, w) floating, in [0, 1]) -> (N, T, 3, s·h, s·w)
 
-in the input's dtype: RGB frames in playing order, of any T ≥ 1 and any size. The output may lie outside [0,
-1]; code that makes pictures of it clips it.
+in the input's dtype: RGB frames in playing order, of any T ≥ 1 and any size. The output may lie
+outside [0, 1]; code that makes pictures of it clips it.
 
 A built-in model is one file and one line in `fedvsr.models.registry`. Its constructor takes the scale and
 its parsed options, an instance of the `fedvsr.config.base.Section` that the class names in ``Options``. None

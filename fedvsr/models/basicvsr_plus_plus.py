@@ -111,8 +111,8 @@ class BasicVSRPlusPlus(nn.Module):
 
         Args:
             name: The pass's name.
-            features: The extracted features and those of the previous passes, in the pass's order: (N, C, h,
-                w) per frame.
+            features: The extracted features and those of the previous passes, in the pass's order;
+                (N, C, h, w) per frame.
             flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i, counted in the pass's order.
 
         Returns:

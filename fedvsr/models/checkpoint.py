@@ -38,8 +38,7 @@ def read_checkpoint(path: Path, name: str, scale: int, options: Mapping[str, obj
     Raises:
         fedvsr.errors.InputError: The file does not exist.
         fedvsr.errors.WeightsError: The file does not contain weights, or those of another model. The error
-        names the
-            first tensor that is missing or unknown, or has another shape.
+            names the first tensor that is missing or unknown, or has another shape.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .pth, .pt or .safetensors checkpoint")

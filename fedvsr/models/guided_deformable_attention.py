@@ -19,7 +19,7 @@ _KERNEL = (3, 3)
 _TAPS = 9
 _HIDDEN_CHANNELS = 64
 _HIDDEN_LAYERS = 5
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 
 
 def deformable_attention(query: Tensor, key: Tensor, value: Tensor, offset: Tensor, heads: int) -> Tensor:
@@ -75,9 +75,9 @@ class GuidedDeformableAttention(nn.Module):
         self.heads = heads
         self.maximum_residue = maximum_residue
         conditions = (1 + PAIR) * channels + 2 * PAIR
-        layers: list[nn.Module] = [FrameConv(conditions, _HIDDEN_CHANNELS, 1), nn.LeakyReLU(_SLOPE)]
+        layers: list[nn.Module] = [FrameConv(conditions, _HIDDEN_CHANNELS, 1), nn.LeakyReLU(_NEGATIVE_SLOPE)]
         for _ in range(_HIDDEN_LAYERS - 1):
-            layers += [FrameConv(_HIDDEN_CHANNELS, _HIDDEN_CHANNELS, 3), nn.LeakyReLU(_SLOPE)]
+            layers += [FrameConv(_HIDDEN_CHANNELS, _HIDDEN_CHANNELS, 3), nn.LeakyReLU(_NEGATIVE_SLOPE)]
         last = FrameConv(_HIDDEN_CHANNELS, PAIR * groups * _TAPS * 2, 1)
         # Zero at first: the offsets are the optical flow.
         nn.init.zeros_(last.weight)

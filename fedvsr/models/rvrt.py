@@ -24,7 +24,7 @@ from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
 
 _OUTPUT_CHANNELS = 64
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 _OUTER_BLOCKS = 1
 """Residual groups before the four passes, and after them."""
 
@@ -118,7 +118,7 @@ class RVRT(nn.Module):
             self.backbone[name] = trunk((2 + number) * channels, options.blocks, PAIR)
         self.reconstruction = trunk(5 * channels, _OUTER_BLOCKS, 1)
         self.conv_before_upsampler = nn.Sequential(
-            FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
+            FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_NEGATIVE_SLOPE)
         )
         self.upsampler = nn.Sequential(
             *_doubling_layers(), *_doubling_layers(), FrameConv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3)
@@ -154,8 +154,8 @@ class RVRT(nn.Module):
 
         Args:
             name: The pass's name.
-            features: The extracted features and those of the previous passes, in playing order: (N, 2, C, h,
-                w) per frame pair.
+            features: The extracted features and those of the previous passes, in playing order;
+                (N, 2, C, h, w) per frame pair.
             pair_flows: The result of `_pair_flows` for the pass's direction, or improved flows of an earlier
                 pass.
             backward: Whether the pass goes from the last frame to the first.
@@ -230,4 +230,4 @@ def _doubling_layers() -> tuple[nn.Module, ...]:
     """Returns layers that map (N, T, C, h, w) to (N, T, C, 2·h, 2·w)."""
     # The identities take the places of the published layout changes, so that the numbers of the layers agree.
     convolution = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
-    return convolution, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_SLOPE)
+    return convolution, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_NEGATIVE_SLOPE)

@@ -1,9 +1,8 @@
 """The alignment of VRT: a deformable convolution that reads the neighbours' features along the optical flow.
 
 Source: Liang et al., "VRT: A Video Restoration Transformer", 2022, https://arxiv.org/abs/2201.12288; the
-    alignment
-follows Chan et al., "BasicVSR++", CVPR 2022, https://arxiv.org/abs/2104.13371. All frames of a video are
-aligned at once. Modules are named so that the published weights load.
+alignment follows Chan et al., "BasicVSR++", CVPR 2022, https://arxiv.org/abs/2104.13371. All frames of a
+video are aligned at once. Modules are named so that the published weights load.
 """
 
 import torch

@@ -1,8 +1,7 @@
 """The attention of VRT: self-attention within windows, and mutual attention between a window's two frames.
 
 Source: Liang et al., "VRT: A Video Restoration Transformer", 2022, https://arxiv.org/abs/2201.12288, section
-    3.3.
-Modules are named so that the published weights load. In this file features have their channels last:
+3.3. Modules are named so that the published weights load. In this file features have their channels last:
 (N, T, H, W, C).
 """
 

@@ -1,8 +1,7 @@
 """The optical flows of VRT: at four resolutions, and between frames up to three apart.
 
 Source: Liang et al., "VRT: A Video Restoration Transformer", 2022, https://arxiv.org/abs/2201.12288. The flow
-    from
-frame a to frame b gives, for each pixel of a, its position in b relative to the pixel.
+from frame a to frame b gives, for each pixel of a, its position in b relative to the pixel.
 """
 
 import torch
@@ -59,8 +58,8 @@ def video_flows(network: PyramidSPyNet, x: Tensor, reach: int) -> tuple[list[lis
 
     Returns:
         The flows ahead, from frame t to frame t + d, and the flows behind, from frame t + d to frame t. Each
-        is a list over the four resolutions of lists over the distances d from 1 to the reach: (N, T − d, 2,
-        h/s, w/s) for the divisor s of the resolution; empty tensors if d ≥ T.
+        is a list over the four resolutions of lists over the distances d from 1 to the reach:
+        (N, T − d, 2, h/s, w/s), if the resolution is 1/s of the full size; empty tensors if d ≥ T.
     """
     N, T = x.shape[:2]
     earlier, later = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)

@@ -1,8 +1,7 @@
 """The stages of VRT: seven that also warp, at four resolutions, and stages that only refine.
 
 Source: Liang et al., "VRT: A Video Restoration Transformer", 2022, https://arxiv.org/abs/2201.12288. Modules
-    are
-named so that the published weights load. In this file features have their channels last: (N, T, H, W, C).
+are named so that the published weights load. In this file features have their channels last: (N, T, H, W, C).
 """
 
 from typing import Literal

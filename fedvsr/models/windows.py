@@ -1,8 +1,7 @@
 """Windows of frames, rows and columns of a video's features, and attention within them.
 
 Source: Liu et al., "Video Swin Transformer", CVPR 2022, https://arxiv.org/abs/2106.13230. In this file
-    features have
-their channels last: (N, T, H, W, C), T frames. VRT, RVRT and IART use these windows.
+features have their channels last: (N, T, H, W, C), T frames. VRT, RVRT and IART use these windows.
 """
 
 import torch

@@ -15,7 +15,7 @@ from tests.unit.models.waves import filled, video
 
 NAMES = list(TINY)
 UNUSED = {"iart": {"conv_first", "conv_first_feat", "conv_before_upsample"}}
-"""Modules of the published networks that compute nothing. They exist for their weights and are not trained."""
+"""Modules of the published networks that compute nothing. They exist for their weights, untrained."""
 
 ILLEGAL = {
     "basicvsr": ({"channels": 0}, {"blocks": 0}, {"spynet": "path"}),
