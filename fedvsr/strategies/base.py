@@ -131,10 +131,10 @@ class LocalTerm:
         self.model = model
 
     def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
-        """Returns a scalar to add to a batch's loss, or None.
+        """Returns a scalar to add to a batch's loss, or None; called after the forward pass.
 
         Args:
-            low_resolution: The batch's low-resolution frames, (N, T, 3, h, w), after the forward pass.
+            low_resolution: The batch's low-resolution frames, (N, T, 3, h, w).
         """
         return None
 
