@@ -65,7 +65,7 @@ def aggregate_fedvsr(folder: Path) -> Iterator[None]:
     """Imports, waits for the clock to start, and aggregates."""
     from fedvsr.strategies.averaging import weighted_mean
     from fedvsr.strategies.updates import UpdateFile, Updates
-    from fedvsr.weights import check_fit, serialize, specs_of
+    from fedvsr.weights import find_misfit, serialize, specs_of
 
     base = make_update(0)
     yield
@@ -73,7 +73,7 @@ def aggregate_fedvsr(folder: Path) -> Iterator[None]:
     files = {}
     for client, digest in digests.items():
         files[client] = UpdateFile(client, 1, folder / client, digest, "its update")
-        assert check_fit(files[client].specs, specs_of(base)) is None
+        assert find_misfit(files[client].specs, specs_of(base)) is None
     weights = dict.fromkeys(digests, 1 / len(digests))
     assert serialize(weighted_mean(base, Updates(files), weights))
 

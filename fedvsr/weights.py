@@ -23,7 +23,7 @@ from fedvsr.errors import WeightsError
 Array = NDArray[np.generic]
 Tensors = Mapping[str, Array]
 
-# A chunk, its product in float64 and the sums that it is added to fit together into a core's cache.
+# A chunk, its product in float64 and the sums that it is added to fit together in a core's cache.
 CHUNK_ELEMENTS = 1 << 16
 _MAX_ITEM_BYTES = 8
 
@@ -42,7 +42,7 @@ _DTYPES = {
 
 
 class Digest(Protocol):
-    """What takes the bytes that a digest is of, as `hashlib.sha256` does."""
+    """An object that is updated with bytes, like the result of `hashlib.sha256`."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
 
@@ -69,25 +69,26 @@ class TensorSpec:
 
 
 def serialize(tensors: Tensors) -> bytes:
-    """Returns the bytes of a weights file: the same bytes for the same tensors, in any order."""
-    # Not np.ascontiguousarray, which turns a tensor without dimensions into one with one.
+    """Returns the bytes of a weights file. They do not depend on the order of the tensors."""
+    # np.ascontiguousarray would add a dimension to a tensor without dimensions.
     return save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
 
 
 def load(data: bytes, name: str) -> dict[str, Array]:
-    """Returns the tensors of a weights file's bytes.
+    """Parses the bytes of a weights file and returns its tensors, sorted by name.
 
     Args:
         data: The bytes.
-        name: How to call them in an error.
+        name: The name of the weights in an error.
 
     Raises:
-        fedvsr.errors.WeightsError: They are no whole safetensors file, or have a dtype NumPy lacks.
+        fedvsr.errors.WeightsError: The bytes are not a complete safetensors file, or a tensor has a dtype
+            that NumPy lacks.
     """
     try:
         tensors: dict[str, Array] = parse(data)
     except SafetensorError as error:
-        raise WeightsError(_not_whole(name, error)) from error
+        raise WeightsError(_incomplete(name, error)) from error
     except KeyError as error:
         raise WeightsError(_unknown_dtype(name, str(error))) from error
     for key, array in tensors.items():
@@ -103,7 +104,7 @@ class Chunk:
     Attributes:
         name: The tensor's name.
         start: Index of the first element in the flattened tensor.
-        values: The elements, of shape (n,). They are overwritten when the next chunk is read.
+        values: The elements, of shape (n,). Reading the next chunk overwrites them.
     """
 
     name: str
@@ -119,18 +120,19 @@ class Chunk:
 class WeightsFile:
     """Reads a weights file piece by piece.
 
-    The header is read once, when the object is made. Nothing is memory-mapped between two reads, so
-    going through many files costs the memory of one.
+    The constructor reads the header. Nothing stays memory-mapped between two reads, so reading many files
+    one after the other takes the memory of one.
 
     Args:
         path: The file.
-        name: How to call it in an error; the path when empty.
+        name: The file's name in an error; the path if empty.
 
     Attributes:
         specs: Shape and dtype of each tensor, sorted by name.
 
     Raises:
-        fedvsr.errors.WeightsError: It is no whole safetensors file, or has a dtype NumPy lacks.
+        fedvsr.errors.WeightsError: The file does not exist, is not a complete safetensors file, or has a
+            tensor with a dtype that NumPy lacks.
     """
 
     def __init__(self, path: Path, name: str = "") -> None:
@@ -145,7 +147,7 @@ class WeightsFile:
                     raise WeightsError(_unknown_dtype(self.name, tensor.get_dtype(), key))
                 specs[key] = TensorSpec(tuple(tensor.get_shape()), np.dtype(dtype))
         self.specs = dict(sorted(specs.items()))
-        # safetensors has checked that the tensors fill the file behind the header without gaps.
+        # safetensors has checked that the tensors fill the rest of the file after the header without gaps.
         offset = path.stat().st_size - sum(spec.nbytes for spec in specs.values())
         self._header_bytes = offset
         self._offsets: dict[str, int] = {}
@@ -157,7 +159,7 @@ class WeightsFile:
         """Yields all tensors in chunks of at most `CHUNK_ELEMENTS`, in the order of the file.
 
         Args:
-            digest: Is updated with every byte of the file, for example ``hashlib.sha256()``.
+            digest: Is updated with every byte of the file; for example ``hashlib.sha256()``.
 
         Raises:
             fedvsr.errors.WeightsError: The file was cut short since it was opened.
@@ -179,7 +181,7 @@ class WeightsFile:
                     yield Chunk(key, start, np.frombuffer(view, spec.dtype))
 
     def tensors(self) -> Iterator[tuple[str, Array]]:
-        """Yields every tensor in memory of its own, in the order of the file."""
+        """Yields each tensor's name and a newly allocated array, in the order of the file."""
         return join_chunks(self.chunks(), self.specs)
 
     def part(self, key: str, start: int, stop: int) -> Array:
@@ -192,16 +194,16 @@ class WeightsFile:
         return values
 
     def load(self) -> dict[str, Array]:
-        """Returns every tensor in memory of its own, sorted by name."""
+        """Returns all tensors, newly allocated, sorted by name."""
         return dict(sorted(self.tensors()))
 
     def _fill(self, file: RawIOBase, view: memoryview) -> None:
-        done = 0
-        while done < len(view):
-            count = file.readinto(view[done:])
+        filled = 0
+        while filled < len(view):
+            count = file.readinto(view[filled:])
             if not count:
                 raise WeightsError(f"{self.name}: was cut short while it was read; fetch or write it again")
-            done += count
+            filled += count
 
     def _open(self) -> Any:
         try:
@@ -211,11 +213,11 @@ class WeightsFile:
         except OSError as error:
             raise WeightsError(f"{self.name}: cannot be read ({error})") from error
         except SafetensorError as error:
-            raise WeightsError(_not_whole(self.name, error)) from error
+            raise WeightsError(_incomplete(self.name, error)) from error
 
 
 def join_chunks(chunks: Iterable[Chunk], specs: Mapping[str, TensorSpec]) -> Iterator[tuple[str, Array]]:
-    """Yields whole tensors, each in memory of its own, from all chunks of a file."""
+    """Joins all chunks of a file and yields each tensor's name and a newly allocated array."""
     values: Array | None = None
     for name, spec in specs.items():
         if not spec.size:
@@ -230,17 +232,17 @@ def join_chunks(chunks: Iterable[Chunk], specs: Mapping[str, TensorSpec]) -> Ite
             values = None
 
 
-def _not_whole(name: str, error: Exception) -> str:
+def _incomplete(name: str, error: Exception) -> str:
     return f"{name}: not a whole safetensors file ({error}); fetch or write it again"
 
 
 def _unknown_dtype(name: str, dtype: str, tensor: str = "") -> str:
-    which = f"tensor {tensor!r}" if tensor else "a tensor"
-    return f"{name}: {which} has dtype {dtype}; weights travel as one of {', '.join(_DTYPES)}"
+    subject = f"tensor {tensor!r}" if tensor else "a tensor"
+    return f"{name}: {subject} has dtype {dtype}; weights travel as one of {', '.join(_DTYPES)}"
 
 
-def check_fit(actual: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:
-    """Returns the first difference in names, shapes and dtypes, or None if the tensors fit."""
+def find_misfit(actual: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:
+    """Describes the first difference in names, shapes or dtypes; None if there is none."""
     for name in sorted(expected.keys() - actual.keys()):
         return f"tensor {name!r} is missing"
     for name in sorted(actual.keys() - expected.keys()):

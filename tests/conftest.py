@@ -76,7 +76,7 @@ def write_clips() -> Callable[..., None]:
             store.upload(layout.shard(folder, kind, info.digest), path)
             shard = ShardFile(
                 digest=info.digest,
-                bytes=info.bytes,
+                bytes=info.size_bytes,
                 clips=tuple(pixels),
                 frames=sum(len(frames) for frames in pixels.values()),
             )

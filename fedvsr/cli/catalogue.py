@@ -15,7 +15,7 @@ from rich.table import Table
 from fedvsr.cli.progress import print_line
 from fedvsr.config.base import Section
 from fedvsr.errors import ConfigError
-from fedvsr.registry import Info
+from fedvsr.registry import RegistryEntry
 
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "text", Any: "any"}
 # The attributes of pydantic's limits, in words.
@@ -152,7 +152,7 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _show(info: Info, options: type[Section] | None = None) -> None:
+def _show(info: RegistryEntry, options: type[Section] | None = None) -> None:
     console = Console()
     print_line(console, f"{info.name}: {info.description}")
     print_line(console, f"Source: {info.source}")

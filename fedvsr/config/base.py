@@ -1,4 +1,4 @@
-"""How every configuration object behaves: frozen, closed, and clear about what is wrong."""
+"""The base class of configuration sections: frozen, without unknown fields, and with clear errors."""
 
 from types import UnionType
 from typing import Any, Self, Union, get_args, get_origin
@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from fedvsr.errors import ConfigError
 
-# pydantic's sentences for these say less than a reader needs.
+# Replacements for pydantic's messages that are not clear enough.
 _ALLOWED = {
     "missing": "it is required",
     "model_type": "it must be a mapping of fields",
@@ -18,14 +18,14 @@ _ALLOWED = {
 
 
 class Section(BaseModel):
-    """A frozen part of the configuration that refuses fields it does not know."""
+    """A frozen part of the configuration that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_section_is_none(cls, values: object) -> object:
-        """A section of YAML that holds nothing but comments is read as null."""
+    def _accept_empty_section(cls, values: object) -> object:
+        """Accepts null for a section: YAML reads a section with only comments as null."""
         if not isinstance(values, dict):
             return values
         return {
@@ -34,15 +34,15 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_as_number(cls, value: object, info: ValidationInfo) -> object:
-        """YAML reads yes and on as true, which would pass for 1."""
+    def _refuse_boolean_as_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses true for a number: YAML reads yes and on as true, which pydantic would accept as 1."""
         if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name or ""].annotation):
             raise PydanticCustomError("truth_as_number", "it must be a number")
         return value
 
     @classmethod
     def parse(cls, values: object, prefix: str = "") -> Self:
-        """Validates plain values, as YAML or JSON has them.
+        """Validates plain values from YAML or JSON.
 
         Args:
             values: A mapping from field names to values.
@@ -58,15 +58,15 @@ class Section(BaseModel):
 
 
 class NoOptions(Section):
-    """The options of a model or strategy that has none."""
+    """The options of a model or strategy without options."""
 
 
 def config_error(
     section: type[BaseModel], values: object, error: ValidationError, prefix: str = ""
 ) -> ConfigError:
-    """Turns the first of pydantic's problems into the one sentence that a person reads."""
+    """Converts the first of pydantic's problems to a ConfigError with one clear sentence."""
     problems: list[Any] = error.errors(include_url=False)
-    # A misspelt field is missing too: name what was written wrong, not what it leads to.
+    # A misspelt required field is reported as both unknown and missing. The unknown one is the cause.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, FieldError):
@@ -83,7 +83,7 @@ def config_error(
 
 
 class FieldError(ValueError):
-    """Raised by a validator that looks at several fields, to name the one to correct."""
+    """Raised by a validator of several fields, to name the field to correct."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(allowed)
@@ -93,7 +93,7 @@ class FieldError(ValueError):
 
 
 def _path_in(values: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Returns the part of pydantic's location that a person wrote, without pydantic's own type names."""
+    """Returns pydantic's location without the type names that pydantic adds to it."""
     path = []
     for part in location:
         try:
@@ -105,7 +105,7 @@ def _path_in(values: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def _sections(section: type[BaseModel]) -> list[str]:
-    """Returns the fields that are sections themselves."""
+    """Returns the names of the fields that are sections."""
     return [name for name, field in section.model_fields.items() if _is_model(field.annotation)]
 
 
@@ -115,7 +115,7 @@ def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         field = annotation.model_fields.get(part) if _is_model(annotation) else None
         annotation = field.annotation if field else annotation
-        # The section of an optional section, or of a mapping from names to sections.
+        # The section inside an optional type, or inside a mapping from names to sections.
         annotation = next((inner for inner in get_args(annotation) if _is_model(inner)), annotation)
     return sorted(field.alias or name for name, field in annotation.model_fields.items())
 

@@ -13,7 +13,7 @@ from fedvsr.errors import ConfigError
 
 
 class VideosConfig(Section):
-    """A video, or the videos below a folder."""
+    """A video, or the videos in a folder."""
 
     path: str = Field(description="a video, or a folder of videos or of frame folders")
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
@@ -25,25 +25,25 @@ class VideosConfig(Section):
 
 
 class SplitConfig(Section):
-    """A folder of videos that is divided among virtual clients."""
+    """A folder of videos that is split among virtual clients."""
 
     path: str = Field(description="the folder of videos")
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
     count: int = Field(ge=1, description="number of clients")
     scheme: Literal["equal", "quantity-skew", "dirichlet"] = Field(
-        "equal", description="how videos are divided"
+        "equal", description="how videos are split"
     )
     alpha: float = Field(0.1, gt=0, description="skew of quantity-skew, concentration of dirichlet")
     labels: str = Field("", description="for dirichlet: a CSV file of video,label")
 
 
 class ClientsConfig(Section):
-    """The clients of a federation on this machine: named one by one, or made by dividing a folder."""
+    """The clients of a federation on this machine: named one by one, or created by splitting a folder."""
 
     videos: dict[Name, VideosConfig] = Field(
         default_factory=dict, description="each client's videos: NAME=PATH"
     )
-    split: SplitConfig | None = Field(None, description="divide one folder among virtual clients")
+    split: SplitConfig | None = Field(None, description="split one folder among virtual clients")
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
@@ -53,10 +53,10 @@ class ClientsConfig(Section):
 
 
 class TrackingConfig(Section):
-    """The MLflow that records the run."""
+    """Where MLflow records the run."""
 
     uri: str = Field(
-        "", description="address of MLflow; if empty, MLFLOW_TRACKING_URI, or else SQLite below store"
+        "", description="address of MLflow; if empty, MLFLOW_TRACKING_URI, or else SQLite in store"
     )
     experiment: str = Field("fedvsr", description="MLflow experiment")
     registered_model: str = Field("fedvsr", description="MLflow registered model")
@@ -73,7 +73,7 @@ class Experiment(RunConfig):
     tracking: TrackingConfig = TrackingConfig()
 
     def run_config(self, clients: tuple[str, ...]) -> RunConfig:
-        """Returns the run without its surroundings, with its clients' names filled in."""
+        """Returns the configuration of the run alone, with its clients' names filled in."""
         values = self.model_dump(include=set(RunConfig.model_fields))
         values["federation"]["clients"] = clients
         return RunConfig.parse(values)
@@ -94,7 +94,7 @@ def load_experiment(
     """
     values = _read(path) if path else {}
     for name, value in (overrides or {}).items():
-        _put(values, name, value)
+        _set_field(values, name, value)
     return Experiment.parse(values)
 
 
@@ -109,15 +109,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError("CONFIG", str(path), f"it must be a YAML file ({reason})") from None
     if not isinstance(values, dict):
         raise ConfigError("CONFIG", str(path), "it must be a YAML mapping of fields")
-    _anchor(values, path.parent)
+    _resolve_paths(values, path.parent)
     if isinstance(values.get("evaluation_videos"), str):
-        # A path stands for the section. Overrides may set the section's other fields.
+        # A plain path stands for the section, so that overrides can set the section's other fields.
         values["evaluation_videos"] = {"path": values["evaluation_videos"]}
     return values
 
 
-def _anchor(values: dict[str, Any], folder: Path) -> None:
-    """Makes the videos' relative paths relative to the working folder."""
+def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
+    """Resolves the videos' relative paths against the file's folder."""
     holders: list[tuple[Any, tuple[str, ...]]] = [(values, ("evaluation_videos",))]
     clients = values.get("clients")
     if isinstance(clients, dict):
@@ -126,13 +126,13 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
             holders.append((clients["videos"], tuple(clients["videos"])))
     for holder, keys in holders:
         for key in keys if isinstance(holder, dict) else ():
-            # A path, or a section with a path in it.
-            inner, field = (holder[key], "path") if isinstance(holder.get(key), dict) else (holder, key)
-            if isinstance(inner.get(field), str) and inner[field]:
-                inner[field] = str(folder / inner[field])
+            # A path, or a section with a path.
+            mapping, field = (holder[key], "path") if isinstance(holder.get(key), dict) else (holder, key)
+            if isinstance(mapping.get(field), str) and mapping[field]:
+                mapping[field] = str(folder / mapping[field])
 
 
-def _put(values: dict[str, Any], name: str | tuple[str, ...], value: object) -> None:
+def _set_field(values: dict[str, Any], name: str | tuple[str, ...], value: object) -> None:
     *sections, leaf = name.split(".") if isinstance(name, str) else name
     for section in sections:
         if values.get(section) is None:

@@ -1,11 +1,11 @@
-"""The pipeline's parameters and the configuration fields that they set."""
+"""The pipeline's parameters, and the configuration fields that they set."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from fedvsr.errors import ConfigError
 
-# Parameters of the pipeline, with the dotted name of their field in `fedvsr.config.run.RunConfig`.
+# The dotted field name in `fedvsr.config.run.RunConfig` of each parameter.
 FIELDS = {
     "run_name": "name",
     "model": "model.name",
@@ -26,7 +26,7 @@ FIELDS = {
     "lambda_hf": "training.lambda_hf",
     "warm_start": "warm_start",
 }
-# The parameter that holds all other fields by their dotted names.
+# The parameter with all other fields, by dotted name.
 OTHERS = "settings"
 
 
@@ -34,8 +34,8 @@ def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Converts pipeline parameters to configuration values by dotted field name.
 
     Raises:
-        fedvsr.errors.ConfigError: ``settings`` holds a field that has its own parameter, or a whole section
-            with such a field.
+        fedvsr.errors.ConfigError: ``settings`` contains a field that has a separate parameter, or a whole
+            section with such a field.
     """
     fields = {FIELDS[name]: value for name, value in parameters.items() if name != OTHERS}
     others = parameters.get(OTHERS, {})

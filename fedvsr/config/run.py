@@ -1,6 +1,6 @@
-"""What a federated run is: everything that its final weights depend on, and how its Jobs run.
+"""The configuration of a federated run: everything that its final weights depend on, and how its Jobs run.
 
-Which models, strategies and degradations exist is not known here: their registries check the names.
+The names of models, strategies and degradations are not checked here, but by their registries.
 """
 
 from typing import Annotated, Literal, Self
@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
 
-# Kubernetes accepts it as a label, so that a run or client can name a Job or a namespace.
+# A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 
 
@@ -18,7 +18,7 @@ class DataConfig(Section):
 
     dataset: Name = Field("default", description="name of the shards in each client's store")
     scale: Literal[2, 3, 4] = Field(4, description="enlargement of height and width")
-    degradation: str = Field("bi", description="how low resolution is made")
+    degradation: str = Field("bi", description="how low-resolution frames are made")
     split_shots: bool = Field(True, description="cut videos where the shot changes")
     minimum_frames: int = Field(8, ge=1, description="shots with fewer frames are left out")
     maximum_frames: int = Field(100, ge=1, description="shots with more frames are cut into clips")
@@ -42,7 +42,7 @@ class ModelConfig(Section):
 
 
 class ParameterRule(Section):
-    """How the parameters are trained whose names match a pattern."""
+    """How parameters are trained whose names match a pattern."""
 
     learning_rate_multiplier: float = Field(1.0, gt=0, description="factor of their learning rate")
     frozen_steps: int = Field(0, ge=0, description="steps of the run before they are trained")
@@ -91,7 +91,7 @@ class StrategyConfig(Section):
 
 
 class FederationConfig(Section):
-    """Who trains, for how long, and how many must deliver."""
+    """Which clients train, for how long, and how many must deliver."""
 
     rounds: int = Field(10, ge=1, description="rounds of training and aggregation")
     clients: tuple[Name, ...] = Field((), description="the clients; empty: those of the clients section")

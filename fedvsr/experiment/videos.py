@@ -6,7 +6,7 @@ from pathlib import Path
 from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
 from fedvsr.errors import ConfigError
 from fedvsr.federation.owner.videos import FederationVideos, LocalVideo, local_videos
-from fedvsr.video.partition import partition
+from fedvsr.video.split import split_videos
 
 
 def collect_videos(experiment: Experiment) -> FederationVideos:
@@ -57,9 +57,9 @@ def _split(split: SplitConfig, seed: int) -> dict[str, list[LocalVideo]]:
     videos = {video.name: video for video in local_videos(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
     try:
-        parts = partition(list(videos), split.count, split.scheme, seed, split.alpha, labels)
+        parts = split_videos(list(videos), split.count, split.scheme, seed, split.alpha, labels)
     except ConfigError as error:
-        # `partition` names its parameters clients.*; in an experiment they are in clients.split.
+        # `split_videos` names its parameters clients.*; in an experiment they are in clients.split.
         field = error.field.replace("clients.", "clients.split.")
         raise ConfigError(field, error.value, error.allowed) from None
     digits = len(str(split.count))

@@ -9,7 +9,7 @@ from fedvsr.models.base import contexts
 
 
 class SelfEnsemble(nn.Module):
-    """Upscales a clip in its eight flips and transpositions and averages the outputs; eight times the work.
+    """Upscales a clip in its eight symmetries, and averages the outputs; takes eight times as long.
 
     Args:
         model: A model; it is not changed.

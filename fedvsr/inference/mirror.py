@@ -1,4 +1,4 @@
-"""Upscaling a short clip together with its mirror image in time."""
+"""Upscales a short clip together with its mirror image in time."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from fedvsr.models.base import contexts
 
 
 class MirroredClip(nn.Module):
-    """Upscales a clip followed by itself backwards, and averages the two outputs of each frame.
+    """Upscales a clip followed by its time reversal, and averages the two outputs of each frame.
 
-    BasicVSR and RVRT were trained this way on the septuplets of Vimeo-90K, and are tested this way on them:
-    ``flip_seq`` in BasicSR. Twice the work.
+    BasicVSR and RVRT were trained and tested this way on the septuplets of Vimeo-90K: ``flip_seq`` in
+    BasicSR. It takes twice as long.
 
     Args:
         model: A model; it is not changed.

@@ -1,4 +1,4 @@
-"""Upscaling a stream of frames in overlapping windows and tiles; memory does not grow with the stream."""
+"""Upscales a stream of frames in overlapping windows and tiles; memory does not grow with its length."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from fedvsr.models.base import contexts
 from fedvsr.video.frames import Frames
 
 _RECURRENT_OVERLAP = 8
-"""Overlap of windows for a model whose output depends on all frames; frames farther away hardly matter."""
+"""Overlap of windows for a recurrent model: frames farther away have little influence."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class WindowSettings:
     """How a video is cut into windows and tiles.
 
     Attributes:
-        frames: Frames that a window adds to the output; 0 takes the whole video at once.
-        tile: Height and width that a tile adds to the output, in input pixels; 0 takes whole frames.
-        blend: Input pixels over which a tile fades into its neighbours on either side.
+        frames: Number of frames that a window adds to the output; 0 upscales the whole video at once.
+        tile: Height and width of a tile, in input pixels; 0 upscales whole frames.
+        blend: Number of input pixels over which a tile fades into its neighbours, on either side.
 
     Raises:
         fedvsr.errors.ConfigError: A value is negative.
@@ -51,15 +51,15 @@ def upscale_frames(
 ) -> Iterator[Frames]:
     """Upscales a stream of frames.
 
-    A window or tile is computed together with as many neighbouring frames and pixels as the model looks at
-    (`fedvsr.models.base.contexts`), and only its inside is kept. For a model with finite contexts the
-    result is the same as that of the whole video at once.
+    A window or tile is computed together with the neighbouring frames and pixels that its output depends on
+    (`fedvsr.models.base.contexts`), and only its inside is kept. For a model with finite contexts, the result
+    is that of the whole video at once.
 
     Args:
         model: A model on the device.
         frames: Frames (h, w, 3), uint8 RGB, all of one size.
-        device: Where to compute.
-        settings: How to cut; the defaults if None.
+        device: The device for the computation.
+        settings: The sizes of windows and tiles; None stands for the defaults.
 
     Yields:
         Frames (s·h, s·w, 3), uint8 RGB, one for each input frame.
@@ -86,12 +86,12 @@ def _windows(frames: Iterable[Frames], length: int, overlap: int) -> Iterator[tu
         if window:
             yield window, 0, len(window)
         return
-    before: list[Frames] = []
+    previous: list[Frames] = []
     ahead = list(itertools.islice(stream, length + overlap))
     while ahead:
         count = min(length, len(ahead))
-        yield before + ahead, len(before), count
-        before = (before + ahead[:count])[-overlap:] if overlap else []
+        yield previous + ahead, len(previous), count
+        previous = (previous + ahead[:count])[-overlap:] if overlap else []
         ahead = ahead[count:]
         ahead.extend(itertools.islice(stream, length + overlap - len(ahead)))
 

@@ -1,4 +1,4 @@
-"""What local training minimises."""
+"""The losses of local training."""
 
 from fedvsr.losses.charbonnier import charbonnier
 from fedvsr.losses.high_frequency import haar_bands, high_frequency_loss

@@ -13,16 +13,16 @@ from fedvsr.errors import InputError
 def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Tensor:
     """Returns mean(sqrt(d² + ε)) with d = prediction − target.
 
-    It is the pixel term of FedVSR's local loss (https://arxiv.org/abs/2503.13745).
+    This is the pixel term of FedVSR's local loss (https://arxiv.org/abs/2503.13745).
 
     Args:
-        prediction: A floating tensor of any shape; float16 and bfloat16 are cast up to float32.
-        target: A tensor of the same shape. Both in [0, 1] by convention.
-        epsilon: The ε above, in squared units of the input: the error under which the loss is
-            quadratic is sqrt(ε).
+        prediction: A floating tensor of any shape, in [0, 1] by convention; float16 and bfloat16 are cast to
+            float32.
+        target: A tensor of the same shape, in [0, 1] by convention.
+        epsilon: ε, in squared units of the input. The loss is about quadratic for errors below sqrt(ε).
 
     Returns:
-        A scalar, float32 or float64. It is sqrt(ε), not 0, if the two are equal.
+        A scalar, float32 or float64. If both tensors are equal, it is sqrt(ε), not 0.
 
     Raises:
         fedvsr.errors.InputError: The shapes differ.
@@ -31,7 +31,7 @@ def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Te
 
 
 def mean_charbonnier(difference: Tensor, epsilon: float) -> Tensor:
-    """Returns mean(sqrt(d² + ε)) of a difference d that is known already."""
+    """Returns mean(sqrt(d² + ε)) of a precomputed difference d."""
     return torch.sqrt(difference.square() + epsilon).mean()
 
 
@@ -39,7 +39,7 @@ def subtract(prediction: Tensor, target: Tensor) -> Tensor:
     """Returns prediction − target in at least float32.
 
     Raises:
-        fedvsr.errors.InputError: The shapes differ, which a plain subtraction would broadcast.
+        fedvsr.errors.InputError: The shapes differ. A plain subtraction would broadcast them.
     """
     if prediction.shape != target.shape:
         raise InputError(
@@ -50,5 +50,5 @@ def subtract(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Returns the tensor itself if it is float32 or float64, else a float32 copy."""
+    """Returns the tensor itself if it is float32 or float64, otherwise a float32 copy."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -19,17 +19,17 @@ _LOW_BAND = "LLL"
 def haar_bands(x: Tensor) -> dict[str, Tensor]:
     """Returns the eight bands of a one-level orthonormal 3-D Haar transform.
 
-    Along each of time, height and width a pair (a, b) becomes (a + b)/√2 (low, ``L``) and
-    (a − b)/√2 (high, ``H``). A side of odd length is continued with its last element: that element
-    then has no high part, every input element is used, and one frame alone (T = 1) has the bands of
-    a still video. PyWavelets does the same in its mode ``symmetric``.
+    Along time, height and width, a pair (a, b) becomes (a + b)/√2 (low, ``L``) and (a − b)/√2 (high, ``H``).
+    On an axis of odd length the last element is repeated: the high part of that pair is zero, every input
+    element is used, and a single frame (T = 1) has the bands of a still video. PyWavelets does the same in
+    its mode ``symmetric``.
 
     Args:
-        x: (N, T, C, H, W), floating, any range; float16 and bfloat16 are cast up to float32.
+        x: (N, T, C, H, W), floating, any range; float16 and bfloat16 are cast to float32.
 
     Returns:
-        Eight tensors (N, ⌈T/2⌉, C, ⌈H/2⌉, ⌈W/2⌉) under the names ``LLL`` … ``HHH``, whose letters
-        stand for time, height and width.
+        Eight tensors (N, ⌈T/2⌉, C, ⌈H/2⌉, ⌈W/2⌉) by name, ``LLL`` … ``HHH``; the letters stand for time,
+        height and width.
 
     Raises:
         fedvsr.errors.InputError: The tensor does not have five dimensions.
@@ -37,7 +37,7 @@ def haar_bands(x: Tensor) -> dict[str, Tensor]:
     if x.ndim != 5:
         raise InputError(f"the Haar transform takes (N, T, C, H, W), not a tensor of shape {tuple(x.shape)}")
     with torch.autocast(x.device.type, enabled=False):
-        # One factor for the three axes, so that the butterflies below are a sum and a difference each.
+        # One factor for all three axes, so that each butterfly is only a sum and a difference.
         bands = {"": at_least_float32(x) * math.sqrt(1 / 8)}
         for axis in (_TIME, _HEIGHT, _WIDTH):
             bands = {
@@ -51,14 +51,14 @@ def haar_bands(x: Tensor) -> dict[str, Tensor]:
 def high_frequency_loss(prediction: Tensor, target: Tensor, epsilon: float = 1e-9) -> Tensor:
     """Returns the Charbonnier loss over the seven high bands of the Haar transform.
 
-    The bands count as one concatenated tensor. The transform is linear, so it is the difference of
-    the two videos that is transformed, once. Computed in float32 (or float64 for such input) also
-    inside an autocast region, since small differences are the point of this term.
+    The bands count as one concatenated tensor. The transform is linear, so only the difference of the two
+    videos is transformed. The computation is in float32 (float64 for float64 input) also inside an autocast
+    region, because this loss measures small differences.
 
     Args:
         prediction: (N, T, C, H, W), floating, in [0, 1] by convention.
-        target: Of the same shape.
-        epsilon: The Charbonnier loss's ε.
+        target: A tensor of the same shape.
+        epsilon: ε of the Charbonnier loss.
 
     Returns:
         A scalar, float32 or float64.
@@ -67,7 +67,7 @@ def high_frequency_loss(prediction: Tensor, target: Tensor, epsilon: float = 1e-
         fedvsr.errors.InputError: The shapes differ, or do not have five dimensions.
     """
     bands = haar_bands(subtract(prediction, target))
-    # All bands have the same size, so the mean of their means is the mean of their concatenation.
+    # All bands have the same size, so the mean of their means is the mean of all their elements.
     means = [mean_charbonnier(band, epsilon) for name, band in bands.items() if name != _LOW_BAND]
     return torch.stack(means).mean()
 

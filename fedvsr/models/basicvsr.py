@@ -18,7 +18,7 @@ from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
 
 _OUTPUT_CHANNELS = 64
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 
 
 class BasicVSROptions(Section):
@@ -29,17 +29,17 @@ class BasicVSROptions(Section):
 
 
 class BasicVSR(nn.Module):
-    """Carries features along the optical flow from the last frame to the first and back again.
+    """Propagates features along the optical flow, from the last frame to the first and back.
 
     Every output frame depends on all input frames. Upscales by 4 only: the architecture ends in two
     upscalings by 2.
 
     Args:
         scale: 4.
-        options: The options; their defaults if None.
+        options: The options; None stands for the defaults.
 
     Raises:
-        fedvsr.errors.ConfigError: The model has no such scale.
+        fedvsr.errors.ConfigError: The scale is not 4.
     """
 
     description = "bidirectional recurrent network"
@@ -76,18 +76,18 @@ class BasicVSR(nn.Module):
         backward = self._propagate(self.backward_trunk, frames[::-1], to_next[::-1])[::-1]
         forward = self._propagate(self.forward_trunk, frames, to_previous)
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
-        for frame, past, future in zip(frames, forward, backward, strict=True):
-            outputs.append(self._reconstruct(frame, future, past).unsqueeze(1))
+        for frame, backward_features, forward_features in zip(frames, backward, forward, strict=True):
+            outputs.append(self._reconstruct(frame, backward_features, forward_features).unsqueeze(1))
         return outputs.joined()
 
     def _propagate(self, trunk: nn.Module, frames: tuple[Tensor, ...], flows: FeatureCache) -> FeatureCache:
-        """Runs one direction; ``flows[i]`` leads from frame i + 1, in that direction, to frame i."""
+        """Runs one direction; ``flows[i]`` leads from frame i + 1 to frame i, counted in that direction."""
         N, _, h, w = frames[0].shape
-        latest = trunk(torch.cat((frames[0], frames[0].new_zeros(N, self.channels, h, w)), 1))
-        features = FeatureCache((latest,), on_cpu=self.features_on_cpu)
+        previous = trunk(torch.cat((frames[0], frames[0].new_zeros(N, self.channels, h, w)), 1))
+        features = FeatureCache((previous,), on_cpu=self.features_on_cpu)
         for frame, flow in zip(frames[1:], flows, strict=True):
-            latest = trunk(torch.cat((frame, warp(latest, flow)), 1))
-            features.append(latest)
+            previous = trunk(torch.cat((frame, warp(previous, flow)), 1))
+            features.append(previous)
         return features
 
     def _reconstruct(self, frame: Tensor, backward: Tensor, forward: Tensor) -> Tensor:
@@ -99,4 +99,4 @@ class BasicVSR(nn.Module):
 
 
 def _activate(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, _SLOPE)
+    return functional.leaky_relu(x, _NEGATIVE_SLOPE)

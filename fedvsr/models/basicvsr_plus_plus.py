@@ -1,4 +1,4 @@
-"""BasicVSR++: four passes over the video, aligned to the second order by deformable convolutions.
+"""BasicVSR++: four passes over the video, with second-order alignment by deformable convolutions.
 
 Chan et al., "BasicVSR++: Improving Video Super-Resolution with Enhanced Propagation and Alignment",
 CVPR 2022, https://arxiv.org/abs/2104.13371. Modules are named so that the published weights load.
@@ -19,9 +19,9 @@ from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
 
 _OUTPUT_CHANNELS = 64
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 _OUTER_BLOCKS = 5
-"""Residual blocks before the four passes, and after them."""
+"""Number of residual blocks before the four passes, and again after them."""
 
 _TAPS = 9
 _OFFSET_GROUPS = 16
@@ -39,23 +39,23 @@ class BasicVSRPlusPlusOptions(Section):
 
 
 class BasicVSRPlusPlus(nn.Module):
-    """Carries features backward, forward, backward and forward again through the video.
+    """Propagates features backward, forward, backward and forward through the video.
 
-    Every pass sees the results of the passes before it. A frame's features meet those of the two frames
-    that the pass saw last, which a deformable convolution moves: along the optical flow, and up to a few
-    pixels further where it finds a better match. Every output frame depends on all input frames.
-    The passes build on each other, so reversing the video does not just reverse the output.
+    Every pass gets the results of the previous passes. A deformable convolution aligns the features of the
+    two previous frames of the pass to the current frame. Its offsets are the optical flow plus a learned
+    residue of a few pixels. Every output frame depends on all input frames. Reversing the video does not just
+    reverse the output, because the passes depend on each other.
 
-    Frames may have any size, and a video any length: with one frame, nothing is aligned. A
-    video continued by its own mirror image, as the published code sometimes trains on, is a video like any
-    other here. Upscales by 4 only: the architecture ends in two upscalings by 2.
+    Frames of any size and videos of any length are valid; with one frame, nothing is aligned. The published
+    code has a special case for a video that is continued by its mirror image; here it is treated like any
+    other video. Upscales by 4 only: the architecture ends in two upscalings by 2.
 
     Args:
         scale: 4.
-        options: The options; their defaults if None.
+        options: The options; None stands for the defaults.
 
     Raises:
-        fedvsr.errors.ConfigError: The model has no such scale.
+        fedvsr.errors.ConfigError: The scale is not 4.
     """
 
     description = "four passes with deformable alignment"
@@ -93,7 +93,7 @@ class BasicVSRPlusPlus(nn.Module):
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
         to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
         frames = x.unbind(1)
-        # The frames' own features, then those of each pass: (N, C, h, w) per frame.
+        # The extracted features, then those of each pass: (N, C, h, w) per frame.
         features = [FeatureCache(map(self.feat_extract, frames), on_cpu=self.features_on_cpu)]
         for name in _PASSES:
             if name.startswith("backward"):
@@ -102,29 +102,30 @@ class BasicVSRPlusPlus(nn.Module):
             else:
                 features.append(self._propagate(name, features, to_previous))
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
-        for frame, *known in zip(frames, *features, strict=True):
-            outputs.append(self._reconstruct(frame, known).unsqueeze(1))
+        for frame, *frame_features in zip(frames, *features, strict=True):
+            outputs.append(self._reconstruct(frame, frame_features).unsqueeze(1))
         return outputs.joined()
 
     def _propagate(self, name: str, features: list[FeatureCache], flows: FeatureCache) -> FeatureCache:
         """Runs one pass.
 
         Args:
-            name: The pass's.
-            features: The features of the frames so far, in the pass's order: (N, C, h, w) each.
-            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1, in that order, to frame i.
+            name: The pass's name.
+            features: The extracted features and those of the previous passes, in the pass's order;
+                (N, C, h, w) per frame.
+            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i, counted in the pass's order.
 
         Returns:
-            For every frame, in the pass's order, (N, C, h, w).
+            The pass's features (N, C, h, w) of every frame, in the pass's order.
         """
         align, trunk = self.deform_align[name], self.backbone[name]
         zeros = torch.zeros_like(features[0][0])
         no_flow = zeros.new_zeros(zeros.shape[0], 2, *zeros.shape[2:])
         pass_features = FeatureCache(on_cpu=self.features_on_cpu)
-        # The pass's features of the previous frame and of the one before it, and the flow between the two.
+        # The pass's features of the last frame and of the one before it, and the flow between the two.
         near, far, older_flow = zeros, zeros, no_flow
         for i, known in enumerate(zip(*features, strict=True)):
-            carried = zeros
+            aligned = zeros
             if i:
                 near_flow = flows[i - 1]
                 far_flow, far_warped = no_flow, zeros
@@ -132,9 +133,9 @@ class BasicVSRPlusPlus(nn.Module):
                     far_flow = near_flow + warp(older_flow, near_flow)
                     far_warped = warp(far, far_flow)
                 condition = torch.cat((warp(near, near_flow), known[0], far_warped), 1)
-                carried = align(torch.cat((near, far), 1), condition, near_flow, far_flow)
+                aligned = align(torch.cat((near, far), 1), condition, near_flow, far_flow)
                 older_flow = near_flow
-            near, far = carried + trunk(torch.cat((*known, carried), 1)), near
+            near, far = aligned + trunk(torch.cat((*known, aligned), 1)), near
             pass_features.append(near)
         return pass_features
 
@@ -148,9 +149,9 @@ class BasicVSRPlusPlus(nn.Module):
 
 
 class _SecondOrderAlignment(nn.Module):
-    """Moves two frames' features to where they are in a third, by one deformable 3 × 3 convolution.
+    """Aligns the features of two frames to a third one by one deformable 3 × 3 convolution.
 
-    The first half of the offset groups reads the nearer frame, the second half the one before it.
+    The first half of the offset groups reads the nearer frame, the second half the farther one.
     """
 
     def __init__(self, channels: int, maximum_residue: int) -> None:
@@ -161,34 +162,35 @@ class _SecondOrderAlignment(nn.Module):
         bound = (2 * channels * _TAPS) ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         last = nn.Conv2d(channels, 3 * _TAPS * _OFFSET_GROUPS, 3, padding=1)
-        # At first the offsets are the optical flow.
+        # Zero at first: the offsets are the optical flow.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.conv_offset = nn.Sequential(
             nn.Conv2d(3 * channels + 4, channels, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
             last,
         )
 
     def forward(self, x: Tensor, condition: Tensor, near_flow: Tensor, far_flow: Tensor) -> Tensor:
-        """Aligns.
+        """Aligns two frames' features to a third frame.
 
         Args:
-            x: (N, 2·C, h, w): the two frames' features.
-            condition: (N, 3·C, h, w): what the offsets are judged by.
-            near_flow: (N, 2, h, w) in pixels: where the third frame's pixels are in the nearer one.
-            far_flow: Of the same shape: where in the other one.
+            x: (N, 2·C, h, w): the two frames' features, the nearer frame first.
+            condition: (N, 3·C, h, w): the features from which the offsets are predicted.
+            near_flow: (N, 2, h, w) in pixels, from the third frame to the nearer one.
+            far_flow: Of the same shape, from the third frame to the farther one.
 
         Returns:
             (N, C, h, w).
         """
         raw = self.conv_offset(torch.cat((condition, near_flow, far_flow), 1))
         near, far, mask = raw.chunk(3, 1)
-        # Flows are (right, down), offsets (down, right) for every tap of every group.
+        # The flow's channels are (right, down), those of the offsets (down, right) for every tap of every
+        # group.
         pairs = _TAPS * _OFFSET_GROUPS // 2
         near = self.maximum_residue * torch.tanh(near) + near_flow.flip(1).repeat(1, pairs, 1, 1)
         far = self.maximum_residue * torch.tanh(far) + far_flow.flip(1).repeat(1, pairs, 1, 1)
@@ -197,4 +199,4 @@ class _SecondOrderAlignment(nn.Module):
 
 
 def _activate(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, _SLOPE)
+    return functional.leaky_relu(x, _NEGATIVE_SLOPE)

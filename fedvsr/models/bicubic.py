@@ -1,4 +1,4 @@
-"""Bicubic interpolation: the floor that every model must beat, and the start of the residual ones.
+"""Bicubic interpolation: the baseline, and the base to which residual models add.
 
 Keys, "Cubic Convolution Interpolation for Digital Image Processing", IEEE Transactions on Acoustics, Speech,
 and Signal Processing 29(6), 1981, https://doi.org/10.1109/TASSP.1981.1163711.
@@ -12,18 +12,18 @@ from fedvsr.models.base import check_scale
 
 _A = -0.5
 _RADIUS = 2
-"""Source pixels on either side that the kernel reaches."""
+"""Number of source pixels on either side that the kernel reaches."""
 
 
 class Bicubic(nn.Module):
-    """Upscales every frame by bicubic interpolation; there is nothing to train.
+    """Upscales every frame by bicubic interpolation; it has no parameters.
 
     Args:
         scale: 2, 3 or 4.
         options: None or empty.
 
     Raises:
-        fedvsr.errors.ConfigError: Another scale.
+        fedvsr.errors.ConfigError: The scale is not 2, 3 or 4.
     """
 
     description = "bicubic interpolation, the floor that every model must beat"
@@ -48,10 +48,10 @@ class Bicubic(nn.Module):
 
 
 def upscale_bicubic(x: Tensor, scale: int) -> Tensor:
-    """Upscales the last two dimensions the way MATLAB's ``imresize`` does.
+    """Upscales the last two dimensions like MATLAB's ``imresize``.
 
-    The kernel is that of Keys with a = −0.5. Pixels are squares (output pixel i lies at (i + 0.5)/s − 0.5),
-    and the border is mirrored with the edge pixel repeated.
+    The kernel is that of Keys with a = −0.5. Pixels are squares: the centre of output pixel i is at
+    (i + 0.5)/s − 0.5. Beyond the border the image is mirrored, with the border pixel repeated.
 
     Args:
         x: (…, h, w) of a floating dtype, any range.
@@ -76,7 +76,7 @@ def cubic_kernel(distance: float) -> float:
 def _upscale_axis(x: Tensor, scale: int, axis: int) -> Tensor:
     size = x.shape[axis]
     padded = x.index_select(axis, _mirrored(size, x.device))
-    # Output pixels s·i + p of one phase p are one short filter over the source, the same for all i.
+    # All output pixels s·i + p of one phase p use the same short filter over the source.
     phases = []
     for phase in range(scale):
         centre = (phase + 0.5) / scale - 0.5
@@ -90,6 +90,6 @@ def _upscale_axis(x: Tensor, scale: int, axis: int) -> Tensor:
 
 
 def _mirrored(size: int, device: torch.device) -> Tensor:
-    """Returns the source index of every pixel of a side that is mirrored by the kernel's radius."""
+    """Returns the source indices of a side that is extended by the kernel's radius and mirrored."""
     positions = torch.arange(-_RADIUS, size + _RADIUS, device=device) % (2 * size)
     return torch.minimum(positions, 2 * size - 1 - positions)

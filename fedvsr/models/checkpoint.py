@@ -11,34 +11,34 @@ from torch import Tensor
 from fedvsr.errors import InputError, WeightsError
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import state_of
-from fedvsr.weights import Array, WeightsFile, check_fit, specs_of
+from fedvsr.weights import Array, WeightsFile, find_misfit, specs_of
 
-# The keys under which training frameworks store the weights, the best first: BasicSR's moving average comes
-# before its plain weights.
+# Keys under which training frameworks store the weights, in order of preference: BasicSR's moving average
+# comes before its plain weights.
 _CONTAINERS = ("params_ema", "params", "state_dict", "model")
-# Prefixes that wrappers add to every name: DataParallel, MMEditing's generator.
+# Prefixes of every name: by DataParallel, and by MMEditing's generator.
 _PREFIXES = ("module.", "generator.")
 
 
 def read_checkpoint(path: Path, name: str, scale: int, options: Mapping[str, object]) -> dict[str, Array]:
     """Reads a checkpoint file as the weights of a model.
 
-    The names must be the model's own, after prefixes of known wrappers are removed. Only tensors are read
-    from a PyTorch file: PyTorch's restricted unpickler runs no code.
+    The names must be those of the model, after prefixes of known wrappers are removed. PyTorch's restricted
+    unpickler reads only tensors from a PyTorch file, and runs no code.
 
     Args:
         path: A PyTorch file (``.pth``, ``.pt``) or a safetensors file.
-        name: The model, as `fedvsr.models.registry.build_model` takes it.
-        scale: Its scale.
-        options: Its options.
+        name: The model's name, as for `fedvsr.models.registry.build_model`.
+        scale: The model's scale.
+        options: The model's options.
 
     Returns:
         Every parameter and buffer of the model.
 
     Raises:
         fedvsr.errors.InputError: The file does not exist.
-        fedvsr.errors.WeightsError: It holds no weights, or those of another model. The error names the first
-            tensor that is missing, unknown, or of another shape.
+        fedvsr.errors.WeightsError: The file does not contain weights, or those of another model. The error
+            names the first tensor that is missing or unknown, or has another shape.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .pth, .pt or .safetensors checkpoint")
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, name: str, scale: int, options: Mapping[str, obj
     else:
         tensors = {key: tensor.detach().cpu().numpy() for key, tensor in _read_pickle(path).items()}
     tensors = _without_prefix(tensors, expected)
-    problem = check_fit(specs_of(tensors), specs_of(expected))
+    problem = find_misfit(specs_of(tensors), specs_of(expected))
     if problem:
         raise WeightsError(f"{path} does not hold weights of {name} ×{scale} with these options: {problem}")
     return tensors

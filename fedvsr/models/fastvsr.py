@@ -1,4 +1,4 @@
-"""FastVSR: a small sliding-window network of our own, made to learn quickly on a CPU."""
+"""FastVSR: fedvsr's small sliding-window network, designed to learn quickly on a CPU."""
 
 import torch
 from pydantic import Field
@@ -11,11 +11,11 @@ from fedvsr.models.bicubic import upscale_bicubic
 
 _DETAIL_RADIUS = 2
 _DETAIL_GAIN = 4.0
-"""Brings detail, whose standard deviation is 0.07 in the sample videos, nearer to the size of 1."""
+"""Scales the detail, whose standard deviation is 0.07 in the sample videos, towards 1."""
 
 _RESIDUAL_GAIN = 0.03
-"""About the size of what bicubic interpolation lacks. Adam's first steps are of one size whatever the
-gradient: with this factor they change a pixel by a few grey levels, not by half the range."""
+"""Typical error of bicubic interpolation. Adam's first steps have the same size whatever the gradient. With
+this factor they change a pixel by a few grey levels, not by half the range."""
 
 _BLOCK_INITIAL_SCALE = 0.1
 
@@ -28,21 +28,21 @@ class FastVSROptions(Section):
 
 
 class FastVSR(nn.Module):
-    """Adds to a bicubic upscaling what a few convolutions find in a frame and its two neighbours.
+    """Adds a residual to a bicubic upscaling, computed from each frame and its two neighbours.
 
-    The network sees only detail, each frame less its local mean: brightness says nothing about what
-    interpolation lost, and convolutions learn several times faster without it. Each frame's
-    features are computed once, at the input's size. They are then concatenated with those of the frame before
-    and the frame after (the first and the last frame replace the missing ones), refined by residual
-    blocks, and rearranged to the output's size. The last convolution starts at zero, so the untrained
-    network is exactly `fedvsr.models.bicubic.Bicubic`.
+    The network's input is the detail: each frame minus its local mean. The brightness does not help to
+    restore what interpolation lost, and without it convolutions learn several times faster. Each frame's
+    features are computed once, at the input's size. They are concatenated with those of the previous and of
+    the next frame, refined by residual blocks, and rearranged to the output's size. At the ends of the video,
+    the first or last frame stands in for the missing neighbour. The last convolution starts at zero, so the
+    untrained network is exactly `fedvsr.models.bicubic.Bicubic`.
 
     Args:
         scale: 2, 3 or 4.
-        options: The options; their defaults if None.
+        options: The options; None stands for the defaults.
 
     Raises:
-        fedvsr.errors.ConfigError: The model has no such scale.
+        fedvsr.errors.ConfigError: The scale is not 2, 3 or 4.
     """
 
     description = "small sliding-window network that learns fast on a CPU"
@@ -62,7 +62,7 @@ class FastVSR(nn.Module):
         self.fusion = _conv(3 * channels, channels, 3)
         self.blocks = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
         self.residual = _conv(channels, 3 * scale**2, 3, initial_scale=0.0)
-        # The radii of the local mean, the first convolution, and the 3 × 3 ones, added up.
+        # The sum of the radii of the local mean, the first convolution and the 3 × 3 convolutions.
         self.spatial_context = _DETAIL_RADIUS + 2 + 1 + 2 * blocks + 1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,21 +89,21 @@ class _ResidualBlock(nn.Module):
 
 
 def _detail(frames: Tensor) -> Tensor:
-    """Returns what distinguishes every pixel from the mean of those around it, amplified."""
+    """Returns the difference between every pixel and the mean around it, amplified."""
     window = 2 * _DETAIL_RADIUS + 1
     mean = functional.avg_pool2d(frames, window, 1, _DETAIL_RADIUS, count_include_pad=False)
     return _DETAIL_GAIN * (frames - mean)
 
 
 def _with_neighbours(features: Tensor) -> Tensor:
-    """Maps (N, T, C, h, w) to (N, T, 3·C, h, w): the previous frame's channels, its own, the next one's."""
+    """Maps (N, T, C, h, w) to (N, T, 3·C, h, w): the channels of the previous, this and the next frame."""
     previous = torch.cat((features[:, :1], features[:, :-1]), 1)
     following = torch.cat((features[:, 1:], features[:, -1:]), 1)
     return torch.cat((previous, features, following), 2)
 
 
 def _conv(inputs: int, outputs: int, size: int, initial_scale: float = 1.0) -> nn.Conv2d:
-    """Returns a convolution that keeps the frame's size; He et al. 2015 times a factor, no bias at first."""
+    """Returns a convolution that keeps the frame's size, initialised after He et al. 2015 times a factor."""
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     conv.weight.data.mul_(initial_scale)

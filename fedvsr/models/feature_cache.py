@@ -1,9 +1,9 @@
 """A recurrent network's features of a video's frames, in the device's memory or the CPU's.
 
-A network that looks at all frames keeps several tensors of each until its last pass: BasicVSR++ has 320
-channels per pixel, 7.4 GB for a hundred frames of 320 × 180. On request they wait in the CPU's memory, and
-each goes to the device when a step reads it. BasicVSR++'s authors do the same from ``cpu_cache_length``
-frames on.
+A network that depends on all frames keeps several tensors of each frame until its last pass: BasicVSR++ has
+320 channels per pixel, 7.4 GB for a hundred frames of 320 × 180. On request they are kept in the CPU's
+memory, and each one is copied to the device when it is read. BasicVSR++'s authors do the same if a video has
+more than ``cpu_cache_length`` frames.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,26 +18,26 @@ _ATTRIBUTE = "features_on_cpu"
 
 
 class FeatureCache(Sequence[Tensor]):
-    """A list of tensors, one per frame or clip, that may wait in the CPU's memory.
+    """A list of tensors, one per frame or frame pair, that can be kept in the CPU's memory.
 
-    Reading one gives a tensor on its original device; a slice is a cache of the same tensors and moves
-    none. Page-locked memory would be faster, but these are gigabytes, which the system could not swap out and
-    PyTorch would not give back.
+    Reading a tensor copies it to its original device. A slice is a cache of the same tensors and copies none.
+    Page-locked memory would be faster, but it takes gigabytes that the system could not swap out and that
+    PyTorch would not free.
 
     Args:
         tensors: The first tensors.
-        on_cpu: Whether they wait in the CPU's memory.
+        on_cpu: Whether to keep the tensors in the CPU's memory.
     """
 
     def __init__(self, tensors: Iterable[Tensor] = (), *, on_cpu: bool) -> None:
         self._on_cpu = on_cpu
-        # Each tensor as it waits, and its original device.
+        # Each tensor as it is kept, and its original device.
         self._entries: list[tuple[Tensor, torch.device]] = []
         for tensor in tensors:
             self.append(tensor)
 
     def append(self, tensor: Tensor) -> None:
-        """Adds a tensor; on the CPU it no longer needs the device's memory, unless somebody else holds it."""
+        """Adds a tensor; a cache on the CPU keeps only a copy there."""
         self._entries.append((tensor.cpu() if self._on_cpu else tensor, tensor.device))
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class FeatureCache(Sequence[Tensor]):
         return tensor.to(device)
 
     def joined(self) -> Tensor:
-        """Returns all tensors, (N, t, …) each, concatenated to (N, T, …) on the device where they wait."""
+        """Returns all tensors (N, t, …), concatenated to (N, T, …) on the device where they are kept."""
         return torch.cat([tensor for tensor, _ in self._entries], 1)
 
 
@@ -73,6 +73,6 @@ def keep_features_on_cpu(model: nn.Module) -> None:
             _ATTRIBUTE,
             True,
             f"{type(model).__name__} has no features that wait for a later step; "
-            "where memory is short, take shorter windows and smaller tiles",
+            "if memory is short, use shorter windows and smaller tiles",
         )
     setattr(model, _ATTRIBUTE, True)

@@ -1,19 +1,19 @@
-"""A convolution of every frame by itself, with a kernel stored as that of a 3-D convolution."""
+"""A 2-D convolution of each frame separately; its kernel has the shape of a 3-D convolution's."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 
 class FrameConv(nn.Conv3d):
-    """Maps (N, T, I, H, W) to (N, T, O, H, W): the same square kernel over every frame.
+    """Maps (N, T, I, H, W) to (N, T, O, H, W): the same square kernel for every frame.
 
-    RVRT's published weights are those of 3-D convolutions that are one frame deep. PyTorch computes the
-    2-D convolution that they amount to in a half to a third of the time on a CPU.
+    The published weights of RVRT and VRT are those of 3-D convolutions that are one frame deep. PyTorch
+    computes the equivalent 2-D convolution faster: on a CPU in a third to two thirds of the time.
 
     Args:
-        inputs: I.
-        outputs: O.
-        size: The kernel's rows and columns, odd.
+        inputs: Number of input channels, I.
+        outputs: Number of output channels, O.
+        size: Rows and columns of the kernel, odd.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:

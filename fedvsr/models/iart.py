@@ -1,8 +1,8 @@
-"""IART: recurrent in both directions, twice, aligned by attention where the flow points.
+"""IART: four recurrent passes, with alignment by attention around where the flow points.
 
 Xu et al., "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment", CVPR 2024,
 https://arxiv.org/abs/2305.00163. Modules are named so that the published weights load: the state dict under
-``params`` of a release's file, as it is.
+``params`` of a released file, unchanged.
 """
 
 from typing import Self
@@ -23,7 +23,7 @@ from fedvsr.models.warp import warp
 
 _PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
 _OUTPUT_CHANNELS = 64
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 
 
 class IARTOptions(Section):
@@ -47,19 +47,19 @@ class IARTOptions(Section):
 
 
 class IART(nn.Module):
-    """Carries features through the video four times: back, forth, back and forth.
+    """Propagates features backward, forward, backward and forward through the video.
 
-    Every step aligns what the two frames before, in the pass's direction, became, and refines both
-    together with the frame's features of the previous pass. Every output frame depends on all input
-    frames. The defaults are those of the published REDS models, of 16 frames and of 6: those differ only
-    in what they were trained on. Upscales by 4 only. Every video is valid, of one frame and of any size.
+    Every step aligns the refined features of the two previous frames of the pass, and refines them together
+    with the current frame's features from the previous pass. Every output frame depends on all input frames.
+    The defaults are those of both published REDS models, which were trained on 16 and on 6 frames. Upscales
+    by 4 only. Frames of any size and videos of any length are valid.
 
     Args:
         scale: 4.
-        options: The options; their defaults if None.
+        options: The options; None stands for the defaults.
 
     Raises:
-        fedvsr.errors.ConfigError: The model has no such scale.
+        fedvsr.errors.ConfigError: The scale is not 4.
     """
 
     description = "four passes with alignment by attention"
@@ -91,7 +91,7 @@ class IART(nn.Module):
         self.upconv2 = _conv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS)
         self.conv_hr = _conv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS)
         self.conv_last = _conv(_OUTPUT_CHANNELS, 3)
-        # Activation checkpointing saves most here: the activations between these modules are small.
+        # Checkpointing these modules saves most memory: the activations between them are small.
         self.checkpointed_modules = ["implicit_warp"] + [
             name for name, module in self.named_modules() if isinstance(module, AttentionBlock)
         ]
@@ -115,28 +115,28 @@ class IART(nn.Module):
         """Runs one pass.
 
         Args:
-            name: Whose backbone refines.
-            features: Each frame's features (N, C, h, w), in the pass's direction.
-            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i.
+            name: The pass's name.
+            features: Each frame's features (N, C, h, w), in the pass's order.
+            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i, counted in the pass's order.
 
         Returns:
             Each frame's new features (N, C, h, w).
         """
         refined = FeatureCache(on_cpu=self.features_on_cpu)
-        # The refined features of the two frames before, and the flow between them.
-        latest = older = older_flow = torch.empty(0)
+        # The refined features of the two previous frames, and the flow between them.
+        previous = older = older_flow = torch.empty(0)
         for number, current in enumerate(features):
             nearer = farther = current
             if number:
                 flow = flows[number - 1]
-                nearer = self.implicit_warp(latest, current, flow)
+                nearer = self.implicit_warp(previous, current, flow)
                 farther = torch.zeros_like(current)
                 if number > 1:
                     farther = self.implicit_warp(older, current, flow + warp(older_flow, flow))
                 older_flow = flow
             aligned = torch.stack((nearer, current, farther), 1)
-            latest, older = self.swin_backbone[name](aligned), latest
-            refined.append(latest)
+            previous, older = self.swin_backbone[name](aligned), previous
+            refined.append(previous)
         return refined
 
     def _reconstruct(self, frame: Tensor, features: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class IART(nn.Module):
 
 
 def _activate(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, _SLOPE)
+    return functional.leaky_relu(x, _NEGATIVE_SLOPE)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:

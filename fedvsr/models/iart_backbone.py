@@ -1,8 +1,8 @@
 """IART's backbone: a Swin transformer over three aligned feature maps.
 
-Shi et al., "Rethinking Alignment in Video Super-Resolution Transformers", NeurIPS 2022, whose backbone
-IART takes over. Modules are named so that the published weights load. Features have their channels
-last here: (N, T, H, W, C).
+Source: Shi et al., "Rethinking Alignment in Video Super-Resolution Transformers", NeurIPS 2022,
+https://arxiv.org/abs/2207.08494. Modules are named so that the published weights load. In this file features
+have their channels last: (N, T, H, W, C).
 """
 
 import torch
@@ -16,15 +16,15 @@ from fedvsr.models.windows import (
     from_windows,
     heads_of,
     pad_to_windows,
+    relative_position_count,
     relative_position_index,
-    relative_positions,
     roll,
     shift_mask,
     to_windows,
 )
 
 FRAMES = 3
-"""How many feature maps are looked at together, all of them in every window."""
+"""Number of feature maps; every window covers all of them."""
 
 _EXPANSION = 2
 _UNUSED_CHANNELS = 64
@@ -34,14 +34,14 @@ _INITIAL_DEVIATION = 0.02
 class Backbone(nn.Module):
     """Groups of transformer blocks over three feature maps; returns the refined middle one.
 
-    The published files hold three convolutions of an earlier network that nothing reads. They exist here,
-    frozen, so that the files fit.
+    The published files contain three unused convolutions of an earlier network. They exist here, frozen, so
+    that the files load.
 
     Args:
-        channels: C, a multiple of the heads.
+        channels: Number of channels, C; a multiple of ``heads``.
         groups: Number of groups of blocks.
-        depth: Blocks of a group; every other one has its windows shifted by half.
-        heads: Attention heads.
+        depth: Number of blocks of a group; every other one has its windows shifted by half.
+        heads: Number of attention heads.
         window_size: Rows and columns of a window.
         drop_path_rate: The last block's rate of stochastic depth.
     """
@@ -72,8 +72,9 @@ class Backbone(nn.Module):
         middle = FRAMES // 2
         features = self.patch_embed["norm"](x.permute(0, 1, 3, 4, 2))
         H, W = features.shape[2:4]
-        sides = [-(-size // side) * side for size, side in zip((H, W), self.window[1:], strict=True)]
-        mask = shift_mask((FRAMES, sides[0], sides[1]), self.window, self.shift, x.device)
+        _, h, w = self.window
+        padded_extent = (FRAMES, -(-H // h) * h, -(-W // w) * w)
+        mask = shift_mask(padded_extent, self.window, self.shift, x.device)
         for layer in self.layers:
             features = layer(features, self.shift, mask)
         refined: Tensor = self.conv_after_body(self.norm(features[:, middle]).permute(0, 3, 1, 2))
@@ -96,7 +97,7 @@ class _Group(nn.Module):
 
 
 class _Blocks(nn.Module):
-    """Blocks one after the other, every other one with its windows shifted."""
+    """Consecutive blocks; every other one has its windows shifted."""
 
     def __init__(self, channels: int, heads: int, window: Extent, rates: list[float]) -> None:
         super().__init__()
@@ -113,9 +114,9 @@ class AttentionBlock(nn.Module):
     """Attention within windows, then an MLP, each with a skip connection around it.
 
     Args:
-        channels: C, a multiple of the heads.
-        heads: Attention heads.
-        window: The extent of a window.
+        channels: Number of channels, C; a multiple of ``heads``.
+        heads: Number of attention heads.
+        window: Size of a window, (frames, rows, columns).
         rate: The rate of stochastic depth.
     """
 
@@ -129,17 +130,23 @@ class AttentionBlock(nn.Module):
         self.mlp = _MLP(channels, _EXPANSION * channels)
 
     def forward(self, x: Tensor, shift: Extent, mask: Tensor | None) -> Tensor:
-        """Maps (N, T, H, W, C) to the same shape."""
-        x = x + self.drop_path(self._attended(self.norm1(x), shift, mask))
+        """Maps (N, T, H, W, C) to the same shape.
+
+        Args:
+            x: The features.
+            shift: How far the windows are shifted.
+            mask: `fedvsr.models.windows.shift_mask` of that shift; None without a shift.
+        """
+        x = x + self.drop_path(self._attend(self.norm1(x), shift, mask))
         refined: Tensor = self.drop_path(self.mlp(self.norm2(x)))
         return x + refined
 
-    def _attended(self, x: Tensor, shift: Extent, mask: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, shift: Extent, mask: Tensor | None) -> Tensor:
         H, W = x.shape[2:4]
         padded = pad_to_windows(x, self.window)
         windows = to_windows(roll(padded, (-shift[0], -shift[1], -shift[2])), self.window)
-        extent = (padded.shape[1], padded.shape[2], padded.shape[3])
-        return roll(from_windows(self.attn(windows, mask), self.window, extent), shift)[:, :, :H, :W]
+        padded_extent = (padded.shape[1], padded.shape[2], padded.shape[3])
+        return roll(from_windows(self.attn(windows, mask), self.window, padded_extent), shift)[:, :, :H, :W]
 
 
 class _WindowAttention(nn.Module):
@@ -148,7 +155,7 @@ class _WindowAttention(nn.Module):
     def __init__(self, channels: int, heads: int, window: Extent) -> None:
         super().__init__()
         self.heads = heads
-        self.relative_position_bias_table = nn.Parameter(torch.empty(relative_positions(window), heads))
+        self.relative_position_bias_table = nn.Parameter(torch.empty(relative_position_count(window), heads))
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)

@@ -1,4 +1,4 @@
-"""Implicit alignment: attention among four pixels replaces their interpolation.
+"""Implicit alignment: attention to four pixels instead of their interpolation.
 
 Xu et al., "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment", CVPR 2024,
 https://arxiv.org/abs/2305.00163. Modules are named so that the published weights load.
@@ -13,20 +13,20 @@ from torch.nn import functional
 from fedvsr.models.sine_positions import EPSILON, encode_positions
 
 _SIDE = 2
-"""The flow points between this many rows and columns of pixels."""
+"""Rows and columns of the pixels around where the flow points."""
 
 _TEMPERATURE = 0.01
 
 
 class ImplicitWarp(nn.Module):
-    """Warps features along a flow: each pixel asks the 2 × 2 pixels around where the flow points.
+    """Warps features along a flow: each pixel attends to the 2 × 2 pixels around where its flow points.
 
-    The query is the asking pixel, encoded with the flow's position between the four; keys and values are the
-    four, encoded with their places. Beyond the border, the nearest pixel counts.
+    The query is the pixel, with an encoding of the position between the four pixels. Keys and values are the
+    four pixels, with encodings of their places. Beyond the border, the nearest pixel counts.
 
     Args:
-        channels: C, a multiple of 4 and of the heads.
-        heads: Attention heads.
+        channels: Number of channels, C; a multiple of 4 and of ``heads``.
+        heads: Number of attention heads.
     """
 
     position_bias: Tensor
@@ -47,11 +47,11 @@ class ImplicitWarp(nn.Module):
         self.register_buffer("window_idx_offset", corners)
 
     def forward(self, source: Tensor, current: Tensor, flow: Tensor) -> Tensor:
-        """Aligns one frame's features with another's.
+        """Aligns one frame's features to another frame.
 
         Args:
             source: The features to read, (N, C, H, W).
-            current: Those to align with, (N, C, H, W).
+            current: The features of the frame to align to, (N, C, H, W).
             flow: From ``current`` to ``source``, (N, 2, H, W) in pixels; channel 0 points right,
                 channel 1 down.
 
@@ -68,7 +68,7 @@ class ImplicitWarp(nn.Module):
         between = encode_positions(angles[..., 0], angles[..., 1], C, _TEMPERATURE).to(current.dtype)
         query = self.q(current.permute(0, 2, 3, 1) + between).view(-1, 1, self.heads, C // self.heads)
 
-        # (N·H·W, 4): which of all pixels the four are.
+        # The four pixels' indices into all pixels of the batch.
         corners = upper_left.long()[:, :, :, None] + self.window_idx_offset
         first = torch.arange(N, device=flow.device).view(-1, 1, 1, 1) * (H * W)
         index = first + corners[..., 0].clamp(0, H - 1) * W + corners[..., 1].clamp(0, W - 1)
@@ -80,9 +80,9 @@ class ImplicitWarp(nn.Module):
         return aligned.view(N, H, W, C).permute(0, 3, 1, 2)
 
     def _read(self, source: Tensor, projection: nn.Linear, index: Tensor) -> Tensor:
-        """Projects the four pixels, each with its encoded place: (N·H·W, 4, heads, C / heads).
+        """Projects the four pixels with the encodings of their places: (N·H·W, 4, heads, C / heads).
 
-        The projection is linear, so every pixel is projected once and not each time that it is read.
+        The projection is linear, so every pixel is projected once, not each time it is read.
         """
         pixels = functional.linear(source.permute(0, 2, 3, 1).reshape(-1, self.channels), projection.weight)
         marked: Tensor = pixels[index.view(-1, _SIDE**2)] + projection(self.position_bias)

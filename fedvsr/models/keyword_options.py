@@ -1,4 +1,4 @@
-"""Options of a model that declares none: the keywords that its constructor takes."""
+"""Options of a model that declares no ``Options``: the keywords that its constructor takes."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ _JSON_CONTAINERS = (list, dict, Union, UnionType)
 
 
 class _KeywordOptions(Section):
-    # Somebody else's defaults need not fit their annotations, and are not passed on.
+    # The defaults of another package may not match their annotations. They are not passed on.
     model_config = ConfigDict(validate_default=False)
 
 
@@ -44,7 +44,7 @@ def keyword_options(model: Callable[..., Any]) -> type[Section]:
 
 
 def to_keywords(options: Section) -> dict[str, Any]:
-    """Returns the keywords that were set; the callable fills in its own defaults."""
+    """Returns the keywords that were set; the callable uses its own defaults for the others."""
     return options.model_dump(by_alias=True, exclude_unset=True)
 
 
@@ -52,7 +52,7 @@ def _parameters(model: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(model, eval_str=True).parameters.values())
     except NameError:
-        # Annotations may name what is imported for type checkers alone.
+        # Annotations may use names that are imported only for type checkers.
         return list(inspect.signature(model).parameters.values())
 
 

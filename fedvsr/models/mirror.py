@@ -1,21 +1,21 @@
-"""Enlarging a video by its own mirror image, for networks that take only some sizes."""
+"""Extends a video by its mirror image, for networks that accept only some sizes."""
 
 import torch
 from torch import Tensor
 
 
 def mirror_to(x: Tensor, size: int, dimension: int) -> Tensor:
-    """Appends a dimension's mirror image, and the mirror image of that, until it has the size.
+    """Extends a dimension to a size by its mirror image, the mirror image of that, and so on.
 
     The border itself is repeated: 1 2 3 becomes 1 2 3 3 2 1 1 2.
 
     Args:
-        x: Of any shape, the dimension not empty.
+        x: A tensor of any shape; the dimension is not empty.
         size: The size to reach.
-        dimension: Which dimension.
+        dimension: The dimension to extend.
 
     Returns:
-        ``x`` itself if the dimension is large enough already.
+        The extended tensor; ``x`` itself if the dimension is large enough.
     """
     length = x.shape[dimension]
     if length >= size:

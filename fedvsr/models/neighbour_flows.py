@@ -1,4 +1,4 @@
-"""The optical flow between every two neighbouring frames of a video."""
+"""The optical flows between neighbouring frames of a video."""
 
 from torch import Tensor, nn
 
@@ -10,14 +10,14 @@ def neighbour_flows(network: nn.Module, x: Tensor, *, on_cpu: bool) -> tuple[Fea
 
     Args:
         network: Maps a reference and a support, both (M, 3, h, w), to the flow (M, 2, h, w) from the
-            first to the second, as `fedvsr.models.spynet.SPyNet` does.
+            reference to the support, like `fedvsr.models.spynet.SPyNet`.
         x: (N, T, 3, h, w) in [0, 1].
-        on_cpu: Whether the flows wait in the CPU's memory. Then they are estimated pair by pair, otherwise
-            all at once.
+        on_cpu: Whether to keep the flows in the CPU's memory. If so, they are estimated pair by pair,
+            otherwise all at once.
 
     Returns:
-        Twice T − 1 tensors (N, 2, h, w), in pixels, channel 0 to the right, channel 1 down. The first
-        ones lead from frame t to frame t + 1, the second ones from frame t + 1 to frame t.
+        Two caches of T − 1 tensors (N, 2, h, w), in pixels; channel 0 points right, channel 1 down. The flows
+        of the first cache lead from frame t to frame t + 1, those of the second from frame t + 1 to frame t.
     """
     T = x.shape[1]
     to_next, to_previous = FeatureCache(on_cpu=on_cpu), FeatureCache(on_cpu=on_cpu)

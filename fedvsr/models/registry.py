@@ -1,4 +1,4 @@
-"""Models by name. A built-in model is a file beside this one, and one line here."""
+"""The registry of models. A built-in model is one file in this folder, and one line here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from fedvsr.config.base import Section
 from fedvsr.errors import ConfigError
 from fedvsr.models.keyword_options import keyword_options, to_keywords
-from fedvsr.registry import Info, Registry
+from fedvsr.registry import Registry, RegistryEntry
 
 if TYPE_CHECKING:
     from torch import nn
 
-_MODELS = {
+_BUILT_INS = {
     "basicvsr": "fedvsr.models.basicvsr:BasicVSR",
     "basicvsr++": "fedvsr.models.basicvsr_plus_plus:BasicVSRPlusPlus",
     "bicubic": "fedvsr.models.bicubic:Bicubic",
@@ -29,15 +29,22 @@ def _is_callable(value: object) -> TypeGuard[Callable[..., Any]]:
     return callable(value)
 
 
-MODELS = Registry("model", "model.name", "fedvsr.models", _MODELS, _is_callable, "a callable")
+MODELS = Registry(
+    kind="model",
+    field="model.name",
+    group="fedvsr.models",
+    built_ins=_BUILT_INS,
+    accepts=_is_callable,
+    expected="a callable",
+)
 
 
 @dataclass(frozen=True)
-class ModelInfo(Info):
-    """What is known of a model without building it.
+class ModelInfo(RegistryEntry):
+    """Describes a model without building it.
 
     Attributes:
-        parameters: The number of parameters at scale 4 with the default options; None if unknown.
+        parameters: Number of parameters at scale 4 with the default options; None if unknown.
     """
 
     parameters: int | None = None
@@ -52,20 +59,20 @@ def check_model_name(name: str) -> None:
     """Checks a model's name without importing the model.
 
     Raises:
-        fedvsr.errors.UnknownNameError: No model has that name, and it is no reference.
+        fedvsr.errors.UnknownNameError: The name is neither registered nor a reference.
     """
     MODELS.check_name(name)
 
 
 def model_info(name: str) -> ModelInfo:
-    """Returns what is known of a model; imports it.
+    """Imports a model and describes it.
 
     Args:
         name: One of `model_names`, or a reference ``package.module:name``.
 
     Raises:
         fedvsr.errors.UnknownNameError: No model has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported, or is no callable.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is not callable.
     """
     info = MODELS.info(name)
     parameters = getattr(MODELS.load(name), "parameter_count", None)
@@ -73,30 +80,31 @@ def model_info(name: str) -> ModelInfo:
 
 
 def model_options(name: str) -> type[Section]:
-    """Returns the fields that a model's options have.
+    """Returns the section that a model's options are parsed with.
 
-    They are the model's ``Options``, or else the keywords that the callable takes beside the scale.
+    It is the model's ``Options``, or else a section with the keywords that the callable takes besides the
+    scale.
 
     Args:
         name: One of `model_names`, or a reference ``package.module:name``.
 
     Raises:
         fedvsr.errors.UnknownNameError: No model has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported, or is no callable.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is not callable.
     """
     model = MODELS.load(name)
     return _declared_options(model) or keyword_options(model)
 
 
 def build_model(name: str, scale: int, options: Mapping[str, object] | None = None) -> "nn.Module":
-    """Builds a model with freshly initialised weights.
+    """Builds a model with newly initialised weights.
 
     The weights come from torch's global random generator: seed it first to get the same ones again.
 
     Args:
         name: One of `model_names`, or a reference ``package.module:name``.
         scale: How many times larger the output's sides are than the input's.
-        options: Values of the model's options; a missing one has its default.
+        options: Values of the model's options; missing options get their defaults.
 
     Returns:
         A module as `fedvsr.models.base` describes it, in training mode, float32, on the CPU.
@@ -112,7 +120,7 @@ def build_model(name: str, scale: int, options: Mapping[str, object] | None = No
     values = dict(options or {})
     declared = _declared_options(model)
     if declared is None and "scale" in values:
-        raise ConfigError(f"{_OPTIONS_FIELD}.scale", values["scale"], "it is no option: set data.scale")
+        raise ConfigError(f"{_OPTIONS_FIELD}.scale", values["scale"], "it is not an option: set data.scale")
     parsed = (declared or keyword_options(model)).parse(values, f"{_OPTIONS_FIELD}.")
     try:
         network = model(scale, parsed) if declared else model(scale=scale, **to_keywords(parsed))

@@ -6,7 +6,7 @@ Modules are named so that the published weights load.
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 _INITIAL_SCALE = 0.1
 
 
@@ -14,8 +14,8 @@ class ResidualTrunk(nn.Module):
     """Maps (N, I, H, W) to (N, C, H, W): a 3 × 3 convolution, a leaky ReLU, and residual blocks.
 
     Args:
-        inputs: I.
-        channels: C.
+        inputs: Number of input channels, I.
+        channels: Number of output channels, C.
         blocks: Number of residual blocks.
     """
 
@@ -23,7 +23,7 @@ class ResidualTrunk(nn.Module):
         super().__init__()
         self.main = nn.Sequential(
             nn.Conv2d(inputs, channels, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
             nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks))),
         )
 
@@ -37,7 +37,7 @@ class _ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # Many blocks in a row stay close to the identity at first.
+        # Small initial weights keep many consecutive blocks close to the identity.
         for conv in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(conv.weight)
             conv.weight.data.mul_(_INITIAL_SCALE)

@@ -1,8 +1,8 @@
-"""RVRT: recurrent over clips of two frames, transformers inside, guided deformable attention between.
+"""RVRT: recurrent over pairs of frames, with transformers and guided deformable attention.
 
 Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022,
-https://arxiv.org/abs/2206.02146, as released for ×4 super-resolution. Modules are named so that the
-published weights load.
+https://arxiv.org/abs/2206.02146, as released for ×4 super-resolution. Modules are named so that the published
+weights load. The paper calls a pair of frames a clip.
 """
 
 from typing import Self
@@ -16,7 +16,7 @@ from fedvsr.config.base import FieldError, Section
 from fedvsr.models.base import check_scale
 from fedvsr.models.feature_cache import FeatureCache
 from fedvsr.models.frame_conv import FrameConv
-from fedvsr.models.guided_deformable_attention import CLIP, GuidedDeformableAttention
+from fedvsr.models.guided_deformable_attention import PAIR, GuidedDeformableAttention
 from fedvsr.models.mirror import mirror_to
 from fedvsr.models.neighbour_flows import neighbour_flows
 from fedvsr.models.rvrt_blocks import TransformerTrunk
@@ -24,7 +24,7 @@ from fedvsr.models.spynet import SPyNet
 from fedvsr.models.warp import warp
 
 _OUTPUT_CHANNELS = 64
-_SLOPE = 0.1
+_NEGATIVE_SLOPE = 0.1
 _OUTER_BLOCKS = 1
 """Residual groups before the four passes, and after them."""
 
@@ -65,27 +65,27 @@ class RVRTOptions(Section):
 
 
 class RVRT(nn.Module):
-    """Carries features of two frames at a time backward, forward, backward and forward through the video.
+    """Propagates features of two frames at a time backward, forward, backward and forward through the video.
 
-    Every pass sees the results of the passes before it. Inside a clip, transformer layers let both frames'
-    pixels attend to each other; from clip to clip, features move by guided deformable attention, and the
-    last two passes start from the flows that the first two improved. Every output frame depends
-    on all input frames. The passes build on each other, so reversing the video does not just
-    reverse the output.
+    Every pass gets the results of the previous passes. Within a frame pair, transformer layers let the pixels
+    of both frames attend to each other. Between frame pairs, guided deformable attention aligns the features,
+    and the last two passes start from the flows that the first two improved. Every output frame depends on
+    all input frames. Reversing the video does not just reverse the output, because the passes depend on each
+    other.
 
-    Frames may have any size and a video any length, from one pixel and one frame. The last frame of
-    an odd number counts twice, and a side shorter than a window is continued by its mirror image. The
-    surplus is cut from the output. Upscales by 4 only: the architecture ends in two upscalings by 2.
+    Frames of any size and videos of any length are valid. If the number of frames is odd, the last one is
+    repeated. A side shorter than a window is extended by its mirror image. The surplus is cut from the
+    output. Upscales by 4 only: the architecture ends in two upscalings by 2.
 
     Args:
         scale: 4.
-        options: The options; their defaults if None.
+        options: The options; None stands for the defaults.
 
     Raises:
-        fedvsr.errors.ConfigError: The model has no such scale.
+        fedvsr.errors.ConfigError: The scale is not 4.
     """
 
-    description = "recurrent transformer over clips of two frames"
+    description = "recurrent transformer over pairs of frames"
     source = (
         "Liang et al., Recurrent Video Restoration Transformer with Guided Deformable Attention, "
         "NeurIPS 2022, https://arxiv.org/abs/2206.02146"
@@ -115,87 +115,93 @@ class RVRT(nn.Module):
             self.deform_align[name] = GuidedDeformableAttention(
                 channels, options.alignment_heads, options.offset_groups, options.maximum_residue
             )
-            self.backbone[name] = trunk((2 + number) * channels, options.blocks, CLIP)
+            self.backbone[name] = trunk((2 + number) * channels, options.blocks, PAIR)
         self.reconstruction = trunk(5 * channels, _OUTER_BLOCKS, 1)
         self.conv_before_upsampler = nn.Sequential(
-            FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_SLOPE)
+            FrameConv(channels, _OUTPUT_CHANNELS, 1), nn.LeakyReLU(_NEGATIVE_SLOPE)
         )
         self.upsampler = nn.Sequential(
-            *_doubling(), *_doubling(), FrameConv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3)
+            *_doubling_layers(), *_doubling_layers(), FrameConv(_OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3)
         )
         self.conv_last = FrameConv(_OUTPUT_CHANNELS, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
         T, _, h, w = x.shape[1:]
-        x = mirror_to(x, T + T % CLIP, 1)
+        x = mirror_to(x, T + T % PAIR, 1)
         x = mirror_to(mirror_to(x, self.window, -2), self.window, -1)
         to_next, to_previous = neighbour_flows(self.spynet, x, on_cpu=self.features_on_cpu)
-        clips = torch.split(x, CLIP, 1)
-        # The clips' own features, then those of each pass: (N, 2, C, h, w) per clip.
-        features = [FeatureCache(map(self.feat_extract, clips), on_cpu=self.features_on_cpu)]
-        # The flows between clips, for either direction of the passes.
-        paths = {True: self._paths(to_next[::-1]), False: self._paths(to_previous)}
+        pairs = torch.split(x, PAIR, 1)
+        # The extracted features, then those of each pass: (N, 2, C, h, w) per frame pair.
+        features = [FeatureCache(map(self.feat_extract, pairs), on_cpu=self.features_on_cpu)]
+        # The flows between frame pairs, for backward and forward passes.
+        pair_flows = {True: self._pair_flows(to_next[::-1]), False: self._pair_flows(to_previous)}
         for name in _PASSES:
             backward = name.startswith("backward")
-            pass_features, paths[backward] = self._propagate(name, features, paths[backward], backward)
+            pass_features, pair_flows[backward] = self._propagate(
+                name, features, pair_flows[backward], backward
+            )
             features.append(pass_features)
         outputs = FeatureCache(on_cpu=self.features_on_cpu)
-        for frames, *known in zip(clips, *features, strict=True):
-            outputs.append(self._reconstruct(frames, torch.cat(known, 2)))
+        for frames, *frame_features in zip(pairs, *features, strict=True):
+            outputs.append(self._reconstruct(frames, torch.cat(frame_features, 2)))
         return outputs.joined()[:, :T, :, : 4 * h, : 4 * w]
 
     def _propagate(
-        self, name: str, features: list[FeatureCache], paths: FeatureCache, backward: bool
+        self, name: str, features: list[FeatureCache], pair_flows: FeatureCache, backward: bool
     ) -> tuple[FeatureCache, FeatureCache]:
         """Runs one pass.
 
         Args:
-            name: The pass's.
-            features: The features of the clips so far, in playing order: (N, 2, C, h, w) each.
-            paths: What `_paths` returns for the pass's direction.
+            name: The pass's name.
+            features: The extracted features and those of the previous passes, in playing order;
+                (N, 2, C, h, w) per frame pair.
+            pair_flows: The result of `_pair_flows` for the pass's direction, or improved flows of an earlier
+                pass.
             backward: Whether the pass goes from the last frame to the first.
 
         Returns:
-            For every clip, in playing order, (N, 2, C, h, w); and better paths.
+            The pass's features (N, 2, C, h, w) of every frame pair, in playing order; and the improved flows.
         """
         align, trunk = self.deform_align[name], self.backbone[name]
         pass_features = FeatureCache(on_cpu=self.features_on_cpu)
-        refined = FeatureCache(on_cpu=self.features_on_cpu)
-        # The previous clip's features after the pass before this one, and after this one.
-        latest_known = latest = torch.empty(0)
-        for i, clips in enumerate(zip(*(_turned(cache, backward) for cache in features), strict=True)):
-            known = [_turned_clip(clip, backward) for clip in clips]
-            carried = torch.zeros_like(known[0])
+        improved_flows = FeatureCache(on_cpu=self.features_on_cpu)
+        # The features of the previous frame pair, from the previous pass and from this one.
+        previous_known = previous = torch.empty(0)
+        ordered = (_in_pass_order(cache, backward) for cache in features)
+        for i, pair_features in enumerate(zip(*ordered, strict=True)):
+            known = [_flip_pair(pair, backward) for pair in pair_features]
+            aligned = torch.zeros_like(known[0])
             if i:
-                same, other = paths[i - 1].unbind()
-                warped = (_warp_frames(latest, same), _warp_frames(latest.flip(1), other))
-                carried, path = align(known[-1], latest_known, latest, warped, (same, other))
-                refined.append(torch.stack(path))
-            latest_known, latest = known[-1], carried + trunk(torch.cat((*known, carried), 2))
-            pass_features.append(_turned_clip(latest, backward))
-        return _turned(pass_features, backward), refined
+                same, other = pair_flows[i - 1].unbind()
+                warped = (_warp_frames(previous, same), _warp_frames(previous.flip(1), other))
+                aligned, improved = align(known[-1], previous_known, previous, warped, (same, other))
+                improved_flows.append(torch.stack(improved))
+            previous_known, previous = known[-1], aligned + trunk(torch.cat((*known, aligned), 2))
+            pass_features.append(_flip_pair(previous, backward))
+        return _in_pass_order(pass_features, backward), improved_flows
 
-    def _paths(self, flows: FeatureCache) -> FeatureCache:
-        """Chains flows between neighbours to flows between clips.
+    def _pair_flows(self, flows: FeatureCache) -> FeatureCache:
+        """Chains flows between neighbouring frames into flows between frame pairs.
 
         Args:
-            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i; their number is odd.
+            flows: ``flows[i]``, (N, 2, h, w), leads from frame i + 1 to frame i; an odd number of flows.
 
         Returns:
-            For every clip but the first (2, N, 2, 2, h, w): the flows from its frames to the clip before,
-            first to the frame with the same number, then to the other one.
+            For every frame pair but the first, (2, N, 2, 2, h, w): the flows from its two frames to the
+            previous pair. Index 0 leads to the frame at the same position in the pair, index 1 to the other
+            frame.
         """
-        paths = FeatureCache(on_cpu=self.features_on_cpu)
-        for i in range(CLIP, len(flows), CLIP):
+        pair_flows = FeatureCache(on_cpu=self.features_on_cpu)
+        for i in range(PAIR, len(flows), PAIR):
             second_to_first, first_to_second, next_to_first = flows[i - 2 : i + 1]
             same_of_first = first_to_second + warp(second_to_first, first_to_second)
             same_of_second = next_to_first + warp(first_to_second, next_to_first)
             other_of_second = next_to_first + warp(same_of_first, next_to_first)
             same = torch.stack((same_of_first, same_of_second), 1)
             other = torch.stack((first_to_second, other_of_second), 1)
-            paths.append(torch.stack((same, other)))
-        return paths
+            pair_flows.append(torch.stack((same, other)))
+        return pair_flows
 
     def _reconstruct(self, frames: Tensor, features: Tensor) -> Tensor:
         """Maps frames (N, T, 3, h, w) and features (N, T, 5·C, h, w) to (N, T, 3, 4·h, 4·w)."""
@@ -207,21 +213,21 @@ class RVRT(nn.Module):
         return residual + upscaled.view_as(residual)
 
 
-def _turned(clips: FeatureCache, backward: bool) -> FeatureCache:
-    return clips[::-1] if backward else clips
+def _in_pass_order(pairs: FeatureCache, backward: bool) -> FeatureCache:
+    return pairs[::-1] if backward else pairs
 
 
-def _turned_clip(clip: Tensor, backward: bool) -> Tensor:
-    return clip.flip(1) if backward else clip
+def _flip_pair(pair: Tensor, backward: bool) -> Tensor:
+    return pair.flip(1) if backward else pair
 
 
-def _warp_frames(clip: Tensor, flow: Tensor) -> Tensor:
-    """Moves each frame of (N, 2, C, h, w) along its flow of (N, 2, 2, h, w)."""
-    return warp(clip.flatten(0, 1), flow.flatten(0, 1)).view_as(clip)
+def _warp_frames(pair: Tensor, flow: Tensor) -> Tensor:
+    """Warps each frame of (N, 2, C, h, w) along its flow of (N, 2, 2, h, w)."""
+    return warp(pair.flatten(0, 1), flow.flatten(0, 1)).view_as(pair)
 
 
-def _doubling() -> tuple[nn.Module, ...]:
+def _doubling_layers() -> tuple[nn.Module, ...]:
     """Returns layers that map (N, T, C, h, w) to (N, T, C, 2·h, 2·w)."""
-    # An identity stands for a change of layout in the published network.
-    enlarged = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
-    return enlarged, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_SLOPE)
+    # The identities take the places of the published layout changes, so that the numbers of the layers agree.
+    convolution = FrameConv(_OUTPUT_CHANNELS, 4 * _OUTPUT_CHANNELS, 3)
+    return convolution, nn.Identity(), nn.PixelShuffle(2), nn.Identity(), nn.LeakyReLU(_NEGATIVE_SLOPE)

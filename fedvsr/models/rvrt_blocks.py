@@ -16,8 +16,8 @@ from fedvsr.models.windows import (
     from_windows,
     heads_of,
     pad_to_windows,
+    relative_position_count,
     relative_position_index,
-    relative_positions,
     roll,
     shift_mask,
     to_windows,
@@ -56,12 +56,12 @@ class TransformerTrunk(nn.Module):
     Frames of different windows do not interact. H and W are at least the window's.
 
     Args:
-        inputs: I.
-        channels: C, a multiple of the heads.
+        inputs: Number of input channels, I.
+        channels: Number of channels, C; a multiple of ``heads``.
         blocks: Number of residual groups.
-        depth: Transformer layers of a group; every other one has its windows shifted by half.
-        heads: Attention heads.
-        window: Frames, rows and columns of a window.
+        depth: Number of transformer layers of a group; every other one has its windows shifted by half.
+        heads: Number of attention heads.
+        window: Size of a window, (frames, rows, columns).
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class TransformerTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            # Each identity stands for a change of layout in the published network.
+            # The identities take the places of the published layout changes, so that the numbers of the
+            # layers agree.
             nn.Identity(),
             FrameConv(inputs, channels, 3),
             Permute(0, 1, 3, 4, 2),
@@ -108,11 +109,11 @@ class _Layers(nn.Module):
         self.blocks = nn.ModuleList(_Layer(channels, heads, window) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        sizes = list(zip(x.shape[1:4], self.window, strict=True))
-        # One window across a whole dimension needs no shift.
-        t, h, w = (side // 2 if size > side else 0 for size, side in sizes)
+        lengths = list(zip(x.shape[1:4], self.window, strict=True))
+        # If one window covers a whole dimension, no shift is needed.
+        t, h, w = (window_length // 2 if length > window_length else 0 for length, window_length in lengths)
         shift = (t, h, w)
-        T, H, W = (-(-size // side) * side for size, side in sizes)
+        T, H, W = (-(-length // window_length) * window_length for length, window_length in lengths)
         mask = shift_mask((T, H, W), self.window, shift, x.device) if any(shift) else None
         for number, layer in enumerate(self.blocks):
             x = layer(x, shift, mask) if number % 2 else layer(x, (0, 0, 0), None)
@@ -147,13 +148,13 @@ class _WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.window = window
-        self.relative_position_bias_table = nn.Parameter(torch.zeros(relative_positions(window), heads))
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(relative_position_count(window), heads))
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.qkv_self = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, shift: Extent, mask: Tensor | None) -> Tensor:
-        """Maps (N, T, H, W, C) to the same shape; zeros fill up the last windows."""
+        """Maps (N, T, H, W, C) to the same shape; the last windows are padded with zeros."""
         T, H, W = x.shape[1:4]
         padded = pad_to_windows(x, self.window)
         t, h, w = padded.shape[1:4]

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-6
-"""Added to the extent by which a position is divided."""
+"""Added to the length by which a position is divided."""
 
 
 def encode_positions(rows: Tensor, columns: Tensor, channels: int, temperature: float) -> Tensor:
-    """Encodes positions in a plane.
+    """Encodes positions in a plane as sines and cosines.
 
     Args:
-        rows: (…) as angles, once around for the whole extent.
+        rows: (…), as angles; the whole length of the axis is 2π.
         columns: Of the same shape.
         channels: Number of channels, a multiple of 4.
         temperature: The ratio between the longest and the shortest wavelength; below 1 the later
             channels are the faster ones.
 
     Returns:
-        (…, channels), the first half for the rows; sine and cosine alternate.
+        (…, channels): the first half encodes the rows, the second the columns; sine and cosine alternate.
     """
     half = channels // 2
     exponent = 2 * torch.arange(half // 2, device=rows.device, dtype=torch.float32) / half

@@ -1,7 +1,8 @@
 """SPyNet: optical flow by a pyramid of small networks.
 
-Ranjan & Black, "Optical Flow Estimation Using a Spatial Pyramid Network", CVPR 2017, with six levels as
-BasicVSR uses it. Modules are named so that the published weights load.
+Ranjan and Black, "Optical Flow Estimation Using a Spatial Pyramid Network", CVPR 2017,
+https://arxiv.org/abs/1611.00850, with six levels as in BasicVSR. Modules are named so that the published
+weights load.
 """
 
 from itertools import pairwise
@@ -14,14 +15,14 @@ from fedvsr.models.warp import warp
 
 _LEVELS = 6
 _MULTIPLE = 2 ** (_LEVELS - 1)
-"""The pyramid halves a side this many times, so its sides are multiples of it."""
+"""The pyramid halves height and width five times, so both must be multiples of this."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class SPyNet(nn.Module):
-    """Estimates the optical flow between two frames, from the coarsest scale to the finest."""
+    """Estimates the optical flow between two frames, from the coarsest pyramid level to the finest."""
 
     mean: Tensor
     std: Tensor
@@ -33,7 +34,7 @@ class SPyNet(nn.Module):
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, reference: Tensor, support: Tensor) -> Tensor:
-        """Returns the position in ``support`` of each pixel of ``reference``, relative to the pixel.
+        """Returns the flow from ``reference`` to ``support``: the displacement of each pixel.
 
         Frames whose sides are not multiples of 32 are resized to the next multiples for the estimate.
 
@@ -57,12 +58,12 @@ class SPyNet(nn.Module):
         for level, network in enumerate(self.basic_module):
             if level:
                 flow = 2 * functional.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
-            moved = warp(supports[level], flow, "border")
-            flow = flow + network(torch.cat((references[level], moved, flow), 1))
+            warped = warp(supports[level], flow, "border")
+            flow = flow + network(torch.cat((references[level], warped, flow), 1))
         return flow
 
     def _pyramid(self, frames: Tensor) -> list[Tensor]:
-        """Returns the normalised frames at every scale, the coarsest first."""
+        """Returns the normalised frames at every level, the coarsest first."""
         levels = [(frames - self.mean) / self.std]
         while len(levels) < _LEVELS:
             levels.insert(0, functional.avg_pool2d(levels[0], 2))
@@ -70,7 +71,7 @@ class SPyNet(nn.Module):
 
 
 class _Level(nn.Module):
-    """Corrects the flow at one scale from the two frames (3 + 3 channels) and the flow so far (2)."""
+    """Corrects the flow at one level, from two frames (3 + 3 channels) and the flow so far (2 channels)."""
 
     def __init__(self) -> None:
         super().__init__()

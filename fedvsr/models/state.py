@@ -1,4 +1,4 @@
-"""A model's state dict as NumPy tensors, and back."""
+"""Converts a model's state dict to NumPy arrays, and back."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from fedvsr.errors import WeightsError
-from fedvsr.weights import Array, TensorSpec, check_fit, specs_of
+from fedvsr.weights import Array, TensorSpec, find_misfit, specs_of
 
 
 def state_of(model: nn.Module) -> dict[str, Array]:
     """Returns copies of all parameters and buffers, on the CPU.
 
     Raises:
-        fedvsr.errors.WeightsError: One has a dtype that NumPy lacks.
+        fedvsr.errors.WeightsError: A tensor has a dtype that NumPy lacks.
     """
     state_specs(model)
     return {
@@ -27,23 +27,23 @@ def load_state(model: nn.Module, tensors: Mapping[str, Array], name: str) -> Non
 
     Args:
         model: The model, on any device.
-        tensors: Exactly its tensors.
-        name: How to call the weights in an error.
+        tensors: All of its tensors, and no others.
+        name: The name of the weights in an error.
 
     Raises:
         fedvsr.errors.WeightsError: A name, shape or dtype differs.
     """
-    problem = check_fit(specs_of(tensors), state_specs(model))
+    problem = find_misfit(specs_of(tensors), state_specs(model))
     if problem:
         raise WeightsError(f"{name} does not fit the model: {problem}")
     model.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in tensors.items()})
 
 
 def state_specs(model: nn.Module) -> dict[str, TensorSpec]:
-    """Returns the shape and dtype of every parameter and buffer; copies none of them.
+    """Returns the shape and dtype of every parameter and buffer, without copying them.
 
     Raises:
-        fedvsr.errors.WeightsError: One has a dtype that NumPy lacks.
+        fedvsr.errors.WeightsError: A tensor has a dtype that NumPy lacks.
     """
     return {
         name: TensorSpec(tuple(tensor.shape), _numpy_dtype(name, tensor.dtype))

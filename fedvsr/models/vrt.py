@@ -1,4 +1,4 @@
-"""VRT: a transformer that sees all frames of a video at once, at four scales.
+"""VRT: a transformer over all frames of a video at once, at four resolutions.
 
 Liang et al., "VRT: A Video Restoration Transformer", IEEE Transactions on Image Processing 2024,
 https://arxiv.org/abs/2201.12288. Modules are named so that the published weights load: the state dict under
@@ -16,29 +16,31 @@ from torch.nn import functional
 
 from fedvsr.config.base import FieldError, Section
 from fedvsr.models.base import check_scale
+from fedvsr.models.frame_conv import FrameConv
 from fedvsr.models.mirror import mirror_to
 from fedvsr.models.stochastic_depth import rising_rates
+from fedvsr.models.vrt_alignment import FlowGuidedDeformConv
 from fedvsr.models.vrt_attention import AttentionBlock
 from fedvsr.models.vrt_flow import PyramidSPyNet, video_flows
-from fedvsr.models.vrt_stages import RefiningStage, Resizing, WarpingStage, widening
-from fedvsr.models.vrt_warping import FlowGuidedDeformConv, read_corners
+from fedvsr.models.vrt_stages import RefiningStage, Resizing, WarpingStage, widening_layers
+from fedvsr.models.warp import sample_corners
 
 REDS_16_FRAMES: Mapping[str, int] = {"window_frames": 8, "neighbours": 3, "deformable_groups": 24}
 """The options of 002_VRT_videosr_bi_REDS_16frames that differ from the defaults."""
 
 _MULTIPLE = 8
-"""The size is halved three times."""
+"""The network halves the height and width three times, so both must be multiples of this."""
 
 _OUTPUT_CHANNELS = 64
-_INDEPENDENT = 2
-"""How many of the last stages look at every frame by itself."""
+_SINGLE_FRAME_STAGES = 2
+"""Number of refining stages, the last ones, whose windows are one frame long."""
 
 _MAX_RESIDUE = 10.0
-"""How many pixels, at full size, deformable convolution may read beside the flow."""
+"""Largest predicted offset of a deformable convolution from the flow, in pixels at full size."""
 
 _RESIZINGS: tuple[Resizing, ...] = ("none", "down", "down", "down", "up", "up", "up")
-_SCALES = (0, 1, 2, 3, 2, 1, 0)
-"""How many times each warping stage's features are halved."""
+_HALVINGS = (0, 1, 2, 3, 2, 1, 0)
+"""Number of halvings of height and width, for each warping stage."""
 
 
 class VRTOptions(Section):
@@ -62,9 +64,9 @@ class VRTOptions(Section):
     )
     refining_stages: int = Field(
         6,
-        ge=_INDEPENDENT,
+        ge=_SINGLE_FRAME_STAGES,
         le=100,
-        description="refining stages; the last two look at every frame by itself",
+        description="refining stages; the last two attend within each frame separately",
     )
     refining_depth: int = Field(4, ge=1, le=100, description="attention blocks of a refining stage")
     heads: int = Field(6, ge=1, le=64, description="attention heads")
@@ -98,25 +100,25 @@ class VRTOptions(Section):
 
 
 class VRT(nn.Module):
-    """Attends within windows, warps neighbours along the flow, over and over at four scales.
+    """Alternates attention within windows and warping of neighbours along the flow, at four resolutions.
 
-    Seven warping stages form a U: full size, a half, a quarter, an eighth and back, with skip
-    connections; refining stages at full size follow. The defaults are those of
-    001_VRT_videosr_bi_REDS_6frames; `REDS_16_FRAMES` are the options of the other REDS release. Upscales
-    by 4 only.
+    Seven warping stages form a U: full size, a half, a quarter, an eighth and back, with skip connections.
+    Refining stages at full size follow. The defaults are those of 001_VRT_videosr_bi_REDS_6frames.
+    `REDS_16_FRAMES` are the options of the other REDS release. Upscales by 4 only.
 
-    Every video is valid. A smaller one is enlarged by its mirror image to 2 frames, and to sides that are
-    multiples of 8 and at least 8 windows long (64 pixels by default). The surplus is cut from the output.
+    Every size and length is valid. The video is extended by its mirror image to at least 2 frames, and to
+    sides that are multiples of 8 and at least 8 windows long (64 pixels by default). The surplus is cut from
+    the output.
 
     Args:
         scale: 4.
-        options: The options; their defaults if None.
+        options: The options; None stands for the defaults.
 
     Raises:
-        fedvsr.errors.ConfigError: The model has no such scale.
+        fedvsr.errors.ConfigError: The scale is not 4.
     """
 
-    description = "transformer over all frames at four scales"
+    description = "transformer over all frames at four resolutions"
     source = (
         "Liang et al., VRT: A Video Restoration Transformer, IEEE TIP 2024, https://arxiv.org/abs/2201.12288"
     )
@@ -134,16 +136,16 @@ class VRT(nn.Module):
         self.window_size = options.window_size
         self.neighbours = options.neighbours
 
-        # A frame, and the four pixels around where the flow points in the next and in the previous one.
-        self.conv_first = _FrameConv(3 * (1 + 2 * 4), channels)
+        # The channels of a frame, and of four pixels each of the next and of the previous frame.
+        self.conv_first = FrameConv(3 * (1 + 2 * 4), channels, 3)
         self.spynet = PyramidSPyNet()
         self._add_stages(options)
         self.norm = nn.LayerNorm(refining_channels)
         self.conv_after_body = nn.Linear(refining_channels, channels)
-        self.conv_before_upsample = nn.Sequential(_FrameConv(channels, _OUTPUT_CHANNELS), nn.LeakyReLU())
-        self.upsample = nn.Sequential(*_upscaling(_OUTPUT_CHANNELS))
-        self.conv_last = _FrameConv(_OUTPUT_CHANNELS, 3)
-        # Activation checkpointing saves most here: the activations between these modules are small.
+        self.conv_before_upsample = nn.Sequential(FrameConv(channels, _OUTPUT_CHANNELS, 3), nn.LeakyReLU())
+        self.upsample = nn.Sequential(*_upscaling_layers(_OUTPUT_CHANNELS))
+        self.conv_last = FrameConv(_OUTPUT_CHANNELS, 3, 3)
+        # Checkpointing these modules saves most memory: the activations between them are small.
         self.checkpointed_modules = [
             name
             for name, module in self.named_modules()
@@ -154,9 +156,9 @@ class VRT(nn.Module):
         """Adds the warping stages and the refining stages."""
         size, refining_stages = options.window_size, options.refining_stages
         window = (options.window_frames, size, size)
-        depths = [options.depth] * len(_SCALES) + [options.refining_depth] * refining_stages
+        depths = [options.depth] * len(_HALVINGS) + [options.refining_depth] * refining_stages
         rates = rising_rates(options.drop_path_rate, depths)
-        for number, (resizing, halvings) in enumerate(zip(_RESIZINGS, _SCALES, strict=True)):
+        for number, (resizing, halvings) in enumerate(zip(_RESIZINGS, _HALVINGS, strict=True)):
             stage = WarpingStage(
                 resizing,
                 options.channels,
@@ -168,11 +170,13 @@ class VRT(nn.Module):
                 _MAX_RESIDUE / 2**halvings,
             )
             self.add_module(f"stage{number + 1}", stage)
-        self.stage8 = nn.ModuleList([widening(options.channels, options.refining_channels)])
-        for number, stage_rates in enumerate(rates[len(_SCALES) :]):
-            alone = number >= refining_stages - _INDEPENDENT
-            extent = (1, size, size) if alone else window
-            self.stage8.append(RefiningStage(options.refining_channels, options.heads, extent, stage_rates))
+        self.stage8 = nn.ModuleList([widening_layers(options.channels, options.refining_channels)])
+        for number, stage_rates in enumerate(rates[len(_HALVINGS) :]):
+            single_frame = number >= refining_stages - _SINGLE_FRAME_STAGES
+            stage_window = (1, size, size) if single_frame else window
+            self.stage8.append(
+                RefiningStage(options.refining_channels, options.heads, stage_window, stage_rates)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, 4·h, 4·w); overshoots are not clipped."""
@@ -181,10 +185,10 @@ class VRT(nn.Module):
         for dimension in (3, 4):
             side = max(x.shape[dimension], _MULTIPLE * self.window_size)
             x = mirror_to(x, -(-side // _MULTIPLE) * _MULTIPLE, dimension)
-        return self._upscaled(x)[:, :T, :, : 4 * h, : 4 * w]
+        return self._upscale(x)[:, :T, :, : 4 * h, : 4 * w]
 
-    def _upscaled(self, x: Tensor) -> Tensor:
-        """Upscales a video of a size that the network takes as it is."""
+    def _upscale(self, x: Tensor) -> Tensor:
+        """Upscales a video that needs no extension."""
         ahead, behind = video_flows(self.spynet, x, self.neighbours)
         frames = torch.cat((x, *_corners(x, ahead[0][0], behind[0][0])), 2)
         features = self.conv_first(frames)
@@ -200,7 +204,7 @@ class VRT(nn.Module):
     def _body(self, x: Tensor, ahead: list[list[Tensor]], behind: list[list[Tensor]]) -> Tensor:
         """Maps (N, T, h, w, channels) to (N, T, h, w, refining channels)."""
         skipped: list[Tensor] = []
-        for number, halvings in enumerate(_SCALES):
+        for number, halvings in enumerate(_HALVINGS):
             if number > 4:
                 x = x + skipped[halvings + 1]
             x = getattr(self, f"stage{number + 1}")(x, ahead[halvings], behind[halvings])
@@ -212,27 +216,11 @@ class VRT(nn.Module):
         return features
 
 
-class _FrameConv(nn.Conv3d):
-    """A 3 × 3 convolution of every frame by itself.
-
-    The published weights are those of a convolution in three dimensions, one frame deep. In two
-    dimensions the same takes two thirds of the time on a CPU, and less memory.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, (1, 3, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, T, inputs, h, w) to (N, T, outputs, h, w)."""
-        frames = functional.conv2d(x.flatten(0, 1), self.weight[:, :, 0], self.bias, padding=1)
-        return frames.view(*x.shape[:2], *frames.shape[1:])
-
-
-def _upscaling(channels: int) -> list[nn.Module]:
-    # The published modules count a change of layout before the shuffle and one after it.
-    double = (
+def _upscaling_layers(channels: int) -> list[nn.Module]:
+    # The identities take the places of the published layout changes, so that the numbers of the layers agree.
+    doublings = (
         (
-            _FrameConv(channels, 4 * channels),
+            FrameConv(channels, 4 * channels, 3),
             nn.Identity(),
             nn.PixelShuffle(2),
             nn.Identity(),
@@ -240,11 +228,11 @@ def _upscaling(channels: int) -> list[nn.Module]:
         )
         for _ in range(2)
     )
-    return [*chain(*double), _FrameConv(channels, channels)]
+    return [*chain(*doublings), FrameConv(channels, channels, 3)]
 
 
 def _corners(x: Tensor, ahead: Tensor, behind: Tensor) -> tuple[Tensor, Tensor]:
-    """Reads four pixels of the next frame and of the previous one for each pixel.
+    """Reads, for each pixel, four pixels of the next frame and four of the previous one.
 
     Args:
         x: (N, T, 3, h, w).
@@ -252,14 +240,14 @@ def _corners(x: Tensor, ahead: Tensor, behind: Tensor) -> tuple[Tensor, Tensor]:
         behind: (N, T − 1, 2, h, w), the flows to the previous frames.
 
     Returns:
-        Twice (N, T, 12, h, w), zeros where there is no such frame.
+        Two tensors (N, T, 12, h, w), for the next and the previous frame; zeros if there is no such frame.
     """
     N, T = x.shape[:2]
-    following = read_corners(x[:, 1:].flatten(0, 1), ahead.flatten(0, 1))
-    previous = read_corners(x[:, :-1].flatten(0, 1), behind.flatten(0, 1))
+    following = sample_corners(x[:, 1:].flatten(0, 1), ahead.flatten(0, 1))
+    previous = sample_corners(x[:, :-1].flatten(0, 1), behind.flatten(0, 1))
     shape = (N, T - 1, *following.shape[1:])
-    none = (0, 0, 0, 0, 0, 0)
+    no_padding = (0, 0, 0, 0, 0, 0)
     return (
-        functional.pad(following.view(shape), (*none, 0, 1)),
-        functional.pad(previous.view(shape), (*none, 1, 0)),
+        functional.pad(following.view(shape), (*no_padding, 0, 1)),
+        functional.pad(previous.view(shape), (*no_padding, 1, 0)),
     )

@@ -1,7 +1,8 @@
-"""The attention of VRT: every window looks at itself, and the two frames of a pair at each other.
+"""The attention of VRT: self-attention within windows, and mutual attention between a window's two frames.
 
-Liang et al., "VRT: A Video Restoration Transformer", 2022, section 3.3. Modules are named so that the
-published weights load. Features have their channels last here: (N, T, H, W, C).
+Source: Liang et al., "VRT: A Video Restoration Transformer", 2022, https://arxiv.org/abs/2201.12288, section
+3.3. Modules are named so that the published weights load. In this file features have their channels last:
+(N, T, H, W, C).
 """
 
 import math
@@ -18,8 +19,8 @@ from fedvsr.models.windows import (
     from_windows,
     heads_of,
     pad_to_windows,
+    relative_position_count,
     relative_position_index,
-    relative_positions,
     roll,
     shift_mask,
     to_windows,
@@ -32,13 +33,13 @@ _TEMPERATURE = 10_000
 class AttentionGroup(nn.Module):
     """Transformer blocks one after the other, every other one with its windows shifted by half.
 
-    An axis no longer than the window is looked at whole and not shifted.
+    If an axis is not longer than the window, one window covers it and it is not shifted.
 
     Args:
-        channels: C, a multiple of 4 and of the heads.
-        heads: Attention heads.
-        window: The extent of a window; with mutual attention it is two frames long.
-        mutual: Whether the two frames of a window look at each other as well.
+        channels: Number of channels, C; a multiple of 4 and of ``heads``.
+        heads: Number of attention heads.
+        window: Size of a window, (frames, rows, columns); with mutual attention it has two frames.
+        mutual: Whether the two frames of a window also attend to each other.
         rates: The rate of stochastic depth of each block.
     """
 
@@ -51,27 +52,36 @@ class AttentionGroup(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, H, W, C) to the same shape."""
         extent = x.shape[1:4]
-        window = _smaller(self.window, extent)
-        shift = tuple(
-            0 if size <= side else moved
-            for size, side, moved in zip(extent, self.window, self.shift, strict=True)
+        window = _clip_window(self.window, extent)
+        shift = _as_extent(
+            tuple(
+                0 if length <= window_length else shift_length
+                for length, window_length, shift_length in zip(extent, self.window, self.shift, strict=True)
+            )
         )
         mask = None
         if any(shift) and len(self.blocks) > 1:
-            padded = tuple(-(-size // side) * side for size, side in zip(extent, window, strict=True))
-            mask = shift_mask(_extent(padded), window, _extent(shift), x.device)
+            padded_extent = tuple(
+                -(-length // window_length) * window_length
+                for length, window_length in zip(extent, window, strict=True)
+            )
+            mask = shift_mask(_as_extent(padded_extent), window, shift, x.device)
         for number, block in enumerate(self.blocks):
-            x = block(x, window, _extent(shift), mask) if number % 2 else block(x, window, (0, 0, 0), None)
+            is_shifted = number % 2 == 1
+            block_shift, block_mask = (shift, mask) if is_shifted else ((0, 0, 0), None)
+            x = block(x, window, block_shift, block_mask)
         return x
 
 
 class GatedMLP(nn.Module):
-    """Two linear layers, the first one's output gated by a third's; Shazeer 2020, "GLU Variants".
+    """A GEGLU: multiplies two parallel linear layers, one of them after a GELU; a third maps to the output.
+
+    Source: Shazeer, "GLU Variants Improve Transformer", 2020, https://arxiv.org/abs/2002.05202.
 
     Args:
-        inputs: Channels of the input.
-        hidden: Channels in between.
-        outputs: Channels of the output.
+        inputs: Number of input channels.
+        hidden: Number of channels of the parallel layers.
+        outputs: Number of output channels.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
@@ -90,10 +100,10 @@ class AttentionBlock(nn.Module):
     """Attention within windows, then a gated MLP, each with a skip connection around it.
 
     Args:
-        channels: C, a multiple of the heads.
-        heads: Attention heads.
-        window: The extent of a window.
-        mutual: Whether the two frames of a window look at each other as well.
+        channels: Number of channels, C; a multiple of 4 and of ``heads``.
+        heads: Number of attention heads.
+        window: Size of a window, (frames, rows, columns).
+        mutual: Whether the two frames of a window also attend to each other.
         rate: The rate of stochastic depth.
     """
 
@@ -106,22 +116,29 @@ class AttentionBlock(nn.Module):
         self.mlp = GatedMLP(channels, _EXPANSION * channels, channels)
 
     def forward(self, x: Tensor, window: Extent, shift: Extent, mask: Tensor | None) -> Tensor:
-        """Maps (N, T, H, W, C) to the same shape, through windows no larger than the block's own."""
-        x = x + self.drop_path(self._attended(self.norm1(x), window, shift, mask))
+        """Maps (N, T, H, W, C) to the same shape.
+
+        Args:
+            x: The features.
+            window: Size of a window, at most the constructor's.
+            shift: How far the windows are shifted.
+            mask: `fedvsr.models.windows.shift_mask` of that shift; None without a shift.
+        """
+        x = x + self.drop_path(self._attend(self.norm1(x), window, shift, mask))
         refined: Tensor = self.drop_path(self.mlp(self.norm2(x)))
         return x + refined
 
-    def _attended(self, x: Tensor, window: Extent, shift: Extent, mask: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, window: Extent, shift: Extent, mask: Tensor | None) -> Tensor:
         _, T, H, W, _ = x.shape
         padded = pad_to_windows(x, window)
-        extent = _extent(tuple(padded.shape[1:4]))
+        padded_extent = _as_extent(tuple(padded.shape[1:4]))
         windows = to_windows(roll(padded, (-shift[0], -shift[1], -shift[2])), window)
-        whole = roll(from_windows(self.attn(windows, mask), window, extent), shift)
+        whole = roll(from_windows(self.attn(windows, mask), window, padded_extent), shift)
         return whole[:, :T, :H, :W]
 
 
 class _WindowAttention(nn.Module):
-    """Self-attention, and if mutual, attention between the two halves too, fused by a linear layer."""
+    """Self-attention, and if mutual, attention between a window's two frames, fused by a linear layer."""
 
     relative_position_index: Tensor
     position_bias: Tensor
@@ -130,21 +147,22 @@ class _WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.mutual = mutual
-        self.relative_position_bias_table = nn.Parameter(torch.empty(relative_positions(window), heads))
+        self.relative_position_bias_table = nn.Parameter(torch.empty(relative_position_count(window), heads))
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.qkv_self = nn.Linear(channels, 3 * channels)
         if mutual:
-            self.register_buffer("position_bias", _positions(window[1], window[2], channels))
+            self.register_buffer("position_bias", _encode_window_positions(window[1], window[2], channels))
             self.qkv_mut = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(2 * channels if mutual else channels, channels)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Maps (windows, positions, C) to the same shape."""
-        positions = x.shape[1]
-        # Of a window of fewer frames, the positions are the first ones of the table's window.
-        rows = self.relative_position_index[:positions, :positions]
-        bias = self.relative_position_bias_table[rows].permute(2, 0, 1)
+        length = x.shape[1]
+        # A video with fewer frames than the window has a shorter window. Positions are ordered by frame, so
+        # its indices are the first ones. Only frames can be fewer: vrt.py pads height and width.
+        index = self.relative_position_index[:length, :length]
+        bias = self.relative_position_bias_table[index].permute(2, 0, 1)
         attended = attend(*heads_of(self.qkv_self(x), self.heads), bias, mask)
         if self.mutual:
             attended = torch.cat((self._mutual(x, mask), attended), 2)
@@ -152,30 +170,37 @@ class _WindowAttention(nn.Module):
         return y
 
     def _mutual(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Returns, for each of two frames, the attention of the other's queries to it."""
+        """Applies cross-attention between a window's two frames.
+
+        At the first frame, queries of the second frame attend to keys and values of the first; at the second
+        frame it is the reverse.
+        """
         half = x.shape[1] // 2
         projected = self.qkv_mut(x + self.position_bias.repeat(1, 2, 1))
         query, key, value = heads_of(projected, self.heads)
         if mask is not None:
-            # The mask is the same for both frames, and hides no frame: as published.
+            # The mask within one frame serves for both directions. It does not hide from each other two
+            # frames that only the shift brought together, from the video's two ends. The published code does
+            # the same.
             mask = mask[:, :half, :half]
-        first = attend(query[:, :, half:], key[:, :, :half], value[:, :, :half], None, mask)
-        second = attend(query[:, :, :half], key[:, :, half:], value[:, :, half:], None, mask)
-        return torch.cat((first, second), 1)
+        at_first = attend(query[:, :, half:], key[:, :, :half], value[:, :, :half], None, mask)
+        at_second = attend(query[:, :, :half], key[:, :, half:], value[:, :, half:], None, mask)
+        return torch.cat((at_first, at_second), 1)
 
 
-def _positions(height: int, width: int, channels: int) -> Tensor:
-    """Returns the positions in a window's frame, counted from 1, encoded: (1, height · width, channels)."""
-    places = (torch.arange(1, side + 1, dtype=torch.float32) for side in (height, width))
-    rows, columns = (place / (place[-1] + EPSILON) * (2 * math.pi) for place in places)
+def _encode_window_positions(height: int, width: int, channels: int) -> Tensor:
+    """Encodes the positions in a window's frame, counted from 1; returns (1, height · width, channels)."""
+    positions = (torch.arange(1, length + 1, dtype=torch.float32) for length in (height, width))
+    rows, columns = (axis / (axis[-1] + EPSILON) * (2 * math.pi) for axis in positions)
     plane = torch.meshgrid(rows, columns, indexing="ij")
     return encode_positions(plane[0], plane[1], channels, _TEMPERATURE).view(1, height * width, channels)
 
 
-def _smaller(window: Extent, extent: torch.Size) -> Extent:
-    return _extent(tuple(min(size, side) for size, side in zip(extent, window, strict=True)))
+def _clip_window(window: Extent, extent: torch.Size) -> Extent:
+    return _as_extent(tuple(min(pair) for pair in zip(extent, window, strict=True)))
 
 
-def _extent(sizes: tuple[int, ...]) -> Extent:
+def _as_extent(sizes: tuple[int, ...]) -> Extent:
+    """Narrows a tuple's type to three elements."""
     t, h, w = sizes
     return t, h, w

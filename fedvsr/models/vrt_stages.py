@@ -1,7 +1,7 @@
-"""The stages of VRT: seven that also warp, at four scales, and stages that only refine.
+"""The stages of VRT: seven that also warp, at four resolutions, and stages that only refine.
 
-Liang et al., "VRT: A Video Restoration Transformer", 2022. Modules are named so that the published weights
-load. Features have their channels last here: (N, T, H, W, C).
+Source: Liang et al., "VRT: A Video Restoration Transformer", 2022, https://arxiv.org/abs/2201.12288. Modules
+are named so that the published weights load. In this file features have their channels last: (N, T, H, W, C).
 """
 
 from typing import Literal
@@ -9,29 +9,29 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fedvsr.models.vrt_alignment import FlowGuidedDeformConv, align_ahead, align_behind
 from fedvsr.models.vrt_attention import AttentionGroup, GatedMLP
-from fedvsr.models.vrt_warping import FlowGuidedDeformConv, align_ahead, align_behind
 from fedvsr.models.windows import Extent
 
 Resizing = Literal["none", "down", "up"]
 
 _MUTUAL_SHARE = 0.75
-"""How many of a stage's blocks have mutual attention; the others look through longer windows."""
+"""Share of a stage's blocks that have mutual attention; the others attend within longer windows."""
 
 
 class WarpingStage(nn.Module):
     """Halves, doubles or keeps the size, attends, and fuses each frame with its warped neighbours.
 
     Args:
-        resizing: How the size changes.
-        channels: C, a multiple of 4 and of the heads.
-        heads: Attention heads.
-        window: The extent of a window.
-        rates: The rate of stochastic depth of each block of this stage; as published, the blocks without
-            mutual attention start again at the first of them.
-        neighbours: How many frames are warped from either side, K.
-        groups: Deformable groups.
-        maximum_residue: How many pixels, at most, a tap may move from where the flow points.
+        resizing: How height and width change.
+        channels: Number of channels, C; a multiple of 4 and of ``heads``.
+        heads: Number of attention heads.
+        window: Size of a window, (frames, rows, columns).
+        rates: The rate of stochastic depth of each block of this stage. As in the published code, the blocks
+            without mutual attention start again at the first rate.
+        neighbours: Number of frames that are warped from either side, K.
+        groups: Number of deformable groups; see `FlowGuidedDeformConv`.
+        maximum_residue: Largest predicted offset of a tap, in pixels, per axis.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class WarpingStage(nn.Module):
         super().__init__()
         mutual = int(len(rates) * _MUTUAL_SHARE)
         pair = (2, window[1], window[2])
-        self.reshape = _resizing(resizing, channels)
+        self.reshape = _resizing_layers(resizing, channels)
         self.residual_group1 = AttentionGroup(channels, heads, pair, True, rates[:mutual])
         self.linear1 = nn.Linear(channels, channels)
         self.residual_group2 = AttentionGroup(channels, heads, window, False, rates[: len(rates) - mutual])
@@ -61,7 +61,7 @@ class WarpingStage(nn.Module):
 
         Args:
             x: (N, T, H', W', C), T ≥ 2; H' and W' are H and W after the resizing.
-            ahead: The flows to the frames that follow, at this stage's scale: for each distance d
+            ahead: The flows to the following frames, at this stage's resolution: for each distance d
                 from 1 to K, (N, T − d, 2, H, W) from frame t to frame t + d.
             behind: Of the same shapes, from frame t + d to frame t.
 
@@ -80,12 +80,12 @@ class WarpingStage(nn.Module):
 
 
 class RefiningStage(nn.Module):
-    """Self-attention blocks with a skip connection around them.
+    """Refines a video's features by self-attention blocks with a skip connection around them.
 
     Args:
-        channels: C, a multiple of the heads.
-        heads: Attention heads.
-        window: The extent of a window.
+        channels: Number of channels, C; a multiple of ``heads``.
+        heads: Number of attention heads.
+        window: Size of a window, (frames, rows, columns).
         rates: The rate of stochastic depth of each block.
     """
 
@@ -100,13 +100,13 @@ class RefiningStage(nn.Module):
         return x + refined
 
 
-def widening(channels: int, wider: int) -> nn.Sequential:
+def widening_layers(channels: int, wider: int) -> nn.Sequential:
     """Returns layers that map (N, T, H, W, channels) to (N, T, H, W, wider)."""
     return nn.Sequential(nn.Identity(), nn.LayerNorm(channels), nn.Linear(channels, wider))
 
 
 class _Halve(nn.Module):
-    """Stacks 2 × 2 pixels' channels: column by column, each from top to bottom."""
+    """Stacks the channels of 2 × 2 pixels: the left column from top to bottom, then the right one."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, H, W, C) to (N, T, H/2, W/2, 4·C)."""
@@ -116,7 +116,7 @@ class _Halve(nn.Module):
 
 
 class _Double(nn.Module):
-    """Spreads channels over 2 × 2 pixels: the inverse of `_Halve`."""
+    """Distributes channels to 2 × 2 pixels: the inverse of `_Halve`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, H, W, C) to (N, T, 2·H, 2·W, C/4)."""
@@ -125,8 +125,8 @@ class _Double(nn.Module):
         return x.permute(0, 1, 2, 5, 3, 4, 6).reshape(N, T, 2 * H, 2 * W, C // 4)
 
 
-def _resizing(resizing: Resizing, channels: int) -> nn.Sequential:
-    # The published modules count the change of layout as the first of each.
+def _resizing_layers(resizing: Resizing, channels: int) -> nn.Sequential:
+    # The first layer takes the place of the published layout change, so that the numbers of the layers agree.
     if resizing == "down":
         return nn.Sequential(_Halve(), nn.LayerNorm(4 * channels), nn.Linear(4 * channels, channels))
     if resizing == "up":

@@ -1,7 +1,7 @@
-"""Cutting a video's features into windows of frames, rows and columns, inside which attention looks.
+"""Windows of frames, rows and columns of a video's features, and attention within them.
 
-Liu et al., "Video Swin Transformer", CVPR 2022. Features keep their channels last here:
-(N, T, H, W, C), T frames. VRT and IART both look through these windows.
+Source: Liu et al., "Video Swin Transformer", CVPR 2022, https://arxiv.org/abs/2106.13230. In this file
+features have their channels last: (N, T, H, W, C), T frames. VRT, RVRT and IART use these windows.
 """
 
 import torch
@@ -12,15 +12,15 @@ Extent = tuple[int, int, int]
 """Frames, rows and columns."""
 
 _HIDDEN = -100.0
-"""Added to a similarity before the softmax, it makes the weight zero."""
+"""Added to a similarity before the softmax, it makes the weight practically zero."""
 
 
 def to_windows(x: Tensor, window: Extent) -> Tensor:
     """Cuts features into windows.
 
     Args:
-        x: (N, T, H, W, C), whose T, H and W are multiples of the window's.
-        window: The extent (t, h, w) of a window.
+        x: (N, T, H, W, C); T, H and W are multiples of the window's.
+        window: Size (t, h, w) of a window.
 
     Returns:
         (N · windows, t·h·w, C), a video's windows in the order of frames, rows and columns.
@@ -32,12 +32,12 @@ def to_windows(x: Tensor, window: Extent) -> Tensor:
 
 
 def from_windows(windows: Tensor, window: Extent, extent: Extent) -> Tensor:
-    """Puts windows together again: the inverse of `to_windows`.
+    """Joins windows: the inverse of `to_windows`.
 
     Args:
         windows: (N · windows, t·h·w, C).
-        window: The extent (t, h, w) of a window.
-        extent: The extent (T, H, W) of the whole.
+        window: Size (t, h, w) of a window.
+        extent: Size (T, H, W) of the whole.
 
     Returns:
         (N, T, H, W, C).
@@ -49,7 +49,7 @@ def from_windows(windows: Tensor, window: Extent, extent: Extent) -> Tensor:
 
 
 def pad_to_windows(x: Tensor, window: Extent) -> Tensor:
-    """Appends zeros to (N, T, H, W, C) until the window's extent divides T, H and W."""
+    """Appends zeros to (N, T, H, W, C) until T, H and W are multiples of the window's."""
     missing = [-size % side for size, side in zip(x.shape[1:4], window, strict=True)]
     if not any(missing):
         return x
@@ -57,32 +57,32 @@ def pad_to_windows(x: Tensor, window: Extent) -> Tensor:
 
 
 def roll(x: Tensor, shift: Extent) -> Tensor:
-    """Moves (N, T, H, W, C) cyclically towards the end; without a shift, returns the same tensor."""
+    """Shifts (N, T, H, W, C) cyclically towards the end; without a shift, returns the same tensor."""
     return torch.roll(x, shift, (1, 2, 3)) if any(shift) else x
 
 
 def shift_mask(extent: Extent, window: Extent, shift: Extent, device: torch.device) -> Tensor:
-    """Returns a mask between positions that only a cyclic shift brought together.
+    """Returns a mask that hides from each other positions that only a cyclic shift brought together.
 
     Args:
-        extent: The extent (T, H, W) of the features, multiples of the window's.
-        window: The extent (t, h, w) of a window.
-        shift: How far the features were moved towards the start; an axis moved by 0 hides nothing.
-        device: Where to put the mask.
+        extent: Size (T, H, W) of the features, multiples of the window's.
+        window: Size (t, h, w) of a window.
+        shift: How far the features were shifted towards the start; an axis with shift 0 hides nothing.
+        device: The device of the mask.
 
     Returns:
-        (windows, t·h·w, t·h·w): 0 if two positions may see each other, else −100.
+        (windows, t·h·w, t·h·w): 0 if two positions may attend to each other, otherwise −100.
     """
     regions = torch.zeros(1, *extent, 1, device=device)
-    for axis, (size, side, moved) in enumerate(zip(extent, window, shift, strict=True)):
-        # The part behind the last boundary came around from the start.
-        number = torch.zeros(size, device=device)
-        if moved:
-            number[size - side :] = 1
-            number[size - moved :] = 2
-        view = [1] * 5
-        view[axis + 1] = size
-        regions = 3 * regions + number.view(view)
+    for axis, (length, window_length, shift_length) in enumerate(zip(extent, window, shift, strict=True)):
+        # In the last window, the part after the last boundary was shifted there from the start.
+        region_number = torch.zeros(length, device=device)
+        if shift_length:
+            region_number[length - window_length :] = 1
+            region_number[length - shift_length :] = 2
+        shape = [1] * 5
+        shape[axis + 1] = length
+        regions = 3 * regions + region_number.view(shape)
     region = to_windows(regions, window).squeeze(-1)
     return torch.where(region[:, None] == region[:, :, None], 0.0, _HIDDEN)
 
@@ -90,11 +90,11 @@ def shift_mask(extent: Extent, window: Extent, shift: Extent, device: torch.devi
 def relative_position_index(window: Extent) -> Tensor:
     """Returns, for each pair of a window's positions, its row in a table of relative positions.
 
-    The table has a row for every difference (frames, rows, columns) that occurs, the most negative
-    first: (2·t − 1)·(2·h − 1)·(2·w − 1) rows.
+    The table has one row for every possible difference (frames, rows, columns), the most negative first:
+    (2·t − 1)·(2·h − 1)·(2·w − 1) rows.
 
     Args:
-        window: The extent (t, h, w) of a window.
+        window: Size (t, h, w) of a window.
 
     Returns:
         (t·h·w, t·h·w), int64.
@@ -107,21 +107,21 @@ def relative_position_index(window: Extent) -> Tensor:
     return index
 
 
-def relative_positions(window: Extent) -> int:
-    """Returns the number of rows of the table that `relative_position_index` points into."""
+def relative_position_count(window: Extent) -> int:
+    """Returns the number of rows of the table for `relative_position_index`."""
     t, h, w = window
     return (2 * t - 1) * (2 * h - 1) * (2 * w - 1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Applies attention inside every window.
+    """Applies attention within each window.
 
     Args:
         query: (N · windows, heads, positions, channels of a head).
         key: Of the same shape.
         value: Of the same shape.
         bias: (heads, positions, positions), added to the similarities.
-        mask: (windows, positions, positions) of `shift_mask`, added too.
+        mask: (windows, positions, positions), a result of `shift_mask`; also added.
 
     Returns:
         (N · windows, positions, channels): the heads' channels one after the other.
@@ -142,10 +142,10 @@ def heads_of(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
     Args:
         x: (windows, positions, 3 · C).
-        heads: How many heads share C channels.
+        heads: Number of heads, which share the C channels.
 
     Returns:
-        Three times (windows, heads, positions, C / heads).
+        Three tensors (windows, heads, positions, C / heads).
     """
     B, positions, _ = x.shape
     query, key, value = x.view(B, positions, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)

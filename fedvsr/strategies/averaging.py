@@ -3,10 +3,10 @@
 Sums run in float64 and in the order of the clients' names, so that the bytes of the result depend
 neither on the order of arrival nor on how many updates fit in memory.
 
-Parameters and floating-point buffers, the running statistics of batch normalisation among them,
-are averaged. Integer and boolean buffers are counters, tables or masks: the mean is rounded to the
-nearest integer, ties to even, and kept within the clients' range, which leaves a table that all
-clients share as it is, also where its numbers are too large for float64.
+Parameters and floating-point buffers, such as the running statistics of batch normalisation, are averaged.
+Integer and boolean buffers are counters, tables or masks. Their mean is rounded to the nearest integer, ties
+to even, and clipped to the clients' range. So a table that is the same at all clients does not change, even
+if its numbers are too large for float64.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +21,12 @@ from fedvsr.weights import CHUNK_ELEMENTS, Array, Chunk
 def weighted_mean(
     base: Mapping[str, Array], updates: Updates, weights: Mapping[str, float]
 ) -> dict[str, Array]:
-    """Returns the sum over clients of weight times tensor, in the base's dtypes.
+    """Returns the sum over clients of aggregation weight times tensor, in the dtypes of the base weights.
 
     Args:
-        base: The global weights: they give names, shapes and dtypes.
+        base: The base weights, with the names, shapes and dtypes of the result.
         updates: The clients' weights.
-        weights: Each client's share; they sum to 1.
+        weights: Each client's aggregation weight; they sum to 1.
     """
     return weighted_mean_by_tensor(base, updates, lambda client, _: weights[client])
 
@@ -38,13 +38,14 @@ def weighted_mean_by_tensor(
     *,
     server_learning_rate: float = 1.0,
 ) -> dict[str, Array]:
-    """Like `weighted_mean`, with a weight for each client and tensor name.
+    """Like `weighted_mean`, but with an aggregation weight for each client and tensor.
 
     Args:
-        base: The global weights.
+        base: The base weights.
         updates: The clients' weights.
-        weight: The share of a client in a tensor, of their names.
-        server_learning_rate: How far floating-point tensors go from the base towards the mean.
+        weight: Returns the aggregation weight for a client's name and a tensor's name.
+        server_learning_rate: Step of floating-point tensors from the base weights towards the mean; 1
+            returns the mean.
     """
     sums: dict[str, NDArray[np.float64]] = {
         name: np.zeros(array.size, np.float64) for name, array in base.items()
@@ -54,15 +55,15 @@ def weighted_mean_by_tensor(
     for client in updates.clients:
         for chunk in updates.chunks(client):
             product = products[: chunk.values.size]
-            # Faster than a multiplication that casts as it goes, and the same bits.
+            # Faster than a multiplication that casts, with the same bits.
             np.copyto(product, chunk.values)
             product *= weight(client, chunk.name)
             sums[chunk.name][chunk.start : chunk.stop] += product
             if not np.issubdtype(chunk.values.dtype, np.floating):
-                _widen(ranges, base, chunk)
+                _widen_range(ranges, base, chunk)
     result: dict[str, Array] = {}
     for name in list(sums):
-        # Popping keeps the float64 sums and the result from being in memory together.
+        # Popping frees the float64 sums one by one, so they and the result are never in memory together.
         mean = sums.pop(name).reshape(base[name].shape)
         if server_learning_rate != 1 and name not in ranges:
             start = base[name].astype(np.float64)
@@ -71,38 +72,41 @@ def weighted_mean_by_tensor(
     return result
 
 
-def _widen(ranges: dict[str, tuple[Array, Array]], base: Mapping[str, Array], chunk: Chunk) -> None:
-    """Makes a tensor's range of values, element by element, contain those of a chunk."""
+def _widen_range(ranges: dict[str, tuple[Array, Array]], base: Mapping[str, Array], chunk: Chunk) -> None:
+    """Widens a tensor's range, element by element, to include the values of a chunk."""
     if chunk.name not in ranges:
         shape, dtype = base[chunk.name].shape, chunk.values.dtype
-        ranges[chunk.name] = np.full(shape, _highest(dtype), dtype), np.full(shape, _lowest(dtype), dtype)
+        ranges[chunk.name] = (
+            np.full(shape, _max_value(dtype), dtype),
+            np.full(shape, _min_value(dtype), dtype),
+        )
     lowest, highest = (bound.reshape(-1)[chunk.start : chunk.stop] for bound in ranges[chunk.name])
     np.minimum(lowest, chunk.values, out=lowest)
     np.maximum(highest, chunk.values, out=highest)
 
 
-def _lowest(dtype: np.dtype[np.generic]) -> object:
+def _min_value(dtype: np.dtype[np.generic]) -> object:
     return False if dtype == np.bool_ else np.iinfo(dtype.name).min
 
 
-def _highest(dtype: np.dtype[np.generic]) -> object:
+def _max_value(dtype: np.dtype[np.generic]) -> object:
     return True if dtype == np.bool_ else np.iinfo(dtype.name).max
 
 
 def to_dtype_of(base: Array, values: NDArray[np.float64], within: tuple[Array, Array] | None = None) -> Array:
-    """Casts to the base tensor's dtype.
+    """Casts a mean or median to the base tensor's dtype.
 
     Args:
         base: The tensor that has the dtype.
-        values: What is cast.
-        within: The smallest and largest of what ``values`` are the mean or median of, in the base's
-            dtype; needed where that is an integer or boolean, to which ``values`` are rounded.
+        values: The mean or median, element by element.
+        within: The smallest and the largest of the averaged values, in the base's dtype. Required if that is
+            an integer or boolean dtype: then ``values`` are rounded and clipped to this range.
     """
     if within is None:
         return values.astype(base.dtype)
     lowest, highest = within
     rounded = np.rint(values)
-    # float64 holds integers up to 2⁵³; beyond, and where all agree, the clients' own are taken.
+    # Above 2⁵³ float64 is not exact. If all clients agree, this takes their own value.
     result: Array = np.where(rounded <= lowest, lowest, highest)
     inside = (rounded > lowest) & (rounded < highest)
     result[inside] = rounded[inside].astype(base.dtype)

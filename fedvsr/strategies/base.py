@@ -1,11 +1,11 @@
-"""What a federated strategy is: a term at the client, and an aggregation at the server.
+"""The base class of federated strategies: a term at the client, and an aggregation at the server.
 
-The base class is FedAvg in everything that a strategy may change, so a strategy's file holds only what
-is its own. A strategy keeps nothing in memory between rounds: its state travels as tensors, at the
-server (`Aggregate.state`) and at the client (`LocalTerm.finish`).
+The base class implements FedAvg, so a strategy's file contains only what differs from it. A strategy keeps
+nothing in memory between rounds. Its state is stored as tensors: at the server the strategy state
+(`Aggregate.strategy_state`), at the client the client state (`LocalResult.client_state`).
 
 A strategy declares its options as a `fedvsr.config.base.Section` and names it in ``Options``; its
-instances have the values in ``options``::
+instances hold the values in ``options``::
 
     class FedProxOptions(Section):
         mu: float = Field(1e-3, ge=0, description="weight of the proximal term; 0 is FedAvg")
@@ -15,8 +15,8 @@ instances have the values in ``options``::
         Options = FedProxOptions
         options: FedProxOptions
 
-A built-in strategy is one file and one line in `fedvsr.strategies.registry`. A package brings its own by
-an entry point of group ``fedvsr.strategies``, or a run names it ``package.module:name``.
+A built-in strategy is one file and one line in `fedvsr.strategies.registry`. A package provides another one
+through an entry point of the group ``fedvsr.strategies``, or a run names it ``package.module:name``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What the server knows of a client's update beside its tensors.
+    """What the server knows about a client's update besides its tensors.
 
     Attributes:
         client: The client's name.
         loss: Mean of the training loss over its local steps.
         clips: Number of clips in its shards.
-        steps: Number of local steps it took.
+        steps: Number of local steps.
     """
 
     client: str
@@ -52,7 +52,13 @@ class Contribution:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """Which round is aggregated: round 1 to ``rounds``, of ``clients`` clients in all."""
+    """The round that is aggregated.
+
+    Attributes:
+        round_number: The round, from 1 to ``rounds``.
+        rounds: Number of rounds of the run.
+        clients: Number of clients of the run, also those that do not take part in this round.
+    """
 
     round_number: int
     rounds: int
@@ -61,13 +67,13 @@ class RoundContext:
 
 @dataclass(frozen=True)
 class RoundUpdates:
-    """All that an aggregation is a function of.
+    """The input of an aggregation, which depends on nothing else.
 
     Attributes:
-        base: The global weights that the clients started from.
+        base: The base weights, from which the clients started.
         updates: The clients' weights; reading them verifies them.
-        strategy_tensors: The strategy tensors of the clients that sent some.
-        contributions: What else is known of each update, in the same order.
+        strategy_tensors: The strategy tensors, of the clients that sent any.
+        contributions: What else is known about each update, in the same order.
         context: The round.
         strategy_state: The strategy's state after the previous round.
     """
@@ -82,11 +88,11 @@ class RoundUpdates:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The outcome of an aggregation.
+    """The result of an aggregation.
 
     Attributes:
-        tensors: The new global weights, with the base's names, shapes and dtypes.
-        weights: Each client's share, where the strategy gives one number to a client.
+        tensors: The new global weights, with the names, shapes and dtypes of the base weights.
+        weights: Each client's aggregation weight; empty if the strategy has no single number per client.
         diagnostics: Numbers about the aggregation, for the round's record and MLflow.
         strategy_state: What the strategy keeps at the server for the next round.
     """
@@ -99,10 +105,10 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class LocalResult:
-    """What a local term has at the end of training.
+    """The tensors that a local term returns at the end of training.
 
     Attributes:
-        strategy_tensors: Tensors that go to the server beside the weights.
+        strategy_tensors: Tensors that are sent to the server besides the weights.
         client_state: Tensors that stay in the client's own store until its next round.
     """
 
@@ -111,46 +117,50 @@ class LocalResult:
 
 
 class LocalTerm:
-    """What a strategy does during one client's local training; this one does nothing.
+    """A strategy's part in one client's local training; the base class does nothing.
 
     Args:
-        model: The model, with the global weights loaded.
-        global_state: The strategy's state at the server after the previous round.
-        client_state: What the strategy kept at this client after its last round.
+        model: The model, with the base weights loaded.
+        strategy_state: The strategy's state at the server after the previous round.
+        client_state: The strategy's state at this client after the last round in which it trained.
     """
 
     def __init__(
-        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+        self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> None:
         self.model = model
 
-    def penalty(self, degraded: "Tensor") -> "Tensor | None":
-        """Returns a scalar to add to the loss of a batch (N, T, 3, h, w), or None."""
+    def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
+        """Returns a scalar to add to a batch's loss, or None; called after the forward pass.
+
+        Args:
+            low_resolution: The batch's low-resolution frames, (N, T, 3, h, w).
+        """
         return None
 
     def correct_gradients(self) -> None:
-        """Changes the gradients, after the backward pass and before the optimiser's step."""
+        """Changes the gradients between the backward pass and the optimiser's step."""
 
     def finish(self) -> LocalResult:
-        """Returns the tensors that go to the server and those that stay at the client."""
+        """Returns the tensors to send to the server and those to keep at the client."""
         return LocalResult()
 
 
 class Strategy:
-    """A federated strategy; as it is, FedAvg.
+    """A federated strategy; the base class is FedAvg.
 
     Args:
-        options: An instance of ``Options``; its defaults if None.
+        options: An instance of ``Options``; None stands for the defaults.
 
     Attributes:
         name: Its name in the registry.
         description: What it is, in one line.
-        source: The paper: authors, title, venue and link; empty if there is none.
-        Options: The fields that its options have.
+        source: The paper (authors, title, venue and link); empty if there is none.
+        Options: The section that declares its options.
         options: The values of its options.
         high_frequency_loss: Whether clients train with FedVSR's high-frequency loss.
-        local_term: The strategy's part in local training.
-        stateful: Whether a client keeps tensors between rounds.
+        local_term: The class of its part in local training.
+        stateful: Whether it keeps a client state.
     """
 
     name: ClassVar[str]
@@ -167,19 +177,19 @@ class Strategy:
         self.options = self.Options() if options is None else options
 
     def make_local_term(
-        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+        self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
         """Returns the strategy's part in one client's training."""
-        return self.local_term(model, global_state, client_state)
+        return self.local_term(model, strategy_state, client_state)
 
-    def check_strategy_tensors(
+    def find_strategy_tensor_problem(
         self, specs: Mapping[str, TensorSpec], base_specs: Mapping[str, TensorSpec]
     ) -> str | None:
-        """Returns what is wrong with a client's strategy tensors, or None.
+        """Describes what is wrong with a client's strategy tensors; None if they are valid.
 
         Args:
             specs: Shape and dtype of each strategy tensor.
-            base_specs: Shape and dtype of each tensor of the global weights.
+            base_specs: Shape and dtype of each tensor of the base weights.
         """
         for name in sorted(specs):
             return f"strategy tensor {name!r}: {self.name} sends none"
@@ -188,9 +198,9 @@ class Strategy:
     def weigh(
         self, contributions: Iterable[Contribution], context: RoundContext
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Returns each client's share of the aggregate, which sum to 1, and diagnostics.
+        """Returns each client's aggregation weight, and diagnostics to log.
 
-        Here the shares are by number of clips.
+        The aggregation weights sum to 1. The base class weighs the clients by their numbers of clips.
         """
         clips = {contribution.client: contribution.clips for contribution in contributions}
         total = sum(clips.values())
@@ -200,7 +210,7 @@ class Strategy:
         """Aggregates a round's updates into new global weights.
 
         Raises:
-            fedvsr.errors.UpdateError: An update is damaged, or has values that are not finite.
+            fedvsr.errors.UpdateError: An update is damaged, or has a value that is not finite.
         """
         weights, diagnostics = self.weigh(updates.contributions, updates.context)
         return Aggregate(weighted_mean(updates.base, updates.updates, weights), weights, diagnostics)

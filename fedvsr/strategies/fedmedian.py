@@ -15,9 +15,9 @@ from fedvsr.weights import Array
 class FedMedian(FedAvg):
     """Takes the median of each coordinate.
 
-    Fewer than half of the clients cannot move a coordinate out of the others' range, whatever they send.
-    With an even number of clients, the median is the mean of the two in the middle. Integer buffers are
-    rounded to the nearest integer, ties to even.
+    If fewer than half of the clients send arbitrary values, each coordinate stays in the range of the other
+    clients' values. With an even number of clients, the median is the mean of the two in the middle. Integer
+    buffers are rounded to the nearest integer, ties to even.
     """
 
     name = "fedmedian"
@@ -31,12 +31,12 @@ class FedMedian(FedAvg):
         result: dict[str, Array] = {}
         for name, array in updates.base.items():
             median = np.empty(array.size, array.dtype)
-            for where, values in updates.updates.pieces(name, array.size):
-                integers = not np.issubdtype(array.dtype, np.floating)
-                median[where] = to_dtype_of(
+            for piece, values in updates.updates.pieces(name, array.size):
+                is_integer = not np.issubdtype(array.dtype, np.floating)
+                median[piece] = to_dtype_of(
                     array,
                     np.median(values.astype(np.float64), axis=0),
-                    (values.min(axis=0), values.max(axis=0)) if integers else None,
+                    (values.min(axis=0), values.max(axis=0)) if is_integer else None,
                 )
             result[name] = median.reshape(array.shape)
         return Aggregate(result)

@@ -1,4 +1,4 @@
-"""FedProx: FedAvg with a term that keeps clients near the global weights.
+"""FedProx: FedAvg with a term that keeps clients near the base weights.
 
 Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, https://arxiv.org/abs/1812.06127.
 """
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class ProximalTerm(LocalTerm):
-    """Adds μ/2·‖w − w_global‖² over the trainable parameters to the loss."""
+    """Adds μ/2·‖w − w_base‖² over the trainable parameters to the loss."""
 
     def __init__(self, model: "nn.Module", mu: float) -> None:
         super().__init__(model, {}, {})
         self.mu = mu
-        self.anchor = [parameter.detach().clone() for parameter in model.parameters()]
+        self.base_parameters = [parameter.detach().clone() for parameter in model.parameters()]
 
-    def penalty(self, degraded: "Tensor") -> "Tensor | None":
+    def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
         total = None
-        for parameter, anchor in zip(self.model.parameters(), self.anchor, strict=True):
+        for parameter, base in zip(self.model.parameters(), self.base_parameters, strict=True):
             if parameter.requires_grad:
-                term = (parameter - anchor).square().sum()
+                term = (parameter - base).square().sum()
                 total = term if total is None else total + term
         return None if total is None else self.mu / 2 * total
 
@@ -54,6 +54,6 @@ class FedProx(FedAvg):
     options: FedProxOptions
 
     def make_local_term(
-        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+        self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
         return ProximalTerm(model, self.options.mu)

@@ -3,16 +3,17 @@
 Yang and Ke, "FedSR: Federated learning for image Super-Resolution via detail-assisted contrastive learning",
 Knowledge-Based Systems 309, 2025, https://doi.org/10.1016/j.knosys.2024.112778.
 
-At the client, the shallow features of the model in training are drawn towards those of the global
-model and pushed away from those of the client's own model of its last round (InfoNCE over a fixed
-random projection). At the server every tensor is averaged with weights of its own: the softmax of
-the cosine similarities between the clients' tensors and the global one. The first round has no common
-history yet and is FedAvg's.
+At the client, a contrastive loss (InfoNCE over a fixed random projection) pulls the shallow features of the
+model in training towards those with the base weights, and pushes them away from those with the client's
+previous weights. At the server, each tensor is averaged with separate aggregation weights: the softmax over
+the clients of the cosine similarity between a client's tensor and the base tensor. The first round has no
+previous weights to compare with and is plain FedAvg.
 """
 
+import copy
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -26,53 +27,68 @@ from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-_HIDDEN, _PROJECTED = 512, 256
+_HIDDEN_CHANNELS, _PROJECTED_CHANNELS = 512, 256
 _PROJECTION_SEED = 0
 
 
 class ContrastiveTerm(LocalTerm):
-    """Contrasts the features of one convolution: of this model, the global one, and the last local one.
+    """Contrasts one layer's output with that of the same layer with other weights.
 
-    Only that layer is copied, not the models: the two other sets of weights are applied to the same input.
+    The output is pulled towards that with the base weights, and pushed away from that with the client's
+    previous weights. Only this layer is copied, not the model. A forward hook records its input and output,
+    and both copies get the same input.
+
+    Args:
+        model: The model, with the base weights loaded.
+        client_state: The layer's weights after the client's previous round; empty if there was none.
+        layer_name: The layer; empty for the first convolution or linear layer.
+        loss_weight: Weight of the term in the loss.
+        temperature: Temperature of the term.
+
+    Raises:
+        fedvsr.errors.ConfigError: The model has no such layer.
     """
 
     def __init__(
         self,
         model: "nn.Module",
         client_state: Mapping[str, Array],
-        layer: str,
-        weight: float,
+        layer_name: str,
+        loss_weight: float,
         temperature: float,
     ) -> None:
+        import torch
+
         super().__init__(model, {}, client_state)
-        import copy
-
-        self.layer = _select_layer(model, layer)
-        self.weight = weight
+        self.layer = _select_layer(model, layer_name)
+        self.loss_weight = loss_weight
         self.temperature = temperature
-        self.global_layer = copy.deepcopy(self.layer).requires_grad_(False)
-        self.previous_layer = copy.deepcopy(self.global_layer)
+        self.base_layer = copy.deepcopy(self.layer).requires_grad_(False)
+        self.previous_layer = copy.deepcopy(self.base_layer)
         self.has_previous = bool(client_state)
-        state = self.previous_layer.state_dict()
-        for name, array in client_state.items():
-            state[name].copy_(state[name].new_tensor(np.array(array)))
-        self.seen: list[tuple[Tensor, Tensor]] = []
+        if self.has_previous:
+            self.previous_layer.load_state_dict(
+                {name: torch.from_numpy(np.array(array)) for name, array in client_state.items()}
+            )
+        self.recorded: list[tuple[Tensor, Tensor]] = []
         self.projection: nn.Module | None = None
-        self.hook = self.layer.register_forward_hook(self._remember)
+        self.hook = self.layer.register_forward_hook(self._record)
 
-    def penalty(self, degraded: "Tensor") -> "Tensor | None":
+    def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
+        """Uses and clears what the hook recorded in this forward pass; the batch itself is not needed."""
         import torch
         from torch.nn import functional
 
-        seen, self.seen = self.seen, []
-        if not self.has_previous or not seen:
+        recorded, self.recorded = self.recorded, []
+        if not self.has_previous or not recorded:
             return None
-        terms = []
-        for layer_input, output in seen:
+        losses = []
+        for layer_input, output in recorded:
             with torch.no_grad():
-                positive = self._project(self.global_layer(layer_input))
+                positive = self._project(self.base_layer(layer_input))
                 negative = self._project(self.previous_layer(layer_input))
             anchor = self._project(output)
             similarities = torch.stack(
@@ -83,36 +99,41 @@ class ContrastiveTerm(LocalTerm):
                 dim=1,
             )
             target = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
-            terms.append(functional.cross_entropy(similarities / self.temperature, target))
-        return self.weight * torch.stack(terms).mean()
+            losses.append(functional.cross_entropy(similarities / self.temperature, target))
+        return self.loss_weight * torch.stack(losses).mean()
 
     def finish(self) -> LocalResult:
         self.hook.remove()
         state = self.layer.state_dict()
         return LocalResult(client_state={name: value.detach().cpu().numpy() for name, value in state.items()})
 
-    def _remember(self, layer: "nn.Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
+    def _record(self, layer: "nn.Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
         if self.has_previous and self.model.training:
-            self.seen.append((inputs[0].detach(), output))
+            self.recorded.append((inputs[0].detach(), output))
 
     def _project(self, features: "Tensor") -> "Tensor":
-        import torch
-        from torch import nn
-
+        """Averages features (N, C, …) over space, and projects them to (N, 256)."""
         pooled = features.float().flatten(2).mean(2)
         if self.projection is None:
-            # Every client of a federation projects alike, without the projection being sent.
-            with torch.random.fork_rng():
-                torch.manual_seed(_PROJECTION_SEED)
-                self.projection = (
-                    nn.Sequential(
-                        nn.Linear(pooled.shape[1], _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _PROJECTED)
-                    )
-                    .requires_grad_(False)
-                    .to(pooled.device)
-                )
+            # The number of channels is known only now.
+            self.projection = _make_projection(pooled.shape[1], pooled.device)
         projected: Tensor = self.projection(pooled)
         return projected
+
+
+def _make_projection(channels: int, device: "torch.device") -> "nn.Module":
+    import torch
+    from torch import nn
+
+    # A fixed seed gives all clients the same projection, so it is never sent.
+    with torch.random.fork_rng():
+        torch.manual_seed(_PROJECTION_SEED)
+        projection = nn.Sequential(
+            nn.Linear(channels, _HIDDEN_CHANNELS),
+            nn.ReLU(),
+            nn.Linear(_HIDDEN_CHANNELS, _PROJECTED_CHANNELS),
+        )
+    return projection.requires_grad_(False).to(device)
 
 
 class FedSROptions(Section):
@@ -127,7 +148,7 @@ class FedSROptions(Section):
 
 
 class FedSR(FedAvg):
-    """Trains with `ContrastiveTerm`, and averages each tensor by `similarity_shares`."""
+    """Trains with `ContrastiveTerm`, and averages each tensor with `similarity_weights`."""
 
     name = "fedsr"
     description = "contrast of shallow features, averaging by similarity"
@@ -141,7 +162,7 @@ class FedSR(FedAvg):
     options: FedSROptions
 
     def make_local_term(
-        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+        self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
         options = self.options
         return ContrastiveTerm(model, client_state, options.layer, options.weight, options.temperature)
@@ -149,24 +170,36 @@ class FedSR(FedAvg):
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         if updates.context.round_number <= 1:
             return super().aggregate(updates)
-        shares = similarity_shares(updates.base, updates.updates)
+        weights = similarity_weights(updates.base, updates.updates)
         return Aggregate(
-            weighted_mean_by_tensor(updates.base, updates.updates, lambda client, name: shares[name][client])
+            weighted_mean_by_tensor(updates.base, updates.updates, lambda client, name: weights[name][client])
         )
 
 
-def similarity_shares(base: Mapping[str, Array], updates: Updates) -> dict[str, dict[str, float]]:
-    """Returns, for each tensor, the softmax over clients of its cosine similarity to the base's."""
+def similarity_weights(base: Mapping[str, Array], updates: Updates) -> dict[str, dict[str, float]]:
+    """Returns the aggregation weight of each client for each tensor.
+
+    It is the softmax, over the clients, of the cosine similarity between the client's tensor and the base
+    tensor.
+
+    Args:
+        base: The base weights.
+        updates: The clients' weights.
+
+    Returns:
+        The aggregation weights by tensor and client; those of a tensor sum to 1.
+    """
     similarities: dict[str, dict[str, float]] = {name: {} for name in base}
     for client in updates.clients:
         for name, array in updates.tensors(client):
             similarities[name][client] = _cosine(base[name], array)
-    shares = {}
-    for name, by_client in similarities.items():
-        powers = {client: math.exp(value) for client, value in by_client.items()}
-        total = math.fsum(powers.values())
-        shares[name] = {client: power / total for client, power in powers.items()}
-    return shares
+    return {name: _softmax(by_client) for name, by_client in similarities.items()}
+
+
+def _softmax(values: Mapping[str, float]) -> dict[str, float]:
+    exponentials = {key: math.exp(value) for key, value in values.items()}
+    total = math.fsum(exponentials.values())
+    return {key: exponential / total for key, exponential in exponentials.items()}
 
 
 def _cosine(first: Array, second: Array) -> float:
@@ -176,20 +209,18 @@ def _cosine(first: Array, second: Array) -> float:
     return float(a @ b) / norms if norms > 0 else 0.0
 
 
-def _select_layer(model: "nn.Module", name: str) -> Any:
+def _select_layer(model: "nn.Module", name: str) -> "nn.Module":
+    """Returns the layer with this name, or the first one if the name is empty."""
     from torch import nn
 
-    layers = {
+    layers: dict[str, nn.Module] = {
         layer_name: module
         for layer_name, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)
     }
-    if name and name in layers:
-        return layers[name]
-    if name or not layers:
-        raise ConfigError(
-            "strategy.options.layer",
-            name,
-            f"it must be one of the model's layers: {', '.join(layers) or 'it has none'}",
-        )
-    return next(iter(layers.values()))
+    if not layers:
+        raise ConfigError("strategy.options.layer", name, "the model has no convolution or linear layer")
+    if name and name not in layers:
+        allowed = f"it must be one of the model's layers: {', '.join(layers)}"
+        raise ConfigError("strategy.options.layer", name, allowed)
+    return layers[name] if name else next(iter(layers.values()))

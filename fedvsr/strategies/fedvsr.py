@@ -10,19 +10,22 @@ from pydantic import Field
 
 from fedvsr.config.base import Section
 from fedvsr.strategies.base import Contribution, RoundContext, Strategy
-from fedvsr.strategies.loss_aware import THRESHOLD, weigh_by_loss
+from fedvsr.strategies.loss_aware import DEFAULT_THRESHOLD, weigh_contributions
 
 
 class FedVSROptions(Section):
     """The options of FedVSR."""
 
     threshold: float = Field(
-        THRESHOLD, ge=0, lt=1, description="Hellinger distance below which all clients count the same"
+        DEFAULT_THRESHOLD,
+        ge=0,
+        lt=1,
+        description="Hellinger distance below which all clients count the same",
     )
 
 
 class FedVSR(Strategy):
-    """Trains with L_HiFr, and weighs the clients by their losses."""
+    """Trains with the high-frequency loss, and weighs the clients by their losses."""
 
     name = "fedvsr"
     description = "high-frequency loss and adaptive loss-aware aggregation"
@@ -38,4 +41,4 @@ class FedVSR(Strategy):
     def weigh(
         self, contributions: Iterable[Contribution], context: RoundContext
     ) -> tuple[dict[str, float], dict[str, float]]:
-        return weigh_by_loss(contributions, context, self.options.threshold)
+        return weigh_contributions(contributions, context, self.options.threshold)

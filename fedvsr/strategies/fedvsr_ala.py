@@ -1,6 +1,6 @@
-"""FedVSR's aggregation alone, without the high-frequency loss: an ablation.
+"""An ablation of FedVSR: its loss-aware aggregation, without its high-frequency loss.
 
-Its paper is FedVSR's: see `fedvsr.strategies.fedvsr`.
+See `fedvsr.strategies.fedvsr` for the paper.
 """
 
 from fedvsr.strategies.fedvsr import FedVSR

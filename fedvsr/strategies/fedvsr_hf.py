@@ -1,6 +1,6 @@
-"""FedVSR's loss alone, aggregated as FedAvg does: an ablation.
+"""An ablation of FedVSR: its high-frequency loss, with FedAvg's aggregation.
 
-Its paper is FedVSR's: see `fedvsr.strategies.fedvsr`.
+See `fedvsr.strategies.fedvsr` for the paper.
 """
 
 from fedvsr.strategies.fedavg import FedAvg
@@ -8,7 +8,7 @@ from fedvsr.strategies.fedvsr import FedVSR
 
 
 class FedVSRHighFrequency(FedAvg):
-    """Trains with L_HiFr, and counts a client by its number of clips."""
+    """Trains with the high-frequency loss, and weighs the clients by their numbers of clips."""
 
     name = "fedvsr-hf"
     description = "ablation: fedvsr's high-frequency loss, fedavg's aggregation"

@@ -1,4 +1,4 @@
-"""Strategies by name. A built-in strategy is a file beside this one, and one line here."""
+"""The registry of strategies. A built-in strategy is one file in this folder, and one line here."""
 
 from collections.abc import Mapping
 from typing import TypeGuard
@@ -6,7 +6,7 @@ from typing import TypeGuard
 from fedvsr.registry import Registry
 from fedvsr.strategies.base import Strategy
 
-_STRATEGIES = {
+_BUILT_INS = {
     "fedavg": "fedvsr.strategies.fedavg:FedAvg",
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",
@@ -23,12 +23,12 @@ def _is_strategy(value: object) -> TypeGuard[type[Strategy]]:
 
 
 STRATEGIES = Registry(
-    "strategy",
-    "strategy.name",
-    "fedvsr.strategies",
-    _STRATEGIES,
-    _is_strategy,
-    "a subclass of fedvsr.strategies.base.Strategy",
+    kind="strategy",
+    field="strategy.name",
+    group="fedvsr.strategies",
+    built_ins=_BUILT_INS,
+    accepts=_is_strategy,
+    expected="a subclass of fedvsr.strategies.base.Strategy",
 )
 
 
@@ -45,7 +45,7 @@ def strategy_class(name: str) -> type[Strategy]:
 
     Raises:
         fedvsr.errors.UnknownNameError: No strategy has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported, or is no strategy.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is not a strategy.
     """
     return STRATEGIES.load(name)
 
@@ -55,12 +55,12 @@ def build_strategy(name: str, options: Mapping[str, object] | None = None) -> St
 
     Args:
         name: One of `strategy_names`, or a reference ``package.module:name``.
-        options: Values of the strategy's ``Options``; a missing one has its default.
+        options: Values of the strategy's ``Options``; missing options get their defaults.
 
     Raises:
         fedvsr.errors.UnknownNameError: No strategy has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported or is no strategy, or an option is
+        fedvsr.errors.ConfigError: The reference cannot be imported or is not a strategy, or an option is
             unknown or has a value that is not allowed.
     """
-    strategy = strategy_class(name)
-    return strategy(strategy.Options.parse(dict(options or {}), "strategy.options."))
+    strategy_type = strategy_class(name)
+    return strategy_type(strategy_type.Options.parse(dict(options or {}), "strategy.options."))

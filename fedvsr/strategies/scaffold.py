@@ -3,10 +3,10 @@
 Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020,
 https://arxiv.org/abs/1910.06378.
 
-The server keeps c, a client c_i. A local step's gradient is corrected by c − c_i. At the end the
-client's new variate is the mean of its uncorrected gradients over the local steps. For plain
-gradient descent that is the paper's option II, (x − y_i)/(K·η) + c_i − c; unlike that expression it
-holds for any optimiser, Adam among them.
+The server keeps a control variate c, and each client one c_i. The correction c − c_i is added to the gradient
+of each local step. At the end, the client's new control variate is the mean of its uncorrected gradients over
+the local steps. For plain gradient descent that equals the paper's option II, (x − y_i)/(K·η) + c_i − c.
+Unlike that expression, it is also valid for other optimisers, such as Adam.
 """
 
 from collections.abc import Mapping
@@ -27,31 +27,35 @@ if TYPE_CHECKING:
 
 
 class ControlVariates(LocalTerm):
-    """Corrects the gradients by c − c_i and learns the next c_i."""
+    """Adds c − c_i to the gradients, and computes the next c_i."""
 
     def __init__(
-        self, model: "nn.Module", global_state: Mapping[str, Array], client_state: Mapping[str, Array]
+        self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> None:
-        super().__init__(model, global_state, client_state)
+        super().__init__(model, strategy_state, client_state)
         self.parameters = {
             name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
         }
-        self.server = {name: _like(value, global_state.get(name)) for name, value in self.parameters.items()}
-        self.client = {name: _like(value, client_state.get(name)) for name, value in self.parameters.items()}
-        self.gradients = {name: _like(value, None) for name, value in self.parameters.items()}
+        self.server_variates = {
+            name: _like(value, strategy_state.get(name)) for name, value in self.parameters.items()
+        }
+        self.client_variates = {
+            name: _like(value, client_state.get(name)) for name, value in self.parameters.items()
+        }
+        self.gradient_sums = {name: _like(value, None) for name, value in self.parameters.items()}
         self.steps = 0
 
     def correct_gradients(self) -> None:
         self.steps += 1
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                self.gradients[name] += parameter.grad
-                parameter.grad += self.server[name] - self.client[name]
+                self.gradient_sums[name] += parameter.grad
+                parameter.grad += self.server_variates[name] - self.client_variates[name]
 
     def finish(self) -> LocalResult:
-        variates = {name: total / max(1, self.steps) for name, total in self.gradients.items()}
+        variates = {name: total / max(1, self.steps) for name, total in self.gradient_sums.items()}
         return LocalResult(
-            strategy_tensors={name: _array(variates[name] - self.client[name]) for name in variates},
+            strategy_tensors={name: _array(variates[name] - self.client_variates[name]) for name in variates},
             client_state={name: _array(value) for name, value in variates.items()},
         )
 
@@ -65,7 +69,7 @@ class ScaffoldOptions(Section):
 
 
 class Scaffold(FedAvg):
-    """Corrects local gradients by `ControlVariates`, which the server and every client keep."""
+    """Corrects local gradients with control variates, which the server and every client keep."""
 
     name = "scaffold"
     description = "control variates against the clients' drift"
@@ -79,35 +83,35 @@ class Scaffold(FedAvg):
 
     options: ScaffoldOptions
 
-    def check_strategy_tensors(
+    def find_strategy_tensor_problem(
         self, specs: Mapping[str, TensorSpec], base_specs: Mapping[str, TensorSpec]
     ) -> str | None:
         if not specs:
             return "the change of its control variate is missing"
         for name, spec in sorted(specs.items()):
-            weights = base_specs.get(name)
-            if weights is None or not np.issubdtype(weights.dtype, np.floating):
+            base_spec = base_specs.get(name)
+            if base_spec is None or not np.issubdtype(base_spec.dtype, np.floating):
                 return f"strategy tensor {name!r} belongs to no parameter of the model"
-            expected = TensorSpec(weights.shape, np.dtype(np.float32))
+            expected = TensorSpec(base_spec.shape, np.dtype(np.float32))
             if spec != expected:
                 return f"strategy tensor {name!r}: expected {expected}, found {spec}"
         return None
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
-        share = 1 / len(updates.contributions)
+        weight = 1 / len(updates.contributions)
         tensors = weighted_mean_by_tensor(
             updates.base,
             updates.updates,
-            lambda client, name: share,
+            lambda client, name: weight,
             server_learning_rate=self.options.global_learning_rate,
         )
         return Aggregate(
-            tensors, dict.fromkeys(updates.updates.clients, share), {}, _next_control_variate(updates)
+            tensors, dict.fromkeys(updates.updates.clients, weight), {}, _next_control_variate(updates)
         )
 
 
 def _next_control_variate(updates: RoundUpdates) -> dict[str, Array]:
-    """Moves c by the mean change over all clients; those that did not take part changed nothing."""
+    """Adds to c the mean change over all clients; a client that did not take part has the change 0."""
     changes: dict[str, NDArray[np.float64]] = {}
     for client in updates.strategy_tensors.clients:
         for name, change in updates.strategy_tensors.tensors(client):
@@ -120,6 +124,7 @@ def _next_control_variate(updates: RoundUpdates) -> dict[str, Array]:
 
 
 def _like(parameter: "Tensor", value: Array | None) -> "Tensor":
+    """Converts a value to the parameter's dtype and device; None gives zeros."""
     if value is None:
         return parameter.detach().new_zeros(parameter.shape)
     return parameter.detach().new_tensor(np.array(value))

@@ -10,25 +10,26 @@ from fedvsr.errors import UpdateError
 from fedvsr.text import printable
 from fedvsr.weights import Array, Chunk, TensorSpec, WeightsFile, join_chunks
 
-# The most that one piece of all clients together takes, in bytes.
+# Maximum size of one piece of all clients together, in bytes.
 _PIECE_BYTES = 16 << 20
 
 
 class UpdateFile:
     """One file of a client's update: its weights, or its strategy tensors.
 
-    Opening it reads the header. The first complete read verifies the rest in the same pass: the file has
-    the digest that the report names, and every floating-point value is finite.
+    The constructor reads the header. The first complete read also verifies the rest: the file must have the
+    digest that the report names, and every floating-point value must be finite.
 
     Args:
         client: The client's name.
         round_number: The round.
         path: The file.
         digest: The SHA-256 that the client's report names.
-        name: How to call the file in an error.
+        name: The file's name in an error.
 
     Raises:
-        fedvsr.errors.WeightsError: It is no whole safetensors file, or has a dtype NumPy lacks.
+        fedvsr.errors.WeightsError: The file is not a complete safetensors file, or has a tensor with a dtype
+            that NumPy lacks.
     """
 
     def __init__(self, client: str, round_number: int, path: Path, digest: str, name: str) -> None:
@@ -45,10 +46,10 @@ class UpdateFile:
     def chunks(self) -> Iterator[Chunk]:
         """Yields all tensors in chunks; see `fedvsr.weights.WeightsFile.chunks`.
 
-        What was computed from the chunks counts only if the iteration ends without an error.
+        A result computed from the chunks is valid only if the iteration ends without an error.
 
         Raises:
-            fedvsr.errors.UpdateError: The file has another digest or a value that is not finite.
+            fedvsr.errors.UpdateError: The file's digest differs from the report's, or a value is not finite.
         """
         if self._verified:
             yield from self._file.chunks()
@@ -58,22 +59,22 @@ class UpdateFile:
         for chunk in chunks:
             if not _is_finite(chunk.values):
                 for _ in chunks:
-                    """The digest needs the rest: a damaged file says more than its values do."""
+                    """Reads to the end: if the digest differs, that is reported instead of the value."""
                 self._check_digest(digest.hexdigest())
-                raise self._refused(self._not_finite(chunk.name))
+                raise self._refusal(self._describe_non_finite(chunk.name))
             yield chunk
         self._check_digest(digest.hexdigest())
         self._verified = True
 
     def verify(self) -> None:
-        """Reads the file to its end if that has not been done.
+        """Verifies the file by reading it to its end, unless that has been done.
 
         Raises:
-            fedvsr.errors.UpdateError: The file has another digest or a value that is not finite.
+            fedvsr.errors.UpdateError: The file's digest differs from the report's, or a value is not finite.
         """
         if not self._verified:
             for _ in self.chunks():
-                """Reading verifies."""
+                """Reading a chunk verifies it."""
 
     def tensors(self) -> Iterator[tuple[str, Array]]:
         """Yields every tensor; raises as `chunks` does."""
@@ -85,26 +86,26 @@ class UpdateFile:
 
     def _check_digest(self, digest: str) -> None:
         if digest != self._digest:
-            raise self._refused(
+            raise self._refusal(
                 f"{self._file.name}: expected SHA-256 {self._digest}, found {digest}; "
                 "the object was changed or cut short"
             )
 
-    def _not_finite(self, name: str) -> str:
+    def _describe_non_finite(self, name: str) -> str:
         spec = self.specs[name]
         values = self._file.part(name, 0, spec.size)
-        return f"tensor {name!r}: {describe_not_finite(values)}"
+        return f"tensor {name!r}: {find_non_finite(values)}"
 
-    def _refused(self, reason: str) -> UpdateError:
-        # Names of tensors are the client's own words.
+    def _refusal(self, reason: str) -> UpdateError:
+        # The client chose the tensors' names.
         return UpdateError(self._client, self._round_number, printable(reason))
 
 
 class Updates:
-    """Files of all clients, in the order of the clients' names whatever order they came in.
+    """The files of all clients, sorted by the clients' names.
 
-    However many there are, one chunk of one client, or one piece of a tensor of all clients, is in
-    memory at a time.
+    Memory holds one chunk of one client, or one piece of a tensor of all clients, whatever the number of
+    clients.
 
     Args:
         files: The file of each client.
@@ -127,7 +128,7 @@ class Updates:
         return self._files[client].chunks()
 
     def tensors(self, client: str) -> Iterator[tuple[str, Array]]:
-        """Yields one client's tensors; see `UpdateFile.chunks`."""
+        """Yields one client's tensors; see `UpdateFile.tensors`."""
         return self._files[client].tensors()
 
     def pieces(self, name: str, size: int) -> Iterator[tuple[slice, Array]]:
@@ -135,13 +136,13 @@ class Updates:
 
         Args:
             name: The tensor's name.
-            size: Its number of elements.
+            size: Number of its elements.
 
         Yields:
-            The piece's place in the flattened tensor, and an array (clients, elements).
+            The piece's slice of the flattened tensor, and an array (clients, elements).
 
         Raises:
-            fedvsr.errors.UpdateError: A file has another digest or a value that is not finite.
+            fedvsr.errors.UpdateError: A file's digest differs from its report's, or a value is not finite.
         """
         for file in self._files.values():
             file.verify()
@@ -154,8 +155,8 @@ class Updates:
             )
 
 
-def describe_not_finite(values: Array) -> str | None:
-    """Returns what is wrong with a tensor that has values that are not finite, or None."""
+def find_non_finite(values: Array) -> str | None:
+    """Describes a tensor's NaN and infinite values for an error; None if all values are finite."""
     if _is_finite(values):
         return None
     return f"expected finite values, found {int(np.count_nonzero(~np.isfinite(values)))} that are not"

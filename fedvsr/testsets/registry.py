@@ -18,12 +18,12 @@ def _is_test_set(value: object) -> TypeGuard[type[VideoTestSet]]:
 
 
 TEST_SETS = Registry(
-    "test set",
-    "TEST_SET",
-    "fedvsr.test_sets",
-    _TEST_SETS,
-    _is_test_set,
-    "a subclass of fedvsr.testsets.base.VideoTestSet",
+    kind="test set",
+    field="TEST_SET",
+    group="fedvsr.test_sets",
+    built_ins=_TEST_SETS,
+    accepts=_is_test_set,
+    expected="a subclass of fedvsr.testsets.base.VideoTestSet",
 )
 
 

@@ -1,4 +1,4 @@
-"""The batches of a client's round, read while the batch before is trained on."""
+"""The batches of a client's round; the next one is read while the current one is used."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +8,7 @@ from fedvsr.video.patches import PatchBatch, PatchSampler
 
 
 def step_count(sampler: PatchSampler, training: TrainingConfig) -> int:
-    """Returns the number of local steps of a round: as configured, or from the number of epochs."""
+    """Returns the number of local steps of a round, as configured or computed from the number of epochs."""
     return training.local_steps or training.local_epochs * sampler.epoch_length
 
 
@@ -22,9 +22,9 @@ def batches(sampler: PatchSampler, training: TrainingConfig) -> Iterator[PatchBa
 
     count = step_count(sampler, training)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as reader:
-        following: Future[PatchBatch] | None = reader.submit(read, 0)
+        next_batch: Future[PatchBatch] | None = reader.submit(read, 0)
         for step in range(count):
-            assert following is not None
-            batch = following.result()
-            following = reader.submit(read, step + 1) if step + 1 < count else None
+            assert next_batch is not None
+            batch = next_batch.result()
+            next_batch = reader.submit(read, step + 1) if step + 1 < count else None
             yield batch

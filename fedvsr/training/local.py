@@ -23,9 +23,9 @@ class TrainingSummary:
     """The numbers of a client's training in a round.
 
     Attributes:
-        loss: Mean of the loss L over the steps, without the strategy's own term.
+        loss: Mean of the loss L over the steps, without the strategy's term.
         steps: Number of optimiser steps.
-        samples: Number of patches trained on.
+        samples: Number of training patches.
         seconds: Wall time in seconds.
     """
 
@@ -48,17 +48,17 @@ def train_locally(
     """Trains a model in place with Adam, one step for each batch.
 
     Args:
-        model: The model, on the device, with the global weights.
-        batches: Degraded and ground-truth patches.
+        model: The model, on the device, with the base weights.
+        batches: Low-resolution and ground-truth patches.
         objective: The loss.
         term: The strategy's local term.
         training: Learning rate, decay rates, precision and memory settings.
-        device: The device to compute on.
-        on_step: Called after each step with its number, from 1, and its loss.
-        first_step: The number of local steps in earlier rounds, for parameters that are frozen at first.
+        device: The device for the computation.
+        on_step: Called after each step with the step's number, from 1, and its loss.
+        first_step: Number of local steps in earlier rounds, for parameters that are frozen at first.
 
     Raises:
-        fedvsr.errors.NonFiniteLossError: The loss became NaN or infinite.
+        fedvsr.errors.NonFiniteLossError: The loss is NaN or infinite.
         fedvsr.errors.TrainingError: The trained weights are not finite, or there is no batch.
     """
     start = time.perf_counter()
@@ -95,18 +95,18 @@ def _backward(
     training: TrainingConfig,
     device: torch.device,
 ) -> float:
-    """Sums a batch's gradients part by part. Returns its loss without the strategy's own term."""
+    """Adds up a batch's gradients, part by part; returns the loss without the strategy's term."""
     value = 0.0
     for part in split_batch(batch, training.accumulation):
         share = len(part.clips) / len(batch.clips)
-        degraded = _tensor(part.low_resolution, device)
+        low_resolution = _tensor(part.low_resolution, device)
         target = _tensor(part.ground_truth, device)
         with (
             torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"),
             saved_on_cpu(device, enabled=training.activations_on_cpu),
         ):
-            loss = share * objective(forward(degraded), target)
-            penalty = term.penalty(degraded)
+            loss = share * objective(forward(low_resolution), target)
+            penalty = term.penalty(low_resolution)
         value += float(loss.detach())
         if not math.isfinite(value):
             break
@@ -125,6 +125,6 @@ def _check_finite(model: nn.Module, steps: int) -> None:
 def _tensor(array: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
-        # Pinned memory lets the copy run during the previous step.
+        # With pinned memory, the copy runs during the previous step.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor

@@ -1,4 +1,4 @@
-"""Ways to train in less memory: recompute activations, keep them on the CPU, or split the batch."""
+"""Ways to save memory in training: recompute activations, keep them on the CPU, or split the batch."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,10 +15,10 @@ from fedvsr.video.patches import PatchBatch
 
 @contextmanager
 def activation_checkpointing(model: nn.Module, *, enabled: bool) -> Iterator[None]:
-    """Makes a model's parts keep only their inputs and recompute the rest in the backward pass.
+    """Makes parts of a model keep only their inputs, and recompute the rest in the backward pass.
 
     The parts are the modules that the model's attribute ``checkpointed_modules`` names, or else its direct
-    children with parameters. On a CPU, the gradients are the same bytes as without it.
+    children with parameters. On a CPU, the gradients are byte for byte the same as without checkpointing.
     """
     if not enabled:
         yield
@@ -33,12 +33,12 @@ def activation_checkpointing(model: nn.Module, *, enabled: bool) -> Iterator[Non
         yield
     finally:
         for module in modules:
-            # The attribute of the instance hides the method of the class.
+            # Restores the method of the class, which the instance's attribute hides.
             del module.forward
 
 
 def saved_on_cpu(device: torch.device, *, enabled: bool) -> AbstractContextManager[Any]:
-    """Keeps activations for the backward pass in CPU memory, for sequences that do not fit on the GPU."""
+    """Keeps activations for the backward pass in the CPU's memory, if they do not fit on the GPU."""
     if not enabled:
         return nullcontext()
     return torch.autograd.graph.save_on_cpu(pin_memory=device.type == "cuda")

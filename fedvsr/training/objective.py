@@ -12,7 +12,7 @@ from fedvsr.losses.high_frequency import high_frequency_loss
 class Objective:
     """The loss L = λ_VSR·L_VSR + λ_HiFr·L_HiFr of FedVSR (https://arxiv.org/abs/2503.13745).
 
-    With λ_HiFr = 0 it is the Charbonnier loss alone.
+    With λ_HiFr = 0 only the Charbonnier loss remains.
 
     Attributes:
         lambda_vsr: Weight of the Charbonnier loss.

@@ -1,4 +1,4 @@
-"""Learning rates and freezing by parameter name, as published training recipes use for flow networks."""
+"""Learning rates and freezing by parameter name, which published training recipes use for flow networks."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ _FIELD = "training.parameters"
 class ParameterGroups:
     """The trainable parameters of a model, grouped by their rules.
 
-    A parameter's rule is the first one whose pattern is found in its name. A frozen parameter takes no part
-    in the backward pass, and the optimiser has no moments of it. Steps count from the run's first round, as
-    if the client had trained in every round, because clients keep no count between rounds.
+    A parameter's rule is the first one whose pattern is found in its name. A frozen parameter gets no
+    gradient, and the optimiser does not update its moments. Steps are counted from the run's first round, as
+    if the client had trained in every round, because clients store no step count between rounds.
 
     Args:
         model: The model.
         training: The rules and the learning rate.
-        first_step: The number of local steps in earlier rounds.
+        first_step: Number of local steps in earlier rounds.
 
     Raises:
         fedvsr.errors.ConfigError: A pattern matches no parameter, or every parameter is frozen.
@@ -31,8 +31,8 @@ class ParameterGroups:
         self._first_step = first_step
         named = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self._groups = _by_rule(named, training.parameters)
-        ruled = {id(value) for _, values in self._groups for value in values}
-        without_rule = [value for value in named.values() if id(value) not in ruled]
+        with_rule = {id(value) for _, values in self._groups for value in values}
+        without_rule = [value for value in named.values() if id(value) not in with_rule]
         rate = training.learning_rate
         self.optimizer_groups = [{"params": without_rule, "lr": rate}] if without_rule else []
         self.optimizer_groups += [
@@ -63,11 +63,11 @@ def _by_rule(
     named: Mapping[str, nn.Parameter], rules: Mapping[str, ParameterRule]
 ) -> list[tuple[ParameterRule, list[nn.Parameter]]]:
     groups = []
-    taken: set[str] = set()
+    assigned: set[str] = set()
     for pattern, rule in rules.items():
-        names = [name for name in named if name not in taken and re.search(pattern, name)]
+        names = [name for name in named if name not in assigned and re.search(pattern, name)]
         if not names:
             raise ConfigError(f"{_FIELD}.{pattern}", pattern, "it must be found in a parameter's name")
-        taken.update(names)
+        assigned.update(names)
         groups.append((rule, [named[name] for name in names]))
     return groups

@@ -21,9 +21,9 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 
 FOLDER_FRAMES_PER_SECOND = 24.0
-"""The assumed frame rate of a folder of images, which states none."""
+"""The assumed frame rate of a folder of images, which has no stated one."""
 
-# These containers state how many frames they have. Others state nothing, or an estimate from the bit rate.
+# These containers state their number of frames. Others state nothing, or an estimate from the bit rate.
 _SUFFIXES_WITH_FRAME_COUNT = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4"})
 # The header of a video that was trimmed without re-encoding counts a few frames that cannot be decoded.
 _MIN_DECODED_FRACTION = 0.95
@@ -35,8 +35,9 @@ _ACCEPTED = (
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Returns a sort key by which ``clip2`` comes before ``clip10``."""
-    # With a group, re.split alternates text and digits, so text meets text and numbers meet numbers.
+    """Returns a sort key that puts ``clip2`` before ``clip10``."""
+    # With a group, re.split alternates text and digits, so texts and numbers are never compared with each
+    # other.
     parts = re.split(r"(\d+)", name.casefold())
     return tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name
 
@@ -47,7 +48,7 @@ def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
     A video is one of:
 
     - a file with a suffix of `VIDEO_SUFFIXES`;
-    - a folder that directly contains images and no video file. Images beside a video file are
+    - a folder that directly contains images and no video file. Images next to a video file are assumed to be
       posters.
 
     This covers the layouts of REDS (``000/00000000.png``), Vimeo-90K (``00001/0001/im1.png``), Vid4
@@ -60,7 +61,7 @@ def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
             must match, from its right end (`pathlib.PurePath.match`). None accepts every video.
 
     Returns:
-        At least one path, each below ``root`` or ``root`` itself.
+        At least one path, each in ``root`` or ``root`` itself.
 
     Raises:
         fedvsr.errors.VideoError: ``root`` does not exist or has no such video.
@@ -77,7 +78,7 @@ def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yields the videos at and below a path, in the file system's order."""
+    """Yields the videos at a path and in it, in the file system's order."""
     if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
         yield root
     visited: set[Path] = set()
@@ -102,24 +103,24 @@ def _relative(path: Path, root: Path) -> PurePath:
 class VideoReader:
     """Decodes a video file or a folder of images once, frame by frame, from the start.
 
-    A context manager and an iterator of uint8 (H, W, 3) RGB frames. One frame is in memory at a time.
-    The images of a folder come in natural order of their names. Images with 16 bits or in grey are
-    converted to 8-bit RGB, and transparency is dropped. The attributes other than ``path`` are set
-    on entering the ``with`` block.
+    A context manager and an iterator of uint8 (H, W, 3) RGB frames. Memory holds one frame at a time. The
+    images of a folder are read in natural order of their names. Images with 16 bits or in grey are converted
+    to 8-bit RGB, and transparency is dropped. The attributes other than ``path`` are set on entering the
+    ``with`` block.
 
     Attributes:
         path: The file or folder.
-        fps: Frames per second: `FOLDER_FRAMES_PER_SECOND` for a folder, None if a file states none.
-        frame_count: The number of frames, exact for a folder. For a file it is the header's number,
-            an estimate in some formats, or None if the header has none.
-        height: In pixels.
-        width: In pixels.
+        fps: Frames per second: `FOLDER_FRAMES_PER_SECOND` for a folder, None if a file does not state them.
+        frame_count: Number of frames, exact for a folder. For a file it is the header's number, which is an
+            estimate in some formats; None if the header has none.
+        height: Height of a frame in pixels.
+        width: Width of a frame in pixels.
 
     Raises:
-        fedvsr.errors.VideoError: On entering, if the file or folder cannot be opened or holds no frame.
+        fedvsr.errors.VideoError: On entering, if the file or folder cannot be opened or contains no frame.
             On iterating, if an image cannot be read or differs in size from the first, or if the file
-            ends before 95 % of the frames that its header states. If the decoder conceals damage inside
-            a frame, there is no error.
+            ends before 95 % of the frames that its header states. Damage inside a frame that the decoder
+            conceals raises no error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,7 +149,7 @@ class VideoReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Dropping the suspended generator closes its decoder.
+        # Releasing the suspended generator closes its decoder.
         self._frames = iter(())
 
     def __iter__(self) -> Iterator[Frames]:
@@ -229,7 +230,7 @@ def _chain(first: Frames, rest: Iterator[Frames]) -> Iterator[Frames]:
 def _read_image(path: Path) -> Frames:
     try:
         data = np.fromfile(path, dtype=np.uint8)
-        # OpenCV rejects a truncated JPEG in memory, but reads one from a file and fills it with grey.
+        # OpenCV rejects a truncated JPEG in memory, but accepts it from a file and fills the rest with grey.
         with quiet():
             image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     except (OSError, cv2.error) as error:
@@ -242,7 +243,7 @@ def _read_image(path: Path) -> Frames:
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Frames:
     """Decodes a range of a video's frames.
 
-    Frames before ``start`` are decoded and thrown away, because seeking is inexact in many files.
+    Frames before ``start`` are decoded and discarded, because seeking is inexact in many files.
 
     Args:
         path: A video file or a folder of images.

@@ -23,15 +23,15 @@ class VideoWriter:
 
     The suffix of ``path`` chooses the format: ``.mp4`` (MPEG-4 Part 2, lossy), ``.avi`` and ``.mkv``
     (FFV1, lossless), or none for a folder of PNG frames named as in REDS (``00000000.png``, lossless).
-    The video is written under a temporary name beside ``path`` and renamed at the end, so an error
-    leaves nothing half-written. An existing file is replaced. An existing folder must be empty.
+    The video is written under a temporary name next to ``path`` and renamed at the end, so an error leaves no
+    incomplete video. An existing file is replaced. An existing folder must be empty.
 
     Args:
         path: The video to write. Missing parent folders are created.
         fps: Frames per second, above 0. A folder of images does not store it.
 
     Attributes:
-        frames_written: The number of frames so far.
+        frames_written: Number of frames written so far.
 
     Raises:
         fedvsr.errors.VideoError: On creation, if the suffix is unknown, ``fps`` is out of range or the
@@ -74,7 +74,7 @@ class VideoWriter:
         """Appends one frame, uint8 (H, W, 3) RGB.
 
         Raises:
-            fedvsr.errors.VideoError: The frame does not fit, or cannot be written.
+            fedvsr.errors.VideoError: The frame has the wrong shape or dtype, or cannot be written.
         """
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise VideoError(
@@ -149,7 +149,7 @@ class VideoWriter:
             ) from error
 
     def _check_file(self) -> None:
-        # OpenCV's encoder reports no full disk, but the header then counts fewer frames.
+        # OpenCV's encoder does not report a full disk, but then the header has a smaller number of frames.
         with quiet():
             capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -1,4 +1,4 @@
-"""The type of frames in all of `fedvsr`."""
+"""The type of frames in `fedvsr`, and their cropping."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ Frames = NDArray[np.uint8]
 
 
 def crop_to_multiple(frames: Frames, scale: int) -> Frames:
-    """Crops frames at the bottom and right so that height and width divide by ``scale``.
+    """Crops frames at the bottom and right so that height and width are divisible by ``scale``.
 
     Papers on super-resolution call this "mod crop".
 
@@ -22,7 +22,7 @@ def crop_to_multiple(frames: Frames, scale: int) -> Frames:
         A view, uint8 (…, H − H mod scale, W − W mod scale, 3).
 
     Raises:
-        fedvsr.errors.VideoError: H or W is smaller than ``scale``, so nothing would be left.
+        fedvsr.errors.VideoError: H or W is smaller than ``scale``, so no pixel would be left.
     """
     height, width = frames.shape[-3:-1]
     if height < scale or width < scale:

@@ -1,4 +1,4 @@
-"""Keeps OpenCV from writing to stderr: fedvsr raises an error instead."""
+"""Silences OpenCV's log on stderr; fedvsr raises errors instead."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Training patches, drawn from shards as a pure function of a seed and a step."""
+"""Training patches, drawn from shards; they depend only on a seed and a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedvsr.errors import ConfigError, ShardError, VideoError
 from fedvsr.video.frames import Frames
 
-# The last word of a seed, so that the three streams of random numbers differ. It is never 0, because
+# The last number of a seed, so that the three streams of random numbers differ. It is never 0, because
 # NumPy treats [seed, step] and [seed, step, 0] as equal.
 _RANDOM_STEP, _EPOCH_STEP, _EPOCH_ORDER = 1, 2, 3
 _MAX_SEED = 2**32 - 1
@@ -24,12 +24,12 @@ class Pixels(Protocol):
         """The shape, (T, H, W, 3)."""
 
     def __getitem__(self, key: Any, /) -> Any:
-        """Returns the pixels that up to three slices select. It need not read the others."""
+        """Returns the pixels selected by up to three slices. An implementation may read only these."""
 
 
 @dataclass(frozen=True)
 class ClipPair:
-    """A clip's ground truth and low resolution.
+    """A clip's ground-truth and low-resolution frames.
 
     Attributes:
         name: The clip's name, for error messages.
@@ -59,7 +59,7 @@ class ClipPair:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One of the 16 symmetries of a clip. A transposition and a flip make a rotation by 90°."""
+    """One of the 16 symmetries of a clip. A transposition and a flip together are a rotation by 90°."""
 
     horizontal_flip: bool = False
     vertical_flip: bool = False
@@ -93,7 +93,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class PatchBatch:
-    """N patches of T frames: p × p pixels of ground truth, and p / scale × p / scale of low resolution.
+    """N patches of T frames, with p × p ground-truth pixels and p / scale × p / scale low-resolution pixels.
 
     Attributes:
         low_resolution: float32 (N, T, 3, p / scale, p / scale) in [0, 1].
@@ -109,17 +109,17 @@ class PatchBatch:
 class PatchSampler:
     """Draws batches of patches.
 
-    A batch depends only on the seed and the step, or on the seed, epoch and index. So it can be drawn
-    again on any machine, and steps in any order. Each position on the low-resolution grid is equally
-    likely, in space and time. Each clip is equally likely too, whatever its length.
+    A batch depends only on the seed and the step, or on the seed, epoch and index. So it can be drawn again
+    on any machine, and steps can be drawn in any order. All positions on the low-resolution grid are equally
+    likely, in space and time. All clips are equally likely, whatever their lengths.
 
     Args:
         pairs: The clips, at least one, all of one scale.
-        frames: The frames of a patch, T, at least 1.
+        frames: Number of frames of a patch, T; at least 1.
         patch_size: The side of a ground-truth patch in pixels, p; divisible by the scale.
-        batch_size: The patches of a batch, N, at least 1.
+        batch_size: Number of patches of a batch, N; at least 1.
         seed: From 0 to 2³² − 1.
-        augment: Whether each patch gets a random `Augmentation`.
+        augment: Whether to apply a random `Augmentation` to each patch.
 
     Raises:
         fedvsr.errors.ConfigError: A setting is out of range.
@@ -156,7 +156,7 @@ class PatchSampler:
 
     @property
     def epoch_length(self) -> int:
-        """The number of batches in an epoch: ⌈clips / batch_size⌉."""
+        """Number of batches in an epoch: ⌈clips / batch_size⌉."""
         return -(-len(self.pairs) // self.batch_size)
 
     def batch(self, step: int) -> PatchBatch:
@@ -166,7 +166,7 @@ class PatchSampler:
             step: At least 0.
 
         Returns:
-            N patches. No clip is in a batch twice unless there are fewer than N clips.
+            N patches. If there are at least N clips, no clip is in the batch twice.
         """
         random = np.random.default_rng([self.seed, step, 0, _RANDOM_STEP])
         with_repeats = self.batch_size > len(self.pairs)
@@ -174,7 +174,7 @@ class PatchSampler:
         return self._cut(clips, random)
 
     def epoch_batch(self, epoch: int, index: int) -> PatchBatch:
-        """Returns a batch of an epoch. An epoch has each clip exactly once, in its own random order.
+        """Returns a batch of an epoch. An epoch contains each clip once, in random order.
 
         Args:
             epoch: At least 0.
@@ -193,7 +193,7 @@ class PatchSampler:
         return self._cut(order[index * self.batch_size : (index + 1) * self.batch_size], random)
 
     def _cut(self, clips: NDArray[np.int64], random: np.random.Generator) -> PatchBatch:
-        """Cuts one patch from each clip, given by its index in `pairs`."""
+        """Cuts one patch from each of the clips with these indices in `pairs`."""
         scale = self.pairs[0].scale
         small_size = self.patch_size // scale
         shape = (len(clips), self.frames, 3)

@@ -1,20 +1,19 @@
-"""MATLAB's bicubic ``imresize``, which the benchmarks of video super-resolution use.
+"""MATLAB's bicubic ``imresize``, which benchmarks of video super-resolution use.
 
 - The kernel is the cubic convolution kernel with a = −0.5 (Keys, "Cubic Convolution Interpolation for
   Digital Image Processing", IEEE Transactions on Acoustics, Speech, and Signal Processing, 1981,
   https://doi.org/10.1109/TASSP.1981.1163711).
-- If an image shrinks by the factor s, the kernel gets s times wider and lower, so that it smooths
+- If an image shrinks by the factor s, the kernel becomes s times wider and lower, so that it smooths
   before it samples (MATLAB's ``Antialiasing``).
 - Beyond its borders the image is reflected, with the border pixel repeated (MATLAB's ``symmetric``).
 - The weights of each output pixel are normalised to sum to 1.
 
-These are the definitions of MATLAB's documentation
-(https://www.mathworks.com/help/images/ref/imresize.html).
+All of this follows MATLAB's documentation (https://www.mathworks.com/help/images/ref/imresize.html).
 
-Everything is computed in float64 and rounded once at the end. The papers' scripts do the same, because
-they call ``imresize`` on ``im2double`` images; on uint8 images MATLAB rounds after each axis. For the
-factors 2 and 4 all weights are multiples of 1/4096, so float64 is exact and the pixels are the same on
-every machine.
+Everything is computed in float64 and rounded once at the end. The papers' scripts have the same
+result, because they call ``imresize`` on ``im2double`` images. On uint8 images MATLAB rounds after each axis.
+For the factors 2 and 4 all weights are multiples of 1/4096, so float64 is exact and the pixels are the same
+on every machine.
 """
 
 from typing import Any
@@ -69,7 +68,8 @@ def _resize(
     array: NDArray[Any], output_height: int, output_width: int, scales: tuple[float, float]
 ) -> NDArray[np.float64]:
     axes = [(scales[0], -3, output_height), (scales[1], -2, output_width)]
-    # MATLAB starts with the axis that shrinks most, and with rows on a tie. Python's sort is stable.
+    # MATLAB starts with the axis that shrinks most, and with rows if both shrink equally. Python's sort is
+    # stable.
     result = array
     for scale, axis, output_length in sorted(axes, key=lambda entry: entry[0]):
         result = _resize_axis(result, axis, output_length, scale)
@@ -77,10 +77,10 @@ def _resize(
 
 
 def imresize(array: NDArray[Any], output_height: int, output_width: int) -> NDArray[np.float64]:
-    """Resizes images to a given size: MATLAB's ``imresize(array, [height width], "bicubic")``.
+    """Resizes images: MATLAB's ``imresize(array, [height width], "bicubic")``.
 
     Args:
-        array: Any real type and range, (…, H, W, C).
+        array: (…, H, W, C), of any real type and range.
         output_height: In pixels, at least 1.
         output_width: In pixels, at least 1.
 
@@ -99,7 +99,7 @@ def imresize(array: NDArray[Any], output_height: int, output_width: int) -> NDAr
 
 
 def to_uint8(array: NDArray[np.float64]) -> Frames:
-    """Rounds to the nearest integer, halves away from zero, and clips to 0..255, as MATLAB's ``uint8``.
+    """Rounds to the nearest integer, halves away from zero, and clips to 0..255, like MATLAB's ``uint8``.
 
     Args:
         array: float64 of any shape, in units of 0..255.
@@ -112,14 +112,14 @@ def to_uint8(array: NDArray[np.float64]) -> Frames:
 
 
 def downscale(frames: Frames, scale: int) -> Frames:
-    """Shrinks frames: MATLAB's ``imresize(frames, 1 / scale, "bicubic")``.
+    """Downscales frames: MATLAB's ``imresize(frames, 1 / scale, "bicubic")``.
 
     Args:
         frames: uint8 (…, H, W, C).
         scale: The factor, at least 1.
 
     Returns:
-        uint8 (…, ⌈H / scale⌉, ⌈W / scale⌉, C). MATLAB too rounds up a side that does not divide.
+        uint8 (…, ⌈H / scale⌉, ⌈W / scale⌉, C). MATLAB also rounds up.
 
     Raises:
         fedvsr.errors.ConfigError: ``scale`` is less than 1.
@@ -130,7 +130,7 @@ def downscale(frames: Frames, scale: int) -> Frames:
 
 
 def upscale(frames: Frames, scale: int) -> Frames:
-    """Enlarges frames: MATLAB's ``imresize(frames, scale, "bicubic")``, the bicubic baseline.
+    """Upscales frames: MATLAB's ``imresize(frames, scale, "bicubic")``, the bicubic baseline.
 
     Args:
         frames: uint8 (…, H, W, C).
@@ -150,7 +150,7 @@ def upscale(frames: Frames, scale: int) -> Frames:
 def _resize_frames(frames: Frames, output_height: int, output_width: int, scale: float) -> Frames:
     *leading, height, width, channels = frames.shape
     result = np.empty((*leading, output_height, output_width, channels), np.uint8)
-    # Frame by frame, so that memory holds the float64 intermediates of only one frame.
+    # Frame by frame, so that memory holds the float64 values of only one frame.
     for source, target in zip(
         frames.reshape(-1, height, width, channels),
         result.reshape(-1, output_height, output_width, channels),

@@ -1,7 +1,7 @@
 """Shards: files of many clips, from which training reads any patch without decoding.
 
-Ground truth and each kind of low resolution are separate shards with the same clips in the same order.
-So a second scale does not store the ground truth twice.
+Ground-truth frames and each kind of low-resolution frames are in separate shards with the same clips in the
+same order. So the ground truth is stored once for all scales.
 
 This is version 1 of the format, for readers in other languages. A shard is a safetensors file
 (https://github.com/huggingface/safetensors#format). It is little-endian and has three parts:
@@ -43,7 +43,7 @@ from fedvsr.store.base import file_digest
 from fedvsr.video.frames import Frames
 
 GROUND_TRUTH = "frames"
-"""The kind of a shard of ground truth."""
+"""The kind of a ground-truth shard."""
 
 _FORMAT = "fedvsr-shard"
 _VERSION = 1
@@ -60,11 +60,11 @@ class ClipInfo(BaseModel):
 
     Attributes:
         name: The clip's name, unique in the shard.
-        frames: The number of frames, T.
-        height: The height in this shard in pixels, H.
-        width: The width in this shard in pixels, W.
+        frames: Number of frames, T.
+        height: Height in this shard in pixels, H.
+        width: Width in this shard in pixels, W.
         fps: Frames per second, above 0.
-        source: The name of the video that the clip was cut from.
+        source: The name of the video from which the clip was cut.
         first_frame: The clip's first frame in that video, counted from 0.
         label: What the clip shows; None if unknown.
     """
@@ -87,23 +87,23 @@ class ClipInfo(BaseModel):
 
     @property
     def pixel_bytes(self) -> int:
-        """The size of the clip's pixels in bytes."""
+        """Size of the clip's pixels in bytes."""
         return math.prod(self.shape)
 
 
 class ShardInfo(BaseModel):
-    """The description of a written shard.
+    """Describes a written shard.
 
     Attributes:
         digest: The file's SHA-256 in hexadecimal.
-        bytes: The file's size in bytes.
+        size_bytes: The file's size in bytes.
         clips: The clips, in the file's order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
-    bytes: int
+    size_bytes: int
     clips: tuple[ClipInfo, ...]
 
 
@@ -126,11 +126,11 @@ def shard_kind(degradation: str, scale: int) -> str:
 def write_shard(path: Path, kind: str, clips: Iterable[tuple[ClipInfo, Frames]]) -> ShardInfo:
     """Writes a shard with one clip at a time in memory.
 
-    The file appears under its name complete or not at all. Equal clips give equal bytes. Writing
-    takes twice the shard's size on the disk of ``path``.
+    The file is complete when it appears under its name. Equal clips give equal bytes. Writing needs twice the
+    shard's size on the disk of ``path``.
 
     Args:
-        path: The file to write. An existing file is replaced, missing parent folders are created.
+        path: The file to write. An existing file is replaced; missing parent folders are created.
         kind: `GROUND_TRUTH`, or a result of `shard_kind`.
         clips: Each clip's description and pixels, uint8 (T, H, W, 3); at least one clip.
 
@@ -145,7 +145,7 @@ def write_shard(path: Path, kind: str, clips: Iterable[tuple[ClipInfo, Frames]])
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The header comes first but is known last, so the pixels wait in a temporary file.
+        # The header comes first but is known last, so the pixels are first written to a temporary file.
         with tempfile.TemporaryFile(dir=path.parent) as pixels:
             infos = _write_pixels(path, pixels, clips)
             header = _header(path, kind, infos)
@@ -155,7 +155,9 @@ def write_shard(path: Path, kind: str, clips: Iterable[tuple[ClipInfo, Frames]])
                 shutil.copyfileobj(pixels, file, 1 << 20)
                 file.flush()
                 os.fsync(file.fileno())
-        info = ShardInfo(digest=file_digest(temporary), bytes=temporary.stat().st_size, clips=tuple(infos))
+        info = ShardInfo(
+            digest=file_digest(temporary), size_bytes=temporary.stat().st_size, clips=tuple(infos)
+        )
         temporary.replace(path)
     except OSError as error:
         raise StoreError(
@@ -210,7 +212,7 @@ def _json(value: object) -> str:
 
 
 class Shard:
-    """A shard that is open for reading, mapped into memory; a mapping from clip names to pixels.
+    """An open shard, mapped into memory: a mapping from clip names to pixels.
 
     ``shard["clip"]`` is a read-only uint8 (T, H, W, 3) view of the file. Copying a slice of it reads
     only the pages that hold the slice's pixels.
@@ -264,8 +266,8 @@ class Shard:
 def open_shard(path: Path) -> Shard:
     """Opens a shard for reading and checks its header and size.
 
-    It does not check the pixels. The file's digest (`ShardInfo.digest`) covers them, and a store
-    checks it when it returns the file.
+    The pixels are not checked here. The file's digest (`ShardInfo.digest`) covers them, and a store checks it
+    when it returns the file.
 
     Raises:
         fedvsr.errors.ShardError: The file is missing, not a shard, cut short, or of a version that
@@ -284,7 +286,8 @@ def open_shard(path: Path) -> Shard:
         raise _broken(path, f"its header is not JSON ({error})") from error
     metadata = _read_metadata(path, header)
     first_byte = _LENGTH_BYTES + length
-    expected = first_byte + _check_tensors(path, header, metadata.clips)
+    _check_tensors(path, header, metadata.clips)
+    expected = first_byte + sum(clip.pixel_bytes for clip in metadata.clips)
     if size != expected:
         raise _broken(path, f"expected {expected} bytes, found {size}")
     return Shard(path, metadata.kind, metadata.clips, first_byte)
@@ -311,8 +314,8 @@ def _read_metadata(path: Path, header: Any) -> _Metadata:
         raise _broken(path, f"the field {field!r} of its metadata is invalid ({problem['msg']})") from error
 
 
-def _check_tensors(path: Path, header: dict[str, Any], clips: tuple[ClipInfo, ...]) -> int:
-    """Checks that the header's tensors are the clips, in order and without gaps; returns their size."""
+def _check_tensors(path: Path, header: dict[str, Any], clips: tuple[ClipInfo, ...]) -> None:
+    """Checks that the header's tensors are the clips, in order and without gaps."""
     if [name for name in header if name != _METADATA] != [clip.name for clip in clips]:
         raise _broken(path, "the header's tensors are not the clips that its metadata lists")
     begin = 0
@@ -322,4 +325,3 @@ def _check_tensors(path: Path, header: dict[str, Any], clips: tuple[ClipInfo, ..
         if header[clip.name] != expected:
             raise _broken(path, f"clip {clip.name!r}: expected {expected}, found {header[clip.name]}")
         begin = end
-    return begin

@@ -12,9 +12,9 @@ from scenedetect.detectors import AdaptiveDetector
 from fedvsr.errors import ConfigError
 from fedvsr.video.frames import Frames
 
-# PySceneDetect compares each frame's change with the changes of this many frames on either side.
+# PySceneDetect compares a frame's change with the changes of this many frames on either side.
 _WINDOW = 2
-# PySceneDetect's own command line uses frames of about this width, in pixels. More is only slower.
+# PySceneDetect's command line uses frames of about this width, in pixels. Larger ones are only slower.
 _DETECTION_WIDTH = 256
 
 
@@ -28,21 +28,21 @@ def split_shots(
 ) -> Iterator[tuple[int, Frames]]:
     """Cuts a video into pieces that each lie within one shot.
 
-    A shot longer than ``maximum_frames`` becomes pieces of that length and a shorter rest. Every piece
-    shorter than ``minimum_frames``, a whole shot or a rest, is dropped. PySceneDetect's adaptive
+    A shot longer than ``maximum_frames`` is cut into pieces of that length and a shorter rest. A piece
+    shorter than ``minimum_frames`` is dropped, whether it is a rest or a whole shot. PySceneDetect's adaptive
     detector finds the cuts (https://www.scenedetect.com/docs/latest/api/detectors.html). It detects hard
-    cuts, but not fades. At most two pieces' frames are in memory.
+    cuts, but not fades. Memory holds the frames of at most two pieces.
 
     Args:
         frames: uint8 (H, W, 3) RGB frames, read one at a time.
         fps: The video's frames per second, above 0.
         minimum_frames: At least 1.
         maximum_frames: At least ``minimum_frames``.
-        detect: Whether to look for cuts; if False, the whole video is one shot.
+        detect: Whether to detect cuts; if False, the whole video is one shot.
 
     Returns:
-        An iterator over the pieces: the position of its first frame in the video, counted from 0, and
-        its frames, uint8 (T, H, W, 3), minimum_frames ≤ T ≤ maximum_frames.
+        An iterator over the pieces: the position of the first frame in the video, counted from 0, and the
+        frames, uint8 (T, H, W, 3), minimum_frames ≤ T ≤ maximum_frames.
 
     Raises:
         fedvsr.errors.ConfigError: ``minimum_frames`` or ``maximum_frames`` is out of range.
@@ -74,7 +74,7 @@ def _cut_into_pieces(
 
 
 def _mark_cuts(frames: Iterable[Frames], fps: float) -> Iterator[tuple[Frames, bool]]:
-    """Yields each frame and whether it starts a shot, `_WINDOW` frames after reading it."""
+    """Yields each frame and whether it starts a shot; reads `_WINDOW` frames ahead."""
     detector = _CutDetector(fps)
     waiting: deque[Frames] = deque()
     yielded = 0
@@ -96,16 +96,16 @@ def _mark_cuts(frames: Iterable[Frames], fps: float) -> Iterator[tuple[Frames, b
 
 
 class _CutDetector:
-    """PySceneDetect's detector, with the cuts it has found so far.
+    """PySceneDetect's detector, with the cuts detected so far.
 
     Attributes:
-        frames_shown: The number of frames it was shown.
+        frames_shown: Number of frames passed to `show`.
     """
 
     def __init__(self, fps: float) -> None:
         self.frames_shown = 0
         self._fps = fps
-        # With a minimum of 1, a short shot is found and dropped, not merged with the next one.
+        # With a minimum of 1, a short shot is detected and dropped, not merged with the next one.
         self._detector = AdaptiveDetector(min_scene_len=1, window_width=_WINDOW)
         self._cuts: set[int] = set()
 
@@ -123,7 +123,7 @@ class _CutDetector:
 
 
 def _shrink(frame: Frames) -> Frames:
-    """Returns a smaller copy in OpenCV's order of colours, blue first."""
+    """Returns a smaller frame in OpenCV's order of colours, blue first."""
     height, width = frame.shape[:2]
     factor = max(1, round(width / _DETECTION_WIDTH))
     if factor > 1:

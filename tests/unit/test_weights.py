@@ -12,7 +12,7 @@ from safetensors.torch import save as save_torch
 
 from fedvsr.errors import WeightsError
 from fedvsr.models.state import load_state, state_of
-from fedvsr.weights import TensorSpec, WeightsFile, check_fit, serialize, specs_of
+from fedvsr.weights import TensorSpec, WeightsFile, find_misfit, serialize, specs_of
 
 DTYPES = st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_])
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -38,7 +38,7 @@ def test_bytes_do_not_depend_on_the_order_and_every_tensor_comes_back(folder, te
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_view_is_written_with_the_values_it_shows(folder):
+def test_a_view_is_written_with_its_own_values(folder):
     array = np.arange(24, dtype=np.float32).reshape(4, 6)
     path = folder / "view"
     path.write_bytes(serialize({"transposed": array.T, "strided": array[::2, ::-3]}))
@@ -56,7 +56,7 @@ def test_a_part_is_a_slice_of_the_flat_tensor(folder, array, data):
     np.testing.assert_array_equal(WeightsFile(path).part("tensor", start, stop), array.ravel()[start:stop])
 
 
-def test_a_part_does_not_keep_the_rows_it_was_cut_from(folder):
+def test_a_part_does_not_keep_its_base_array_in_memory(folder):
     path = folder / "rows"
     path.write_bytes(serialize({"tensor": np.zeros((2, 100_000), np.float32)}))
     part = WeightsFile(path).part("tensor", 10, 20)
@@ -120,4 +120,4 @@ def test_a_models_whole_state_travels_through_a_file(folder):
     ],
 )
 def test_the_first_difference_is_named(tensors, problem):
-    assert check_fit(specs_of(tensors), {"w": TensorSpec((2, 3), np.dtype("float32"))}) == problem
+    assert find_misfit(specs_of(tensors), {"w": TensorSpec((2, 3), np.dtype("float32"))}) == problem

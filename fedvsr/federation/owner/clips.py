@@ -203,7 +203,7 @@ def _write_shards(
             shards.append(
                 ShardFile(
                     digest=info.digest,
-                    bytes=info.bytes,
+                    bytes=info.size_bytes,
                     clips=tuple(clip.name for clip in info.clips),
                     frames=sum(clip.frames for clip in info.clips),
                 )

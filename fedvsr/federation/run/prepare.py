@@ -20,7 +20,7 @@ from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.video.degradations.registry import get_degradation
-from fedvsr.weights import Tensors, check_fit, serialize, specs_of
+from fedvsr.weights import Tensors, find_misfit, serialize, specs_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +48,7 @@ class ValidatedRun:
         Raises:
             fedvsr.errors.WeightsError: They do not fit the model.
         """
-        problem = check_fit(specs_of(weights), specs_of(self.weights))
+        problem = find_misfit(specs_of(weights), specs_of(self.weights))
         if problem:
             raise WeightsError(
                 f"warm_start {self.config.warm_start!r} does not fit {self.config.model.name}: {problem}"

@@ -24,8 +24,8 @@ from fedvsr.federation.stored_weights import load_base_weights, load_strategy_st
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.registry import build_strategy
-from fedvsr.strategies.updates import Updates, describe_not_finite
-from fedvsr.weights import Array, Tensors, check_fit, serialize, specs_of
+from fedvsr.strategies.updates import Updates, find_non_finite
+from fedvsr.weights import Array, Tensors, find_misfit, serialize, specs_of
 
 
 def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRecord:
@@ -107,7 +107,7 @@ def _aggregate(
             break
         except UpdateError as error:
             round_deliveries.refuse_damaged(error)
-    problem = check_fit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
+    problem = find_misfit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
         itertools.chain(aggregate.tensors.items(), aggregate.strategy_state.items())
     )
     if problem:
@@ -163,7 +163,7 @@ def _participant(report: ReportRecord, aggregate: Aggregate) -> Participant:
 
 def _first_not_finite(tensors: Iterable[tuple[str, Array]]) -> str | None:
     for name, array in tensors:
-        problem = describe_not_finite(array)
+        problem = find_non_finite(array)
         if problem:
             return f"tensor {name!r}: {problem}"
     return None

@@ -20,7 +20,7 @@ from fedvsr.store.base import Store
 from fedvsr.strategies.base import Strategy
 from fedvsr.strategies.updates import UpdateFile
 from fedvsr.text import printable
-from fedvsr.weights import TensorSpec, check_fit
+from fedvsr.weights import TensorSpec, find_misfit
 
 # Reason for a client with no recorded outcome.
 _NO_DELIVERY = "it delivered nothing"
@@ -171,7 +171,7 @@ def open_delivery(
         update, strategy_tensors = _open_files(store, plan, client, report, folder)
     except (DataError, NotFoundError) as error:
         raise _refusal(plan, client, str(error)) from None
-    problem = check_fit(update.specs, base_specs) or strategy.check_strategy_tensors(
+    problem = find_misfit(update.specs, base_specs) or strategy.find_strategy_tensor_problem(
         strategy_tensors.specs if strategy_tensors else {}, base_specs
     )
     if problem:

@@ -1,1 +1,1 @@
-"""How low-resolution frames are made from ground truth: one degradation per file, and a registry."""
+"""Degradations, which make low-resolution frames from ground truth: one per file, and a registry."""

@@ -1,7 +1,8 @@
-"""What a degradation is.
+"""The base class of degradations.
 
-A built-in degradation is one file and one line in `fedvsr.video.degradations.registry`. A package brings its
-own by an entry point of group ``fedvsr.degradations``, or a run names it ``package.module:name``.
+A built-in degradation is one file and one line in `fedvsr.video.degradations.registry`. A package provides
+another one through an entry point of the group ``fedvsr.degradations``, or a run names it
+``package.module:name``.
 """
 
 from abc import ABC, abstractmethod
@@ -12,13 +13,13 @@ from fedvsr.video.frames import Frames
 
 
 class Degradation(ABC):
-    """Makes low-resolution frames from ground truth; it has no state, so equal input gives equal output.
+    """Makes low-resolution frames from ground truth. It has no state: equal input gives equal output.
 
     Attributes:
         name: Its name in the registry.
         description: What it is, in one line.
-        source: The paper: authors, title, venue and link; empty if there is none.
-        scales: The scales that it is defined for.
+        source: The paper (authors, title, venue and link); empty if there is none.
+        scales: The scales for which it is defined.
     """
 
     name: ClassVar[str]
@@ -54,4 +55,4 @@ class Degradation(ABC):
 
     @abstractmethod
     def _degrade(self, frames: Frames, scale: int) -> Frames:
-        """Returns degraded frames; size and scale are checked before."""
+        """Returns the degraded frames; the caller has checked their size and the scale."""

@@ -1,4 +1,4 @@
-"""BI: bicubic interpolation, as MATLAB's ``imresize`` does it.
+"""BI: downscaling by bicubic interpolation, like MATLAB's ``imresize``.
 
 Keys, "Cubic Convolution Interpolation for Digital Image Processing", IEEE Transactions on Acoustics, Speech,
 and Signal Processing 29(6), 1981, https://doi.org/10.1109/TASSP.1981.1163711; MATLAB widens the kernel by the
@@ -10,8 +10,8 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.resize import downscale
 
 
-class BicubicInterpolation(Degradation):
-    """Shrinks by MATLAB's antialiased bicubic interpolation (`fedvsr.video.resize`)."""
+class BicubicDegradation(Degradation):
+    """Downscales frames with MATLAB's antialiased bicubic interpolation (`fedvsr.video.resize`)."""
 
     name = "bi"
     description = "MATLAB's bicubic interpolation, antialiased (imresize)"

@@ -1,4 +1,4 @@
-"""Degradations by name. A built-in degradation is a file beside this one, and one line here."""
+"""The registry of degradations. A built-in one is one file in this folder, and one line here."""
 
 from inspect import isabstract
 from typing import TypeGuard
@@ -6,9 +6,9 @@ from typing import TypeGuard
 from fedvsr.registry import Registry
 from fedvsr.video.degradations.base import Degradation
 
-_DEGRADATIONS = {
+_BUILT_INS = {
     "bd": "fedvsr.video.degradations.bd:BlurDownsampling",
-    "bi": "fedvsr.video.degradations.bi:BicubicInterpolation",
+    "bi": "fedvsr.video.degradations.bi:BicubicDegradation",
     "matlab-bd": "fedvsr.video.degradations.matlab_bd:MatlabBlurDownsampling",
 }
 
@@ -18,12 +18,12 @@ def _is_degradation(value: object) -> TypeGuard[type[Degradation]]:
 
 
 DEGRADATIONS = Registry(
-    "degradation",
-    "data.degradation",
-    "fedvsr.degradations",
-    _DEGRADATIONS,
-    _is_degradation,
-    "a concrete subclass of fedvsr.video.degradations.base.Degradation",
+    kind="degradation",
+    field="data.degradation",
+    group="fedvsr.degradations",
+    built_ins=_BUILT_INS,
+    accepts=_is_degradation,
+    expected="a concrete subclass of fedvsr.video.degradations.base.Degradation",
 )
 
 
@@ -40,6 +40,6 @@ def get_degradation(name: str) -> Degradation:
 
     Raises:
         fedvsr.errors.UnknownNameError: No degradation has that name.
-        fedvsr.errors.ConfigError: The reference cannot be imported, or is no degradation.
+        fedvsr.errors.ConfigError: The reference cannot be imported, or is not a degradation.
     """
     return DEGRADATIONS.load(name)()

@@ -15,7 +15,7 @@ COMMANDS = {
 REFERENCES = {
     "model.name": "fedvsr.models.fastvsr:FastVSR",
     "strategy.name": "fedvsr.strategies.fedprox:FedProx",
-    "data.degradation": "fedvsr.video.degradations.bi:BicubicInterpolation",
+    "data.degradation": "fedvsr.video.degradations.bi:BicubicDegradation",
 }
 
 

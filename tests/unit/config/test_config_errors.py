@@ -1,4 +1,4 @@
-"""A wrong configuration is told in one sentence: the field, its value, what is allowed."""
+"""A wrong configuration is reported in one sentence: the field, its value, what is allowed."""
 
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def parse(**sections) -> RunConfig:
         ({"data": {"scale": 5}}, "data.scale", 5, "2, 3 or 4"),
         ({"training": {"precision": "float16"}}, "training.precision", "float16", "'float32' or 'bfloat16'"),
         ({"seed": -1}, "seed", -1, "greater than or equal to 0"),
-        # Names that Kubernetes would not take.
+        # Names that Kubernetes would not accept.
         ({"name": "My Run"}, "name", "My Run", "lower-case letters, digits and dashes"),
         ({"name": "a" * 41}, "name", "a" * 41, "at most 40"),
         ({"name": "demo\n"}, "name", "demo\n", "lower-case letters"),
         ({"federation": {"clients": ["-ann"]}}, "federation.clients.0", "-ann", "no dash at the ends"),
-        # Fields that must fit one another.
+        # Fields that must fit together.
         ({"training": {"patch_size": 254}}, "training.patch_size", 254, "multiple of data.scale (4)"),
         ({"training": {"frames": 9}}, "training.frames", 9, "at most data.minimum_frames (8)"),
         ({"data": {"maximum_frames": 7}}, "data.maximum_frames", 7, "at least data.minimum_frames (8)"),
@@ -105,17 +105,17 @@ def test_errors_in_nested_mappings_name_the_path_that_was_written(sections, fiel
     assert allowed in caught.value.allowed
 
 
-def test_a_misspelt_required_field_is_told_before_the_one_that_is_missing():
+def test_a_misspelt_required_field_is_reported_before_the_missing_one():
     with pytest.raises(ConfigError, match=r"^nam: 'demo' is not allowed; no such field"):
         RunConfig.parse({"nam": "demo"})
 
 
-def test_a_missing_field_is_told():
+def test_a_missing_field_is_reported():
     with pytest.raises(ConfigError, match=r"^name: None is not allowed; it is required$"):
         RunConfig.parse({})
 
 
-def test_a_configuration_that_is_no_mapping_is_told():
+def test_a_configuration_that_is_not_a_mapping_is_refused():
     with pytest.raises(ConfigError, match=r"^CONFIG: 3 is not allowed; it must be a mapping of fields$"):
         RunConfig.parse(3)
 
@@ -129,7 +129,7 @@ def test_a_configuration_that_is_no_mapping_is_told():
         (b"", "it must be a YAML mapping of fields"),
     ],
 )
-def test_a_file_that_is_no_yaml_mapping_is_told_in_one_line(tmp_path: Path, content, allowed):
+def test_a_file_that_is_not_a_yaml_mapping_is_refused_in_one_line(tmp_path: Path, content, allowed):
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -140,11 +140,11 @@ def test_a_file_that_is_no_yaml_mapping_is_told_in_one_line(tmp_path: Path, cont
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path):
+def test_a_missing_file_is_reported(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"none\.yaml' is not allowed; it must be a readable file"):
         load_experiment(tmp_path / "none.yaml")
 
 
-def test_a_folder_is_no_file(tmp_path: Path):
+def test_a_folder_is_not_a_file(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"it must be a readable file \(Is a directory\)"):
         load_experiment(tmp_path)

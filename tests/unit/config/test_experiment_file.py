@@ -1,4 +1,4 @@
-"""The YAML file of a run: what it means, where its paths point, what overrides it."""
+"""The YAML file of a run: its meaning, its relative paths, and overrides."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_an_empty_labels_field_stays_empty(tmp_path: Path):
     assert load_experiment(path).clients.split.labels == ""
 
 
-def test_overrides_replace_fields_at_any_depth_and_their_paths_are_as_given(tmp_path: Path):
+def test_overrides_replace_fields_at_any_depth_and_keep_their_paths(tmp_path: Path):
     path = save(
         tmp_path / "run.yaml", "name: demo\ntraining: {frames: 4}\nevaluation_videos: {path: held-out}"
     )
@@ -73,7 +73,7 @@ def test_an_override_is_checked_like_a_field(tmp_path: Path):
         load_experiment(path, {"training.steps": 3})
 
 
-def test_an_override_below_a_field_that_is_no_section_is_told(tmp_path: Path):
+def test_an_override_inside_a_field_that_is_not_a_section_is_refused(tmp_path: Path):
     path = save(tmp_path / "run.yaml", "name: demo")
     with pytest.raises(ConfigError, match=r"^name: 'demo' is not allowed; it must be a mapping of fields$"):
         load_experiment(path, {"name.first": "x"})

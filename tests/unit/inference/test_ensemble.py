@@ -1,4 +1,4 @@
-"""The self-ensemble treats all symmetries of a frame alike."""
+"""The self-ensemble treats all symmetries of a frame in the same way."""
 
 import pytest
 import torch

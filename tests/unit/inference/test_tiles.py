@@ -54,7 +54,7 @@ def test_without_blending_tiles_meet_at_an_edge():
 
 
 @pytest.mark.parametrize("context", [0, 3])
-def test_a_tile_includes_the_pixels_that_the_model_looks_at(context):
+def test_a_tile_includes_the_models_spatial_context(context):
     tile_sizes = []
 
     class Recorder(Nearest):

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def fastvsr(blocks: int = 1) -> nn.Module:
-    """FastVSR with weights that make every frame it looks at matter."""
+    """FastVSR with weights that make the output depend on every frame of its context."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model("fastvsr", 2, {"channels": 4, "blocks": blocks})
@@ -90,7 +90,7 @@ def test_a_deeper_network_gets_wider_tiles():
 @pytest.mark.parametrize(
     ("attribute", "frames", "tile"), [("spatial_context", 0, 8), ("temporal_context", 1, 0)]
 )
-def test_without_the_overlaps_the_borders_would_be_seen(attribute: str, frames: int, tile: int):
+def test_without_the_overlaps_the_borders_would_differ(attribute: str, frames: int, tile: int):
     # Shows that the tests above can fail.
     model, clip = fastvsr(), noise(3, 24, 24)
     whole = upscale_clip(model, clip, CPU)
@@ -117,7 +117,7 @@ def test_output_beyond_the_range_is_clipped():
     assert upscale_clip(Overshoot(), clip, CPU)[0, 0, :, 0].tolist() == [0, 0, 255, 255]
 
 
-def test_a_recurrent_model_sees_the_frames_shortly_before_its_window():
+def test_a_recurrent_model_gets_the_frames_shortly_before_its_window():
     clip = noise(30, 4, 4)
     windowed = cut(Recurrent(), clip, 5, 0)
     assert windowed.shape == (30, 8, 8, 3)
@@ -138,7 +138,7 @@ def test_evaluation_mode_is_set():
 
 @pytest.mark.parametrize(("context", "overlap"), [(0, 0), (1, 1), (3, 3), (None, 8)])
 @pytest.mark.parametrize("window", [1, 4])
-def test_no_more_frames_are_held_than_a_window_and_its_overlaps(context, overlap, window):
+def test_memory_holds_at_most_a_window_and_its_overlaps(context, overlap, window):
     taken = 0
 
     def source() -> Iterator[np.ndarray]:

@@ -68,7 +68,7 @@ def test_the_transform_of_even_sizes_keeps_the_energy(shape, seed):
     torch.testing.assert_close(energy, x.square().sum())
 
 
-def test_a_constant_shift_is_no_high_frequency():
+def test_a_constant_shift_has_no_high_frequency():
     x = video((1, 3, 3, 5, 6))
     assert high_frequency_loss(x + 0.5, x).item() == pytest.approx(math.sqrt(1e-9))
 

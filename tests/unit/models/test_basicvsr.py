@@ -1,4 +1,4 @@
-"""What is particular to BasicVSR, its optical flow and its warping."""
+"""Properties of BasicVSR, its optical flow and its warping."""
 
 import torch
 
@@ -18,7 +18,7 @@ def test_reversing_time_mirrors_the_output_once_the_two_directions_are_alike():
     x = video(1, 4, 3, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(model(x.flip(1)), model(x).flip(1), atol=1e-5, rtol=1e-5)
-        # A video that turns back half-way.
+        # A video whose second half is the first half backwards.
         y = model(torch.cat((x, x.flip(1)), 1))
         torch.testing.assert_close(y, y.flip(1), atol=1e-5, rtol=1e-5)
 
@@ -44,7 +44,7 @@ def test_warping_between_pixels_interpolates():
 
 
 def test_flow_is_counted_in_the_frames_own_pixels():
-    # Sides that are no multiples of 32 are resized for the estimate: (24, 48) to (32, 64).
+    # Sides that are not multiples of 32 are resized for the estimate: (24, 48) to (32, 64).
     torch.manual_seed(0)
     network = SPyNet()
     with torch.no_grad():

@@ -42,14 +42,14 @@ def test_it_equals_the_definition(size, scale, seed):
     np.testing.assert_allclose(single.numpy(), expected, atol=1e-6)
 
 
-def test_the_kernel_is_keys_s():
+def test_the_kernel_is_that_of_keys():
     # Keys 1981: 1 at 0, 0 at the other integers, 9/16 and −1/16 half-way.
     assert [cubic_kernel(d) for d in (0, 1, -1, 2, 3)] == [1, 0, 0, 0, 0]
     assert [cubic_kernel(d) for d in (0.5, -0.5, 1.5)] == [9 / 16, 9 / 16, -1 / 16]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_constants_and_inner_parabolas_are_kept(scale):
+def test_constants_and_inner_parabolas_are_preserved(scale):
     torch.testing.assert_close(
         upscale_bicubic(torch.full((5, 6), 0.3), scale), torch.full((5 * scale, 6 * scale), 0.3)
     )
@@ -61,7 +61,7 @@ def test_constants_and_inner_parabolas_are_kept(scale):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_model_upscales_every_frame_alone(scale):
+def test_the_model_upscales_every_frame_separately(scale):
     model = build_model("bicubic", scale)
     x = torch.rand(2, 3, 3, 5, 7)
     y = model(x)

@@ -1,4 +1,4 @@
-"""Published checkpoints become weights of ours, or the error says why not."""
+"""Published checkpoints become weights of fedvsr's models, or an error says why not."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def read(path):
         lambda state: {"params": {f"module.{key}": value for key, value in state.items()}, "iter": 300000},
     ],
 )
-def test_the_ways_in_which_frameworks_save(network, tmp_path, wrap):
+def test_checkpoints_of_all_known_frameworks_are_read(network, tmp_path, wrap):
     torch.save(wrap(dict(network.state_dict())), tmp_path / "net.pth")
     tensors = read(tmp_path / "net.pth")
     assert serialize(tensors) == serialize(state_of(network))
@@ -56,7 +56,7 @@ def test_weights_of_another_model_name_the_first_tensor(network, tmp_path):
         read(tmp_path / "net.pth")
 
 
-def test_a_pickle_that_would_run_code_runs_none(tmp_path):
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
             return open, (str(tmp_path / "ran"), "w")
@@ -68,7 +68,7 @@ def test_a_pickle_that_would_run_code_runs_none(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_a_file_that_is_no_checkpoint(tmp_path, content):
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="download it again"):
         read(tmp_path / "net.pth")
@@ -85,7 +85,7 @@ def test_a_missing_file(tmp_path):
         read(tmp_path / "net.pth")
 
 
-def test_the_command_makes_a_model_that_upscales_as_the_checkpoint(network, tmp_path):
+def test_the_command_makes_a_model_that_upscales_like_the_checkpoint(network, tmp_path):
     torch.nn.init.normal_(network.residual.weight)
     torch.save({"params_ema": dict(network.state_dict())}, tmp_path / "net.pth")
     arguments = ["models", "convert", str(tmp_path / "net.pth"), str(tmp_path / "net"), "--model", "fastvsr"]

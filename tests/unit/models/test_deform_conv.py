@@ -112,7 +112,7 @@ def test_bfloat16_features_and_exact_offsets(function):
     assert (rough - exact).abs().mean() < 0.02 * exact.std()
 
 
-def test_taps_are_read_by_rows():
+def test_taps_are_ordered_row_by_row():
     x = torch.arange(12.0).view(1, 1, 3, 4)
     taps = sample_taps(x, torch.zeros(1, 18, 3, 4), (3, 3))
     torch.testing.assert_close(
@@ -120,7 +120,7 @@ def test_taps_are_read_by_rows():
     )
 
 
-def test_the_plain_one_stands_in_where_torchvision_is_missing_or_broken(monkeypatch):
+def test_the_plain_operator_is_used_if_torchvision_is_missing_or_broken(monkeypatch):
     assert (deform_conv._torchvision_operator() is None) == ("torchvision" not in sys.modules)
     monkeypatch.setitem(sys.modules, "torchvision.ops", None)
     assert deform_conv._torchvision_operator() is None

@@ -8,7 +8,7 @@ from fedvsr.models import build_model, contexts
 
 
 def awake(scale=4, **options):
-    """A model whose last convolution is not zero any more."""
+    """A model whose last convolution is not zero."""
     torch.manual_seed(0)
     model = build_model("fastvsr", scale, options)
     torch.nn.init.normal_(model.residual.weight, std=0.3)
@@ -20,7 +20,7 @@ def video(*shape, seed=0):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_untrained_it_is_exactly_bicubic(scale):
+def test_the_untrained_model_is_exactly_bicubic(scale):
     x = video(1, 3, 3, 12, 16)
     with torch.inference_mode():
         assert torch.equal(build_model("fastvsr", scale)(x), build_model("bicubic", scale)(x))
@@ -31,7 +31,7 @@ def test_untrained_it_is_exactly_bicubic(scale):
     size=st.tuples(st.integers(1, 2), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
 )
 @settings(max_examples=20, deadline=None)
-def test_any_number_of_frames_of_any_size(scale, size):
+def test_any_length_and_size_is_valid(scale, size):
     N, T, h, w = size
     with torch.inference_mode():
         y = awake(scale, channels=4, blocks=1)(video(N, T, 3, h, w))
@@ -39,7 +39,7 @@ def test_any_number_of_frames_of_any_size(scale, size):
     assert y.isfinite().all()
 
 
-def test_an_output_frame_depends_on_its_temporal_context_alone():
+def test_an_output_frame_depends_only_on_its_temporal_context():
     model = awake()
     context = contexts(model).temporal
     x = video(1, 7, 3, 8, 8).requires_grad_()
@@ -48,7 +48,7 @@ def test_an_output_frame_depends_on_its_temporal_context_alone():
     assert depends == [abs(t - 3) <= context for t in range(7)]
 
 
-def test_a_tile_with_its_spatial_context_is_like_the_whole():
+def test_a_tile_with_its_spatial_context_equals_that_part_of_the_whole_frame():
     model = awake(channels=8, blocks=2)
     margin = contexts(model).spatial
     x = video(1, 2, 3, 40, 44)
@@ -66,7 +66,7 @@ def test_videos_of_a_batch_do_not_mix():
         torch.testing.assert_close(model(x)[1:2], model(x[1:2]), atol=1e-5, rtol=0)
 
 
-def test_brightness_alone_changes_nothing_but_brightness():
+def test_a_change_of_brightness_changes_only_the_brightness():
     model, x = awake(), video(1, 3, 3, 10, 10) / 2
     with torch.inference_mode():
         torch.testing.assert_close(model(x + 0.25), model(x) + 0.25, atol=1e-5, rtol=0)

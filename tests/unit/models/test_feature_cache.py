@@ -1,4 +1,4 @@
-"""Features of long sequences wait in the CPU's memory: the same numbers, and no more of them on the device.
+"""Features of long videos are kept in the CPU's memory: with the same results, and less memory of the device.
 
 No GPU is needed: fake tensors know their device and have no data, and PyTorch refuses a step between two
 devices.
@@ -22,11 +22,11 @@ from tests.unit.models.waves import filled, video
 RECURRENT = ("basicvsr", "basicvsr++", "iart", "rvrt")
 SIZE = 32
 INPUT_BYTES = 4 * 3 * SIZE * SIZE
-"""Of a frame."""
+"""Size of one frame."""
 
 
 class DeviceMemory(TorchDispatchMode):
-    """Counts the bytes of what is computed on the device, as long as somebody holds it."""
+    """Counts the bytes of the referenced tensors on the device."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +46,7 @@ class DeviceMemory(TorchDispatchMode):
 
 
 def on_fake_gpu(model, frames):
-    """Returns the output's device, and the most memory that the device gave away."""
+    """Returns the output's device, and the peak memory on the device."""
     memory = DeviceMemory()
     # cuDNN's own operators have no fake counterparts.
     with FakeTensorMode(), torch.backends.cudnn.flags(enabled=False), torch.no_grad():
@@ -71,12 +71,12 @@ def test_the_output_is_the_same(name):
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_a_longer_video_takes_no_more_of_the_device_than_its_frames(name):
+def test_a_longer_video_needs_more_device_memory_only_for_its_frames(name):
     model = build_model(name, 4, TINY[name]).eval()
     device, short = on_fake_gpu(model, 4)
     device, long = on_fake_gpu(model, 6)
     assert device == "cuda"
-    # That this can fail: the output alone is sixteen times the input.
+    # Shows that this test can fail: the output alone is sixteen times the input.
     assert long - short > 17 * 2 * INPUT_BYTES
     keep_features_on_cpu(model)
     device, short = on_fake_gpu(model, 4)
@@ -85,7 +85,7 @@ def test_a_longer_video_takes_no_more_of_the_device_than_its_frames(name):
     assert long - short == 2 * INPUT_BYTES
 
 
-def test_every_tensor_waits_on_the_cpu_and_is_read_on_the_device():
+def test_every_tensor_is_kept_on_the_cpu_and_read_on_the_device():
     with FakeTensorMode():
         cache = FeatureCache((torch.empty(1, n, device="cuda") for n in (1, 2)), on_cpu=True)
         cache.append(torch.empty(1, 3, device="cuda"))
@@ -95,15 +95,15 @@ def test_every_tensor_waits_on_the_cpu_and_is_read_on_the_device():
         assert cache[1:].joined().shape == (1, 5)
 
 
-def test_where_nothing_need_wait_the_tensors_are_those_that_were_given():
+def test_without_the_cpu_the_cache_keeps_the_tensors_themselves():
     tensors = [torch.ones(1), torch.zeros(1)]
     cache = FeatureCache(tensors, on_cpu=False)
     assert len(cache) == 2
-    assert all(kept is tensor for kept, tensor in zip(cache, tensors, strict=True))
+    assert all(cached is tensor for cached, tensor in zip(cache, tensors, strict=True))
     assert cache[::-1][0] is tensors[1]
 
 
 @pytest.mark.parametrize("name", ["bicubic", "fastvsr", "vrt"])
-def test_other_models_have_nothing_that_waits(name):
+def test_other_models_have_no_features_to_keep_on_the_cpu(name):
     with pytest.raises(ConfigError, match=r"^features_on_cpu: True is not allowed; .* shorter windows"):
         keep_features_on_cpu(build_model(name, 4, TINY.get(name)))

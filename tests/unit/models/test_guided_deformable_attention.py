@@ -25,7 +25,7 @@ def between(image, row, column):
 
 
 def read(images, offset, c, row, column):
-    """What channel c of (C, H, W) shows at the nine displaced places around a pixel."""
+    """The values of channel c of (C, H, W) at the nine displaced places around a pixel."""
     group = c * (offset.shape[0] // 18) // images.shape[0]
     values = []
     for tap in range(9):
@@ -82,14 +82,14 @@ def test_values_and_gradients_are_those_of_the_definition(shape, heads):
         torch.testing.assert_close(gradient, exact, atol=1e-5, rtol=1e-5)
 
 
-def test_alike_keys_give_the_mean_of_the_values():
+def test_equal_keys_give_the_mean_of_the_values():
     query, key, value, offset = arguments(H=5, W=5)
     output = deformable_attention(query, torch.zeros_like(key), value, torch.zeros_like(offset), 2)
     mean = torch.nn.functional.avg_pool2d(value.mean(1), 3, 1, 1)
     torch.testing.assert_close(output, mean, atol=1e-5, rtol=1e-5)
 
 
-def test_untrained_it_returns_the_flows_it_was_given():
+def test_the_untrained_module_returns_its_input_flows():
     torch.manual_seed(0)
     module = GuidedDeformableAttention(4, heads=2, groups=2, maximum_residue=10)
     clip = torch.rand(2, 2, 4, 6, 5)
@@ -100,11 +100,11 @@ def test_untrained_it_returns_the_flows_it_was_given():
         torch.testing.assert_close(output, flow, atol=1e-5, rtol=1e-5)
 
 
-def test_each_frame_meets_both_frames_of_the_clip_before():
+def test_each_frame_attends_to_both_frames_of_the_previous_pair():
     torch.manual_seed(0)
     module = GuidedDeformableAttention(4, heads=2, groups=2, maximum_residue=10)
     clip, flow = torch.rand(1, 2, 4, 6, 5), torch.zeros(1, 2, 2, 6, 5)
-    # The other frame of the clip before is looked for beyond its border, where there is nothing.
+    # The offsets to the other frame of the previous pair point beyond its border, where all values are zero.
     other = torch.zeros(1, 2, 2, 6, 5)
     other[:, :, 1] = 20.0
     value = torch.rand(1, 2, 4, 6, 5, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What is particular to IART."""
+"""Properties of IART."""
 
 import math
 

@@ -70,7 +70,7 @@ def theirs(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_what_is_known_of_a_built_in_model_is_true(name):
+def test_the_description_of_a_built_in_model_is_true(name):
     info = model_info(name)
     assert info.name == name
     assert info.description
@@ -79,7 +79,7 @@ def test_what_is_known_of_a_built_in_model_is_true(name):
     assert all(field.description for field in model_options(name).model_fields.values())
 
 
-def test_our_models_are_listed():
+def test_the_built_in_models_are_listed():
     assert {"bicubic", "fastvsr", "basicvsr"} <= set(model_names())
 
 
@@ -115,7 +115,7 @@ def test_a_module_that_fails_when_it_is_imported(monkeypatch, tmp_path):
         build_model("their_broken_models:Net", 4)
 
 
-def test_keywords_of_somebody_elses_model_are_passed_on(theirs):
+def test_keywords_of_another_packages_model_are_passed_on(theirs):
     options = {"bias": False, "schema": "wide", "sizes": [1, 2], "rate": 1}
     model = build_model("their_models:typed", 2, options)
     assert model.options == {"depth": 2, "activation": nn.ReLU, **options}
@@ -138,11 +138,11 @@ def test_an_unknown_name_lists_the_known_ones():
         ("their_models:not_a_model", "returned a str"),
         (":Net", "cannot be imported"),
         ("their_models:", "cannot be imported"),
-        # It would download and run anybody's code.
+        # It would download and run arbitrary code.
         ("fedvsr.models.fastvsr:torch.hub.load", "torch is a module"),
     ],
 )
-def test_a_reference_that_leads_nowhere(theirs, reference, message):
+def test_an_invalid_reference_is_refused(theirs, reference, message):
     with pytest.raises(ConfigError, match=message) as caught:
         build_model(reference, 4)
     assert caught.value.field == "model.name"
@@ -170,7 +170,7 @@ def test_a_reference_that_leads_nowhere(theirs, reference, message):
         ("their_models:typed", {"sizes": ["a"]}, "model.options.sizes.0", "a valid integer"),
     ],
 )
-def test_an_option_that_is_not_allowed(theirs, name, options, field, message):
+def test_an_invalid_option_is_refused(theirs, name, options, field, message):
     with pytest.raises(ConfigError, match=message) as caught:
         build_model(name, 4, options)
     assert caught.value.field == field
@@ -179,7 +179,7 @@ def test_an_option_that_is_not_allowed(theirs, name, options, field, message):
 @pytest.mark.parametrize(
     ("name", "scale"), [("basicvsr", 2), ("basicvsr", 3), ("fastvsr", 5), ("bicubic", 1)]
 )
-def test_a_scale_that_the_model_does_not_have(name, scale):
+def test_a_scale_that_the_model_does_not_support_is_refused(name, scale):
     with pytest.raises(ConfigError) as caught:
         build_model(name, scale)
     assert (caught.value.field, caught.value.value) == ("data.scale", scale)

@@ -1,4 +1,4 @@
-"""What holds for every published architecture; what is particular to one has a file of its own."""
+"""Properties of every published architecture; those of one architecture are tested in separate files."""
 
 import copy
 
@@ -15,7 +15,7 @@ from tests.unit.models.waves import filled, video
 
 NAMES = list(TINY)
 UNUSED = {"iart": {"conv_first", "conv_first_feat", "conv_before_upsample"}}
-"""Modules of the published networks that compute nothing: kept for their weights, and not trained."""
+"""Modules of the published networks that compute nothing. They exist for their weights, untrained."""
 
 ILLEGAL = {
     "basicvsr": ({"channels": 0}, {"blocks": 0}, {"spynet": "path"}),
@@ -84,7 +84,7 @@ def test_the_published_size_on_the_smallest_input(name):
 
 
 @pytest.mark.parametrize("size", [(1, 1, 9, 7), (2, 2, 16, 16), (1, 3, 33, 18)])
-def test_any_number_of_frames_of_any_size(tiny, size):
+def test_any_length_and_size_is_valid(tiny, size):
     N, T, h, w = size
     with torch.inference_mode():
         y = tiny(video(N, T, 3, h, w))
@@ -106,8 +106,8 @@ def test_videos_of_a_batch_do_not_mix(tiny):
         torch.testing.assert_close(tiny(x)[1:], tiny(x[1:]), atol=1e-5, rtol=1e-5)
 
 
-def test_a_video_leaves_no_trace(tiny):
-    # BasicVSR++'s published code remembers that it once saw a mirrored video, and takes later ones for such.
+def test_a_video_does_not_change_the_output_of_the_next_one(tiny):
+    # After a mirrored video, BasicVSR++'s published code treats all later videos as mirrored.
     x = video(1, 4, 3, 8, 8)
     with torch.inference_mode():
         before = tiny(x)
@@ -115,7 +115,7 @@ def test_a_video_leaves_no_trace(tiny):
         assert torch.equal(tiny(x), before)
 
 
-def test_a_gradient_reaches_every_parameter_that_is_trained(tiny):
+def test_a_gradient_reaches_every_trainable_parameter(tiny):
     tiny.zero_grad()
     tiny(video(1, 4, 3, 16, 12)).square().mean().backward()
     fixed = set()
@@ -130,7 +130,7 @@ def test_a_gradient_reaches_every_parameter_that_is_trained(tiny):
     tiny.zero_grad()
 
 
-def test_weights_survive_a_file(tiny, tmp_path):
+def test_weights_are_the_same_after_saving_and_loading(tiny, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(serialize(state_of(tiny)))
     other = build_model(tiny.name, 4, TINY[tiny.name])
     load_state(other, WeightsFile(tmp_path / "weights.safetensors").load(), "the file")
@@ -171,7 +171,7 @@ def test_bfloat16_under_autocast(tiny):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_other_scales(name):
+def test_other_scales_are_refused(name):
     with pytest.raises(ConfigError, match=r"data\.scale"):
         build_model(name, 2)
 
@@ -179,6 +179,6 @@ def test_other_scales(name):
 @pytest.mark.parametrize(
     ("name", "options"), [(name, options) for name, cases in ILLEGAL.items() for options in cases]
 )
-def test_illegal_options(name, options):
+def test_invalid_options_are_refused(name, options):
     with pytest.raises(ConfigError, match=rf"^model\.options\.{next(iter(options))}: "):
         build_model(name, 4, options)

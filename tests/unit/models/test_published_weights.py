@@ -1,4 +1,4 @@
-"""What the published implementations gave: they were run once beside ours, outside this repository."""
+"""Comparison with outputs of the published implementations, computed once outside this repository."""
 
 import hashlib
 

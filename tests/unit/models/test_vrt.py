@@ -1,4 +1,4 @@
-"""What is particular to VRT."""
+"""Properties of VRT."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def tiny():
     return filled(build_model("vrt", 4, TINY["vrt"]))
 
 
-def test_what_is_missing_is_mirrored(tiny):
+def test_a_small_video_is_extended_by_its_mirror_image(tiny):
     x = video(1, 1, 3, 20, 16)
     whole = torch.cat((x, x[:, :, :, -4:].flip(3)), 3)
     with torch.inference_mode():
@@ -51,7 +51,7 @@ def test_reversing_time_mirrors_the_output_once_the_two_directions_are_alike():
     x = video(1, 4, 3, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(model(x.flip(1)), model(x).flip(1), atol=1e-4, rtol=1e-4)
-        # A video that turns back half-way.
+        # A video whose second half is the first half backwards.
         y = model(torch.cat((x, x.flip(1)), 1))
         torch.testing.assert_close(y, y.flip(1), atol=1e-4, rtol=1e-4)
 

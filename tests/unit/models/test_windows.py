@@ -7,15 +7,15 @@ from fedvsr.models.windows import (
     from_windows,
     heads_of,
     pad_to_windows,
+    relative_position_count,
     relative_position_index,
-    relative_positions,
     roll,
     shift_mask,
     to_windows,
 )
 
 
-def test_windows_are_cut_and_put_together_again():
+def test_joining_windows_is_the_inverse_of_cutting_them():
     x = torch.arange(2 * 4 * 6 * 4 * 3).view(2, 4, 6, 4, 3)
     windows = to_windows(x, (2, 3, 4))
     assert windows.shape == (2 * 2 * 2 * 1, 24, 3)
@@ -31,14 +31,14 @@ def test_zeros_fill_the_last_windows():
     assert pad_to_windows(x, (3, 2, 5)) is x
 
 
-def test_rolling_by_nothing_copies_nothing():
+def test_rolling_by_zero_does_not_copy():
     x = torch.arange(6.0).view(1, 1, 1, 6, 1)
     assert roll(x, (0, 0, 0)) is x
     assert roll(x, (0, 0, 2)).flatten().tolist() == [4, 5, 0, 1, 2, 3]
 
 
-def test_a_shift_hides_what_came_around():
-    # Columns 0 to 7, moved by 2 towards the start: the last window holds 6, 7, 0, 1.
+def test_a_shift_hides_positions_that_came_from_the_other_end():
+    # Columns 0 to 7, shifted by 2 towards the start: the last window contains 6, 7, 0, 1.
     mask = shift_mask((1, 1, 8), (1, 1, 4), (0, 0, 2), torch.device("cpu"))
     assert mask.shape == (2, 4, 4)
     assert not mask[0].any()
@@ -57,7 +57,7 @@ def test_equal_differences_share_a_row_of_the_table():
     index = relative_position_index((1, 2, 3))
     assert index.tolist()[0] == [7, 6, 5, 2, 1, 0]
     assert index.diagonal().tolist() == [7] * 6
-    assert index.max() + 1 == relative_positions((1, 2, 3)) == 15
+    assert index.max() + 1 == relative_position_count((1, 2, 3)) == 15
 
 
 @pytest.mark.parametrize("masked", [False, True])

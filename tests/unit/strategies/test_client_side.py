@@ -1,4 +1,4 @@
-"""What each strategy does during local training, against closed forms."""
+"""Each strategy's part in local training, compared with closed forms."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from fedvsr.strategies.scaffold import Scaffold
 
 
 class Point(nn.Module):
-    """A model that is its parameter, with a part that is not trained."""
+    """A model that is only a parameter, with a part that is not trained."""
 
     def __init__(self, *values: float) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def test_fedproxs_penalty_is_half_mu_times_the_squared_distance(mu):
 
 
 def descend(model: Point, term, targets: list[torch.Tensor], rate: float) -> None:
-    """Plain gradient descent on ½·‖x − target‖², one target a step."""
+    """Plain gradient descent on ½·‖x − target‖², one target per step."""
     for target in targets:
         model.x.grad = None
         (0.5 * (model.x - target).square().sum()).backward()
@@ -97,7 +97,7 @@ def test_scaffold_without_history_does_not_touch_the_gradients():
     assert torch.equal(plain.x, corrected.x)
 
 
-def test_scaffold_keeps_a_client_from_its_own_optimum_and_leads_it_to_everybodys():
+def test_scaffold_keeps_clients_at_the_common_optimum():
     # Two clients pull towards 0 and 10. With c_i = own gradient and c = the mean gradient at x = 5,
     # each client's corrected descent stays where the mean of both is smallest.
     for target in (0.0, 10.0):
@@ -107,24 +107,27 @@ def test_scaffold_keeps_a_client_from_its_own_optimum_and_leads_it_to_everybodys
         assert float(model.x.detach()) == pytest.approx(5.0)
 
 
-def fedsr_term(model: Network, kept: dict[str, np.ndarray], layer: str = ""):
+def fedsr_term(model: Network, client_state: dict[str, np.ndarray], layer: str = ""):
     options = FedSROptions(weight=0.1, temperature=0.07, layer=layer)
-    return FedSR(options).make_local_term(model, {}, kept)
+    return FedSR(options).make_local_term(model, {}, client_state)
 
 
-def test_fedsr_has_no_contrast_until_a_client_takes_part_again():
+def test_fedsr_has_no_contrastive_term_in_a_clients_first_round():
     model = Network()
     term = fedsr_term(model, {})
     model(video())
     assert term.penalty(video()) is None
-    kept = term.finish().client_state
-    assert {name: array.shape for name, array in kept.items()} == {"weight": (5, 3, 3, 3), "bias": (5,)}
-    again = fedsr_term(model, kept)
+    client_state = term.finish().client_state
+    assert {name: array.shape for name, array in client_state.items()} == {
+        "weight": (5, 3, 3, 3),
+        "bias": (5,),
+    }
+    again = fedsr_term(model, client_state)
     model(video())
     assert again.penalty(video()) is not None
 
 
-def test_fedsrs_contrast_is_info_nce_of_the_projected_features():
+def test_fedsrs_contrastive_term_is_info_nce_of_the_projected_features():
     model, previous = Network(1), Network(2)
     term = fedsr_term(
         model, {name: value.numpy() for name, value in previous.shallow.state_dict().items()}, layer="shallow"
@@ -158,38 +161,38 @@ def test_fedsrs_contrast_is_info_nce_of_the_projected_features():
     assert penalty == pytest.approx(0.1 * float(np.mean(-np.log(near / (near + far)))), rel=1e-4)
 
 
-def test_fedsrs_gradient_reaches_its_layer_and_no_copy_of_it():
+def test_fedsrs_gradient_reaches_its_layer_but_no_copy_of_it():
     model = Network(1)
-    kept = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
-    term = fedsr_term(model, kept)
+    client_state = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
+    term = fedsr_term(model, client_state)
     model(video())
     term.penalty(video()).backward()
     assert float(model.shallow.weight.grad.abs().max()) > 0
     assert model.deep.weight.grad is None
-    assert all(parameter.grad is None for parameter in term.global_layer.parameters())
+    assert all(parameter.grad is None for parameter in term.base_layer.parameters())
 
 
-def test_fedsrs_contrast_is_least_where_the_features_are_the_global_ones():
-    kept = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
+def test_fedsrs_contrastive_term_is_smaller_with_the_base_weights_than_with_the_previous_ones():
+    client_state = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
     at_global = Network(1)
-    term = fedsr_term(at_global, kept)
+    term = fedsr_term(at_global, client_state)
     at_global(video())
     near = float(term.penalty(video()).detach())
     at_previous = Network(1)
-    term = fedsr_term(at_previous, kept)
+    term = fedsr_term(at_previous, client_state)
     at_previous.shallow.load_state_dict(Network(2).shallow.state_dict())
     at_previous(video())
     assert near < float(term.penalty(video()).detach())
 
 
-def test_fedsr_draws_the_same_projection_everywhere_and_leaves_the_generator_alone():
-    kept = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
+def test_fedsr_draws_the_same_projection_everywhere_and_does_not_change_the_generator():
+    client_state = {name: value.numpy() for name, value in Network(2).shallow.state_dict().items()}
     projections = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
         model = Network(1)
-        term = fedsr_term(model, kept)
+        term = fedsr_term(model, client_state)
         model(video())
         term.penalty(video())
         assert torch.equal(torch.get_rng_state(), before)
@@ -197,7 +200,7 @@ def test_fedsr_draws_the_same_projection_everywhere_and_leaves_the_generator_alo
     assert torch.equal(*projections)
 
 
-def test_fedsr_leaves_no_hook_behind():
+def test_fedsr_removes_its_hook():
     model = Network()
     fedsr_term(model, {}).finish()
     assert not model.shallow._forward_hooks

@@ -1,4 +1,4 @@
-"""FedVSR's weights against numbers worked out by hand, and the laws they keep."""
+"""FedVSR's aggregation weights: numbers computed by hand, and general properties."""
 
 import itertools
 import math
@@ -56,7 +56,7 @@ CASES = [
         [0.5002227165, 0.4997772835],
         id="above the threshold",
     ),
-    # Where h = 0.05 for two clients: Σ√(w_i/2) = 0.9975, so 1 + √(1 − a²) = 2·0.9975² with w = (1 ± a)/2;
+    # h = 0.05 for two clients: Σ√(w_i/2) = 0.9975, so 1 + √(1 − a²) = 2·0.9975² with w = (1 ± a)/2;
     # a = 0.1409796, w₁/w₂ = 1.3282. Powers 1 and 1/1.328 lie just under it, 1 and 1/1.329 just over it.
     pytest.param([1.0, 1.328**2], 1, 2, 0.0499692581, 0.0, [0.5, 0.5], id="just below the threshold"),
     pytest.param(
@@ -70,7 +70,7 @@ CASES = [
     ),
     # s = ½; powers 1 and 10⁻⁴; w = (0.99990001, 0.00009999).
     # h² = 1 − (0.7070714236 + 0.0070707142) = 0.2858578621; h = 0.5346567658; c = 0.5101650166;
-    # weight 0.5 + 0.49990001·c = 0.7550314969: however small its loss, it does not own the aggregate.
+    # weight 0.5 + 0.49990001·c = 0.7550314969: even the smallest loss does not take the whole aggregate.
     pytest.param(
         [1.0, 1e8], 1, 2, 0.5346567658, 0.5101650166, [0.7550314969, 0.2449685031], id="very different losses"
     ),
@@ -78,9 +78,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("losses", "round_number", "rounds", "distance", "mixing", "weights"), CASES)
-def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, distance, mixing, weights):
+def test_weights_are_those_computed_by_hand(losses, round_number, rounds, distance, mixing, weights):
     result = loss_aware_weights(losses, round_number, rounds)
-    assert result.weights == pytest.approx(weights, abs=1e-9)
+    assert result.aggregation_weights == pytest.approx(weights, abs=1e-9)
     assert result.hellinger_distance == pytest.approx(distance, abs=1e-9)
     assert result.mixing_coefficient == pytest.approx(mixing, abs=1e-9)
     assert result.sharpness == pytest.approx(1 - round_number / rounds)
@@ -102,31 +102,31 @@ def test_weights_are_those_worked_out_by_hand(losses, round_number, rounds, dist
         ([5e-324, 1e-320], [1.0, 1.0]),
     ],
 )
-def test_unusable_losses_neither_gain_nor_break_anything(losses, same_as):
-    assert loss_aware_weights(losses, 1, 2).weights == pytest.approx(
-        loss_aware_weights(same_as, 1, 2).weights
+def test_unusable_losses_are_replaced(losses, same_as):
+    assert loss_aware_weights(losses, 1, 2).aggregation_weights == pytest.approx(
+        loss_aware_weights(same_as, 1, 2).aggregation_weights
     )
 
 
 @given(losses=LOSSES, when=ROUNDS)
 def test_weights_are_a_distribution_and_the_diagnostics_lie_in_0_to_1(losses, when):
     result = loss_aware_weights(losses, *when)
-    assert math.fsum(result.weights) == pytest.approx(1, abs=1e-12)
-    assert all(weight > 0 for weight in result.weights)
+    assert math.fsum(result.aggregation_weights) == pytest.approx(1, abs=1e-12)
+    assert all(weight > 0 for weight in result.aggregation_weights)
     assert 0 <= result.mixing_coefficient <= result.hellinger_distance <= 1
 
 
 @given(losses=LOSSES, when=ROUNDS, data=st.data())
-def test_weights_go_with_their_clients_when_the_order_changes(losses, when, data):
+def test_weights_do_not_depend_on_the_order_of_the_clients(losses, when, data):
     order = data.draw(st.permutations(range(len(losses))))
-    weights = loss_aware_weights(losses, *when).weights
-    permuted = loss_aware_weights([losses[index] for index in order], *when).weights
+    weights = loss_aware_weights(losses, *when).aggregation_weights
+    permuted = loss_aware_weights([losses[index] for index in order], *when).aggregation_weights
     assert list(permuted) == [weights[index] for index in order]
 
 
 @given(losses=LOSSES, when=ROUNDS)
 def test_a_lower_loss_never_counts_less(losses, when):
-    weights = loss_aware_weights(losses, *when).weights
+    weights = loss_aware_weights(losses, *when).aggregation_weights
     by_loss = sorted(zip(losses, weights, strict=True))
     assert all(first[1] >= second[1] for first, second in itertools.pairwise(by_loss))
 
@@ -137,14 +137,14 @@ def test_the_losses_unit_does_not_matter(losses, when, factor):
     # At the threshold itself the last bit decides.
     assume(abs(result.hellinger_distance - 0.05) > 1e-9)
     scaled = loss_aware_weights([factor * loss for loss in losses], *when)
-    assert scaled.weights == pytest.approx(result.weights, rel=1e-9)
+    assert scaled.aggregation_weights == pytest.approx(result.aggregation_weights, rel=1e-9)
 
 
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=6), rounds=st.integers(2, 30))
 def test_weights_become_flatter_from_round_to_round(losses, rounds):
     spreads = []
     for round_number in range(1, rounds + 1):
-        weights = loss_aware_weights(losses, round_number, rounds).weights
+        weights = loss_aware_weights(losses, round_number, rounds).aggregation_weights
         spreads.append(max(weights) - min(weights))
     assert spreads[-1] == pytest.approx(0, abs=1e-15)
     assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(spreads))
@@ -154,7 +154,7 @@ def contributions(**losses: float) -> list[Contribution]:
     return [Contribution(client, loss, clips=1, steps=1) for client, loss in losses.items()]
 
 
-def test_the_strategy_names_each_clients_weight_and_says_how_it_came_about():
+def test_the_strategy_returns_each_clients_weight_and_diagnostics():
     weights, diagnostics = FedVSR().weigh(contributions(ann=1.0, bob=16.0), RoundContext(1, 2, 2))
     assert weights == pytest.approx({"ann": 0.5557469160, "bob": 0.4442530840}, abs=1e-9)
     assert diagnostics == pytest.approx(
@@ -162,7 +162,7 @@ def test_the_strategy_names_each_clients_weight_and_says_how_it_came_about():
     )
 
 
-def test_with_threshold_0_any_difference_counts_and_with_a_high_one_none():
+def test_the_threshold_decides_whether_a_difference_counts():
     # h = 0.2265319005 for w = (0.8, 0.2): c = h at threshold 0, and 0 at a threshold above it.
     def weigh(threshold: float) -> float:
         strategy = FedVSR(FedVSROptions(threshold=threshold))

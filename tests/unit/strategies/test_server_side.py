@@ -1,4 +1,4 @@
-"""What each strategy makes of a round's updates, against NumPy in float64."""
+"""Each strategy's aggregation, compared with NumPy in float64."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.fedmedian import FedMedian
-from fedvsr.strategies.fedsr import FedSR, similarity_shares
+from fedvsr.strategies.fedsr import FedSR, similarity_weights
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
 from fedvsr.weights import TensorSpec, specs_of
@@ -155,7 +155,7 @@ def test_integer_means_lie_within_the_clients_range(make_updates_of_module, valu
 
 @pytest.fixture(scope="module")
 def make_updates_of_module(tmp_path_factory):
-    """Like `make_updates`, for Hypothesis, which asks for fixtures that outlive an example."""
+    """Like `make_updates`, for Hypothesis, which requires fixtures that last longer than one example."""
     folder = tmp_path_factory.mktemp("updates")
 
     def make(tensors):
@@ -216,7 +216,7 @@ def test_fedmedian_reads_large_tensors_in_pieces_that_fit_together(aggregate, mo
     )
 
 
-def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggregate):
+def test_a_dishonest_minority_cannot_move_fedmedian_out_of_the_honest_range(aggregate):
     random = np.random.default_rng(1)
     honest = {f"honest-{index}": {"w": random.normal(size=20).astype(np.float32)} for index in range(4)}
     liars = {f"liar-{index}": {"w": np.full(20, 1e30, np.float32)} for index in range(3)}
@@ -226,21 +226,21 @@ def test_a_minority_of_liars_cannot_move_fedmedian_out_of_the_honest_range(aggre
     assert (result <= values.max(axis=0)).all()
 
 
-def test_fedsr_shares_are_the_softmax_of_the_cosines(make_updates):
+def test_fedsrs_weights_are_the_softmax_of_the_cosines(make_updates):
     base = {"w": np.array([[1.0, 0.0]], np.float32), "zero": np.zeros(2, np.float32)}
     tensors_by_client = {
         "ann": {"w": np.array([[5.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 1
         "bob": {"w": np.array([[0.0, 2.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine 0
         "cleo": {"w": np.array([[-3.0, 0.0]], np.float32), "zero": np.ones(2, np.float32)},  # cosine −1
     }
-    shares = similarity_shares(base, make_updates(tensors_by_client))
+    weights = similarity_weights(base, make_updates(tensors_by_client))
     # e, 1 and 1/e, divided by their sum 4.0861612696.
-    assert shares["w"] == pytest.approx({"ann": 0.6652409558, "bob": 0.2447284711, "cleo": 0.0900305732})
+    assert weights["w"] == pytest.approx({"ann": 0.6652409558, "bob": 0.2447284711, "cleo": 0.0900305732})
     # Without a direction to compare with, all count the same.
-    assert shares["zero"] == pytest.approx(dict.fromkeys(tensors_by_client, 1 / 3))
+    assert weights["zero"] == pytest.approx(dict.fromkeys(tensors_by_client, 1 / 3))
 
 
-def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(aggregate):
+def test_fedsr_averages_every_tensor_with_separate_weights_from_the_second_round(aggregate):
     base, tensors_by_client = random_tensors(0), {"ann": random_tensors(1), "bob": random_tensors(2)}
     result = aggregate(FedSR(), base, tensors_by_client, context=RoundContext(2, 10, 2))
     for name in ("conv.weight", "conv.bias"):
@@ -256,7 +256,7 @@ def test_fedsr_averages_every_tensor_with_its_own_shares_from_the_second_round(a
         np.testing.assert_allclose(result.tensors[name].ravel(), expected, rtol=1e-6, err_msg=name)
 
 
-def test_fedsr_begins_with_fedavgs_mean(aggregate):
+def test_fedsrs_first_round_is_fedavg(aggregate):
     tensors_by_client = {"ann": random_tensors(1), "bob": random_tensors(2)}
     clips = {"ann": 3, "bob": 1}
     first = aggregate(
@@ -324,17 +324,17 @@ def test_scaffolds_server_follows_the_papers_formulas(aggregate):
         ({"w": TensorSpec((2,), np.dtype("float32"))}, None),
     ],
 )
-def test_scaffold_looks_through_what_clients_send(result, problem):
+def test_scaffold_checks_the_strategy_tensors(result, problem):
     base = {"w": TensorSpec((2,), np.dtype("float32")), "counter": TensorSpec((), np.dtype("int64"))}
-    answer = Scaffold().check_strategy_tensors(result, base)
+    answer = Scaffold().find_strategy_tensor_problem(result, base)
     assert answer is None if problem is None else problem in answer
 
 
 @pytest.mark.parametrize("name", sorted(set(strategy_names()) - {"scaffold"}))
-def test_a_strategy_that_sends_nothing_takes_nothing(name):
+def test_a_strategy_without_strategy_tensors_refuses_them(name):
     strategy = build_strategy(name)
-    assert strategy.check_strategy_tensors({}, {}) is None
-    answer = strategy.check_strategy_tensors({"w": TensorSpec((), np.dtype("float32"))}, {})
+    assert strategy.find_strategy_tensor_problem({}, {}) is None
+    answer = strategy.find_strategy_tensor_problem({"w": TensorSpec((), np.dtype("float32"))}, {})
     assert answer == f"strategy tensor 'w': {name} sends none"
 
 

@@ -1,4 +1,4 @@
-"""Strategies by name, and the errors for wrong options."""
+"""The registry of strategies, and the errors for wrong options."""
 
 import math
 import subprocess
@@ -13,7 +13,7 @@ from fedvsr.strategies.registry import build_strategy, strategy_class, strategy_
 
 
 @pytest.mark.parametrize("name", strategy_names())
-def test_a_strategy_has_the_name_it_is_found_by_and_a_description(name):
+def test_a_strategy_has_its_registered_name_and_a_description(name):
     strategy = build_strategy(name)
     assert strategy.name == name
     assert strategy_class(name) is type(strategy)
@@ -22,7 +22,7 @@ def test_a_strategy_has_the_name_it_is_found_by_and_a_description(name):
     assert all(field.description for field in strategy.Options.model_fields.values())
 
 
-def test_the_papers_strategies_and_the_two_ablations_are_there():
+def test_the_papers_strategies_and_the_two_ablations_are_registered():
     assert set(strategy_names()) == {
         *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
         *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
@@ -81,7 +81,7 @@ def test_the_error_names_a_wrong_option(name, options, message):
     assert message in str(caught.value)
 
 
-def test_a_strategy_as_it_is_is_fedavg():
+def test_the_base_class_is_fedavg():
     contributions = [Contribution("ann", 1.0, clips=1, steps=1), Contribution("bob", 2.0, clips=3, steps=1)]
     assert Strategy().weigh(contributions, RoundContext(1, 2, 2)) == ({"ann": 0.25, "bob": 0.75}, {})
 
@@ -92,7 +92,7 @@ def test_a_strategy_as_it_is_is_fedavg():
         ("no_such_package:Strategy", "cannot be imported"),
         ("fedvsr.strategies.fedavg:Nothing", "cannot be imported"),
         ("fedvsr.strategies.base:LocalTerm", "LocalTerm, not a subclass of fedvsr.strategies.base.Strategy"),
-        ("fedvsr.strategies.loss_aware:THRESHOLD", "is a float, not a subclass"),
+        ("fedvsr.strategies.loss_aware:DEFAULT_THRESHOLD", "is a float, not a subclass"),
     ],
 )
 def test_a_reference_to_something_else_is_refused(name, message):
@@ -105,7 +105,7 @@ def test_a_strategy_by_reference():
     assert isinstance(build_strategy("fedvsr.strategies.fedprox:FedProx", {"mu": 2}), FedProx)
 
 
-def test_a_whole_number_passes_for_a_number():
+def test_an_integer_is_accepted_as_a_number():
     assert build_strategy("fedprox", {"mu": 1}).options.mu == 1.0
 
 

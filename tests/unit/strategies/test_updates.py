@@ -11,7 +11,7 @@ from fedvsr.strategies.updates import UpdateFile, Updates
 from fedvsr.weights import CHUNK_ELEMENTS, serialize
 from tests.unit.strategies.update_files import open_updates
 
-# More than two chunks, an exact chunk, a scalar, an empty tensor, and buffers that are no floats.
+# More than two chunks, an exact chunk, a scalar, an empty tensor, and buffers that are not floats.
 TENSORS = {
     "large": np.linspace(-1, 1, 2 * CHUNK_ELEMENTS + 7, dtype=np.float32).reshape(-1, 1),
     "exact": np.linspace(0, 1, CHUNK_ELEMENTS, dtype=np.float64),
@@ -58,7 +58,7 @@ def test_the_mean_over_chunks_is_that_of_whole_tensors(tmp_path):
 
 
 @pytest.mark.parametrize("position", [0, CHUNK_ELEMENTS, 2 * CHUNK_ELEMENTS + 6])
-def test_a_value_that_is_not_finite_is_found_in_any_chunk(open_one, position):
+def test_a_value_that_is_not_finite_is_detected_in_any_chunk(open_one, position):
     large = TENSORS["large"].copy()
     large[position] = np.inf
     file = open_one(serialize(TENSORS | {"large": large}))
@@ -66,7 +66,7 @@ def test_a_value_that_is_not_finite_is_found_in_any_chunk(open_one, position):
         file.verify()
 
 
-def test_a_damaged_file_is_called_damaged_though_its_values_are_not_finite_either(open_one):
+def test_a_damaged_file_with_values_that_are_not_finite_is_reported_as_damaged(open_one):
     large = TENSORS["large"].copy()
     large[5] = np.nan
     with pytest.raises(UpdateError, match=r"its update: expected SHA-256 0000"):

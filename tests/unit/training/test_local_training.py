@@ -60,7 +60,7 @@ class NaNAt(Gain):
 class Penalty(LocalTerm):
     """Adds a number to the loss."""
 
-    def penalty(self, degraded: torch.Tensor) -> torch.Tensor:
+    def penalty(self, low_resolution: torch.Tensor) -> torch.Tensor:
         return torch.tensor(1000.0) + 0 * sum(parameter.sum() for parameter in self.model.parameters())
 
 

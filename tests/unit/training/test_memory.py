@@ -36,7 +36,7 @@ def test_the_trained_weights_are_the_same_bytes(model, setting):
     saving = train(model, make_batches(3), **{setting: True})
     assert plain[0] == saving[0]
     assert torch.equal(plain[1], saving[1])
-    # Afterwards the model's parts have no forward of their own, as before.
+    # Afterwards the model's parts have no instance attribute `forward`, as before.
     assert not any("forward" in vars(module) for module in model.modules())
 
 
@@ -54,7 +54,7 @@ def test_checkpointing_a_recurrent_model_changes_nothing():
 
 
 def test_checkpointing_keeps_fewer_activations(model):
-    def kept(enabled):
+    def saved_elements(enabled):
         sizes = []
 
         def pack(tensor):
@@ -69,7 +69,7 @@ def test_checkpointing_keeps_fewer_activations(model):
             model(x).sum()
         return sum(sizes)
 
-    assert kept(True) < kept(False)
+    assert saved_elements(True) < saved_elements(False)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
@@ -92,7 +92,7 @@ def test_a_batch_is_split_in_order_into_nearly_equal_parts():
 
 # PyTorch's compiler imports deprecated parts of PyTorch.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiling_changes_the_last_bits_at_most(model):
+def test_compiling_changes_at_most_the_last_bits(model):
     plain = train(copy.deepcopy(model), make_batches(2))
     compiled = train(model, make_batches(2), compile=True)
     assert compiled[0] == pytest.approx(plain[0], rel=1e-5)

@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 class Stack(nn.Module):
-    """Three convolutions in a row, then twice the size."""
+    """Three consecutive convolutions, then upscaling by 2."""
 
     def __init__(self) -> None:
         super().__init__()

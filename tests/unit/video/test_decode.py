@@ -1,4 +1,4 @@
-"""Videos are found in folders, decoded exactly, and refused with a clear error if they are broken."""
+"""Finding videos in folders, decoding them exactly, and clear errors for broken ones."""
 
 import os
 import subprocess
@@ -65,7 +65,7 @@ class TestListVideos:
         assert list_videos(tmp_path / "one.mp4") == [tmp_path / "one.mp4"]
         assert list_videos(tmp_path / "frames") == [tmp_path / "frames"]
 
-    def test_images_beside_videos_are_not_a_video(self, tmp_path):
+    def test_images_next_to_videos_are_not_a_video(self, tmp_path):
         for name in ("film.mp4", "poster.jpg", "frames/0.png"):
             touch(tmp_path / name)
         assert self.list_relative(tmp_path) == ["film.mp4", "frames"]

@@ -1,4 +1,4 @@
-"""What holds for every degradation, and the definitions of BI and BD."""
+"""Properties of every degradation, and the definitions of BI and BD."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Batches of patches are repeatable, and ground truth matches low resolution."""
+"""Batches of patches are repeatable, and ground-truth and low-resolution patches match."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ class TestBatch:
             (clip, t, y, x) for clip in "ab" for t in (0, 1) for y in (0, 1) for x in (0, 1, 2)
         }
 
-    def test_no_clip_is_twice_in_a_batch_unless_there_are_too_few(self):
+    def test_no_clip_is_twice_in_a_batch_if_there_are_enough(self):
         for step in range(20):
             assert len(set(make_sampler(PAIRS, batch_size=7).batch(step).clips)) == 7
         assert len(make_sampler(PAIRS[:2], batch_size=5).batch(0).clips) == 5

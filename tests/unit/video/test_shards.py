@@ -51,7 +51,7 @@ class TestRoundTrip:
         path = tmp_path / "new" / "bi-x4.safetensors"
         info = write_shard(path, shard_kind("bi", 4), clips)
         assert info.digest == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert info.bytes == path.stat().st_size
+        assert info.size_bytes == path.stat().st_size
         assert list(info.clips) == [clip for clip, _ in clips]
         shard = open_shard(path)
         assert shard.kind == "bi-x4"

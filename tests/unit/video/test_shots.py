@@ -43,7 +43,7 @@ def test_a_long_shot_is_cut_into_pieces_and_its_short_rest_is_dropped(film):
     assert spans(split(film[:52], 10, 15)) == [(0, 15), (15, 30), (32, 47)]
 
 
-def test_a_cut_next_to_either_end_is_found(film):
+def test_a_cut_next_to_either_end_is_detected(film):
     assert spans(split(film[31:53], 1, 100)) == [(0, 1), (1, 21), (21, 22)]
 
 
@@ -76,7 +76,7 @@ def test_without_detection_pieces_cover_the_video_except_a_short_rest(length, li
     assert length - end < minimum
 
 
-def test_memory_holds_no_more_than_one_long_piece_and_a_few_frames():
+def test_memory_holds_at_most_one_long_piece_and_a_few_frames():
     class Frame(np.ndarray):
         """An array that can be weakly referenced."""
 

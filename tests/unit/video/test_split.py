@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedvsr.errors import ConfigError, UnknownNameError
-from fedvsr.video.partition import partition, partition_names
+from fedvsr.video.split import scheme_names, split_videos
 
 VIDEOS = [f"clip{index}.mp4" for index in range(20)]
 LABELS = {video: "day" if index < 10 else "night" for index, video in enumerate(VIDEOS)}
 
 
 @st.composite
-def partition_arguments(draw):
+def split_arguments(draw):
     count = draw(st.integers(1, 60))
     videos = [f"{index}.mp4" for index in range(count)]
     return {
         "videos": videos,
-        "clients": draw(st.integers(1, count)),
-        "scheme": draw(st.sampled_from(partition_names())),
+        "client_count": draw(st.integers(1, count)),
+        "scheme": draw(st.sampled_from(scheme_names())),
         "seed": draw(st.integers(0, 2**32)),
         "alpha": draw(st.floats(1e-3, 100)),
         "labels": {video: draw(st.sampled_from("abc")) for video in videos},
@@ -27,26 +27,26 @@ def partition_arguments(draw):
 
 
 @settings(max_examples=80)
-@given(arguments=partition_arguments())
+@given(arguments=split_arguments())
 def test_each_video_goes_to_one_client_and_each_client_gets_a_video(arguments):
-    parts = partition(**arguments)
-    assert len(parts) == arguments["clients"]
+    parts = split_videos(**arguments)
+    assert len(parts) == arguments["client_count"]
     assert all(parts)
     assert sorted(video for part in parts for video in part) == sorted(arguments["videos"])
 
 
-@given(arguments=partition_arguments(), random=st.randoms())
+@given(arguments=split_arguments(), random=st.randoms())
 def test_the_order_of_the_videos_does_not_matter(arguments, random):
-    parts = partition(**arguments)
+    parts = split_videos(**arguments)
     random.shuffle(arguments["videos"])
-    assert partition(**arguments) == parts
+    assert split_videos(**arguments) == parts
 
 
 @given(count=st.integers(1, 300), clients=st.integers(1, 300))
-def test_equal_shares_differ_by_at_most_one_and_are_contiguous(count, clients):
+def test_equal_parts_differ_by_at_most_one_and_are_consecutive(count, clients):
     clients = min(clients, count)
     videos = [f"{index:03d}.mp4" for index in range(count)]
-    parts = partition(videos, clients, "equal", seed=0)
+    parts = split_videos(videos, clients, "equal", seed=0)
     assert {len(part) for part in parts} <= {count // clients, count // clients + 1}
     assert [video for part in parts for video in part] == videos
 
@@ -55,7 +55,7 @@ def test_equal_shares_differ_by_at_most_one_and_are_contiguous(count, clients):
 def test_quantity_skew_gives_later_clients_more(count, clients, alpha):
     clients = min(clients, count)
     videos = [f"{index:03d}.mp4" for index in range(count)]
-    parts = partition(videos, clients, "quantity-skew", seed=0, alpha=alpha)
+    parts = split_videos(videos, clients, "quantity-skew", seed=0, alpha=alpha)
     counts = [len(part) for part in parts]
     assert counts == sorted(counts)
     assert [video for part in parts for video in part] == videos
@@ -63,14 +63,16 @@ def test_quantity_skew_gives_later_clients_more(count, clients, alpha):
 
 def test_quantity_skew_is_proportional_to_the_exponential():
     videos = [f"{index:05d}" for index in range(10_000)]
-    parts = partition(videos, 40, "quantity-skew", seed=0, alpha=0.1)
+    parts = split_videos(videos, 40, "quantity-skew", seed=0, alpha=0.1)
     expected = np.exp(0.1 * np.arange(40))
     expected *= 10_000 / expected.sum()
     assert np.abs([len(part) - share for part, share in zip(parts, expected, strict=True)]).max() <= 1
 
 
-def test_quantity_skew_without_skew_is_equal_shares():
-    assert partition(VIDEOS, 6, "quantity-skew", seed=0, alpha=0) == partition(VIDEOS, 6, "equal", seed=0)
+def test_quantity_skew_without_skew_is_equal():
+    assert split_videos(VIDEOS, 6, "quantity-skew", seed=0, alpha=0) == split_videos(
+        VIDEOS, 6, "equal", seed=0
+    )
 
 
 def test_dirichlet_separates_labels_when_alpha_is_small_and_mixes_when_it_is_large():
@@ -78,7 +80,7 @@ def test_dirichlet_separates_labels_when_alpha_is_small_and_mixes_when_it_is_lar
     labels = {video: "abcd"[index % 4] for index, video in enumerate(videos)}
 
     def most_common_share(alpha):
-        parts = partition(videos, 4, "dirichlet", seed=3, alpha=alpha, labels=labels)
+        parts = split_videos(videos, 4, "dirichlet", seed=3, alpha=alpha, labels=labels)
         shares = []
         for part in parts:
             part_labels = [labels[video] for video in part]
@@ -90,21 +92,21 @@ def test_dirichlet_separates_labels_when_alpha_is_small_and_mixes_when_it_is_lar
 
 def test_dirichlet_depends_on_the_seed():
     def draw(seed):
-        return partition(VIDEOS, 3, "dirichlet", seed=seed, alpha=1.0, labels=LABELS)
+        return split_videos(VIDEOS, 3, "dirichlet", seed=seed, alpha=1.0, labels=LABELS)
 
     assert draw(1) == draw(1)
     assert len({draw(seed) for seed in range(5)}) > 1
 
 
 def test_videos_are_in_natural_order():
-    assert partition(["b10", "b9", "a1"], 1, "equal", seed=0) == (("a1", "b9", "b10"),)
+    assert split_videos(["b10", "b9", "a1"], 1, "equal", seed=0) == (("a1", "b9", "b10"),)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clients": 21}, r"clients\.count: 21 .*with 20 videos it must be between 1 and 20"),
-        ({"clients": 0}, r"clients\.count: 0"),
+        ({"client_count": 21}, r"clients\.count: 21 .*with 20 videos it must be between 1 and 20"),
+        ({"client_count": 0}, r"clients\.count: 0"),
         ({"seed": -1}, "seed: -1"),
         ({"videos": [*VIDEOS, "clip3.mp4"]}, r"videos: 'clip3\.mp4'"),
         ({"scheme": "quantity-skew", "alpha": float("nan")}, r"clients\.alpha: nan"),
@@ -114,13 +116,13 @@ def test_videos_are_in_natural_order():
     ],
 )
 def test_invalid_settings_are_refused(change, message):
-    arguments = {"videos": VIDEOS, "clients": 4, "scheme": "equal", "seed": 0} | change
+    arguments = {"videos": VIDEOS, "client_count": 4, "scheme": "equal", "seed": 0} | change
     with pytest.raises(ConfigError, match=message):
-        partition(**arguments)
+        split_videos(**arguments)
 
 
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(
-        UnknownNameError, match="unknown partition 'iid'; known: dirichlet, equal, quantity-skew"
+        UnknownNameError, match="unknown scheme 'iid'; known: dirichlet, equal, quantity-skew"
     ):
-        partition(VIDEOS, 4, "iid", seed=0)
+        split_videos(VIDEOS, 4, "iid", seed=0)

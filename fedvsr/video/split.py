@@ -1,4 +1,4 @@
-"""Distributes one collection of videos among clients, for studies of heterogeneity."""
+"""Splits one collection of videos among clients, for studies of heterogeneity."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,44 +8,44 @@ from numpy.typing import NDArray
 from fedvsr.errors import ConfigError, UnknownNameError
 from fedvsr.video.decode import natural_key
 
-Parts = list[list[str]]
+Split = list[list[str]]
 """The names of each client's videos."""
 
 
-def partition_names() -> tuple[str, ...]:
+def scheme_names() -> tuple[str, ...]:
     """Returns the names of all schemes, sorted."""
     return tuple(sorted(_SCHEMES))
 
 
-def partition(
+def split_videos(
     videos: Sequence[str],
-    clients: int,
+    client_count: int,
     scheme: str,
     seed: int,
     alpha: float = 0.1,
     labels: Mapping[str, str] | None = None,
 ) -> tuple[tuple[str, ...], ...]:
-    """Assigns each video to one client, and at least one video to each client.
+    """Splits videos among clients: each video goes to one client, and each client gets at least one video.
 
     The result depends on the set of videos, not on their order. The schemes are:
 
-    - ``equal``: contiguous shares of the sorted videos. Sizes differ by at most one, and the first
+    - ``equal``: consecutive parts of the sorted videos. Their sizes differ by at most one, and the first
       clients have more.
-    - ``quantity-skew``: contiguous shares of the sorted videos. The share of client i, counted from 0,
-      is proportional to exp(alpha·i).
-    - ``dirichlet``: for each label, the clients' shares are drawn from a symmetric Dirichlet
-      distribution, and the label's videos are dealt in random order (Hsu et al., "Measuring the
-      Effects of Non-Identical Data Distribution for Federated Visual Classification", 2019,
-      https://arxiv.org/abs/1909.06335).
+    - ``quantity-skew``: consecutive parts of the sorted videos. The size for client i, counted from 0, is
+      proportional to exp(alpha·i).
+    - ``dirichlet``: for each label, the clients' shares are drawn from a symmetric Dirichlet distribution,
+      and the label's videos are split in random order. Source: Hsu et al., "Measuring the Effects of
+      Non-Identical Data Distribution for Federated Visual Classification", 2019,
+      https://arxiv.org/abs/1909.06335.
 
-    Shares are rounded to whole videos by the largest remainder. A client whose share rounds to zero
-    gets one video from the client that has the most at that moment. With ``dirichlet`` it is a random
-    one of that client's videos.
+    Shares are rounded to whole videos by the largest remainder. A client whose share is rounded to zero gets
+    one video from the client that has the most at that moment. With ``dirichlet`` it is a random one of that
+    client's videos.
 
     Args:
         videos: The videos' names, without duplicates.
-        clients: The number of clients, from 1 to the number of videos.
-        scheme: One of `partition_names`.
+        client_count: Number of clients, from 1 to the number of videos.
+        scheme: One of `scheme_names`.
         seed: The seed of the draws of ``dirichlet``, at least 0. The other schemes draw nothing.
         alpha: The heterogeneity. For ``quantity-skew``: finite; 0 means equal shares. For
             ``dirichlet``: above 0; smaller is more heterogeneous. ``equal`` ignores it.
@@ -59,11 +59,11 @@ def partition(
         fedvsr.errors.UnknownNameError: ``scheme`` is unknown.
     """
     if scheme not in _SCHEMES:
-        raise UnknownNameError("partition", scheme, _SCHEMES)
-    if not 1 <= clients <= len(videos):
+        raise UnknownNameError("scheme", scheme, _SCHEMES)
+    if not 1 <= client_count <= len(videos):
         raise ConfigError(
             "clients.count",
-            clients,
+            client_count,
             f"each client needs at least one whole video, so with {len(videos)} videos "
             f"it must be between 1 and {len(videos)}",
         )
@@ -73,56 +73,56 @@ def partition(
     if len(ordered) < len(videos):
         duplicate = next(video for video in ordered if videos.count(video) > 1)
         raise ConfigError("videos", duplicate, "list each video only once")
-    parts = _SCHEMES[scheme](ordered, clients, seed, alpha, labels)
-    return tuple(tuple(sorted(part, key=natural_key)) for part in parts)
+    split = _SCHEMES[scheme](ordered, client_count, seed, alpha, labels)
+    return tuple(tuple(sorted(part, key=natural_key)) for part in split)
 
 
 def _equal(
-    videos: list[str], clients: int, seed: int, alpha: float, labels: Mapping[str, str] | None
-) -> Parts:
-    return _contiguous(videos, _round_shares(np.ones(clients), len(videos)))
+    videos: list[str], client_count: int, seed: int, alpha: float, labels: Mapping[str, str] | None
+) -> Split:
+    return _cut_into_parts(videos, _round_shares(np.ones(client_count), len(videos)))
 
 
 def _quantity_skew(
-    videos: list[str], clients: int, seed: int, alpha: float, labels: Mapping[str, str] | None
-) -> Parts:
+    videos: list[str], client_count: int, seed: int, alpha: float, labels: Mapping[str, str] | None
+) -> Split:
     if not np.isfinite(alpha):
         raise ConfigError("clients.alpha", alpha, "it must be a finite number")
-    exponents = alpha * np.arange(clients)
-    # Only ratios matter. With 0 as the largest exponent, none overflows.
+    exponents = alpha * np.arange(client_count)
+    # Only ratios matter. With 0 as the largest exponent, no power overflows.
     counts = _round_shares(np.exp(exponents - exponents.max()), len(videos))
     while (counts == 0).any():
         counts[np.argmax(counts)] -= 1
         counts[np.argmin(counts)] += 1
-    return _contiguous(videos, counts)
+    return _cut_into_parts(videos, counts)
 
 
 def _dirichlet(
-    videos: list[str], clients: int, seed: int, alpha: float, labels: Mapping[str, str] | None
-) -> Parts:
+    videos: list[str], client_count: int, seed: int, alpha: float, labels: Mapping[str, str] | None
+) -> Split:
     if not 0 < alpha < float("inf"):
         raise ConfigError("clients.alpha", alpha, "it must be a finite number above 0")
     if labels is None:
-        raise ConfigError("clients.labels", None, "the partition 'dirichlet' needs the label of each video")
+        raise ConfigError("clients.labels", None, "the scheme 'dirichlet' needs the label of each video")
     random = np.random.default_rng(seed)
-    parts: Parts = [[] for _ in range(clients)]
+    split: Split = [[] for _ in range(client_count)]
     for _, label_videos in sorted(_group_by_label(videos, labels).items()):
         shuffled = [label_videos[index] for index in random.permutation(len(label_videos))]
-        counts = _round_shares(random.dirichlet(np.full(clients, alpha)), len(shuffled))
-        for part, share in zip(parts, _contiguous(shuffled, counts), strict=True):
-            part.extend(share)
-    for part in parts:
-        if not part:
-            largest = max(parts, key=len)
-            part.append(largest.pop(int(random.integers(len(largest)))))
-    return parts
+        counts = _round_shares(random.dirichlet(np.full(client_count, alpha)), len(shuffled))
+        for client_videos, part in zip(split, _cut_into_parts(shuffled, counts), strict=True):
+            client_videos.extend(part)
+    for client_videos in split:
+        if not client_videos:
+            largest = max(split, key=len)
+            client_videos.append(largest.pop(int(random.integers(len(largest)))))
+    return split
 
 
 def _group_by_label(videos: list[str], labels: Mapping[str, str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for video in videos:
         if video not in labels:
-            raise ConfigError("clients.labels", video, "the partition 'dirichlet' needs this video's label")
+            raise ConfigError("clients.labels", video, "the scheme 'dirichlet' needs this video's label")
         groups.setdefault(labels[video], []).append(video)
     return groups
 
@@ -136,13 +136,13 @@ def _round_shares(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     return counts
 
 
-def _contiguous(videos: list[str], counts: NDArray[np.int64]) -> Parts:
-    """Cuts a list of videos into consecutive parts of the given lengths."""
+def _cut_into_parts(videos: list[str], counts: NDArray[np.int64]) -> Split:
+    """Cuts a list of videos into consecutive parts with these numbers of videos."""
     ends = np.cumsum(counts)
     return [videos[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
-_Scheme = Callable[[list[str], int, int, float, Mapping[str, str] | None], Parts]
+_Scheme = Callable[[list[str], int, int, float, Mapping[str, str] | None], Split]
 
 _SCHEMES: dict[str, _Scheme] = {
     "equal": _equal,
