@@ -25,7 +25,7 @@ class TrainingSummary:
     Attributes:
         loss: Mean of the loss L over the steps, without the strategy's term.
         steps: Number of optimiser steps.
-        samples: Number of training patches.
+        samples: Number of patches that the client trained on.
         seconds: Wall time in seconds.
     """
 

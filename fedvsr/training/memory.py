@@ -38,7 +38,7 @@ def activation_checkpointing(model: nn.Module, *, enabled: bool) -> Iterator[Non
 
 
 def saved_on_cpu(device: torch.device, *, enabled: bool) -> AbstractContextManager[Any]:
-    """Keeps activations for the backward pass in the CPU's memory, if they do not fit on the GPU."""
+    """Keeps activations for the backward pass in the CPU's memory; for videos too long for the GPU."""
     if not enabled:
         return nullcontext()
     return torch.autograd.graph.save_on_cpu(pin_memory=device.type == "cuda")

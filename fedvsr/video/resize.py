@@ -10,8 +10,8 @@
 
 All of this follows MATLAB's documentation (https://www.mathworks.com/help/images/ref/imresize.html).
 
-Everything is computed in float64 and rounded once at the end. The papers' scripts have the same
-result, because they call ``imresize`` on ``im2double`` images. On uint8 images MATLAB rounds after each axis.
+Everything is computed in float64 and rounded once at the end. The papers' scripts do the
+same, because they call ``imresize`` on ``im2double`` images. On uint8 images MATLAB rounds after each axis.
 For the factors 2 and 4 all weights are multiples of 1/4096, so float64 is exact and the pixels are the same
 on every machine.
 """

@@ -17,7 +17,7 @@ NAMES = list(TINY)
 UNUSED = {"iart": {"conv_first", "conv_first_feat", "conv_before_upsample"}}
 """Modules of the published networks that compute nothing. They exist for their weights, untrained."""
 
-ILLEGAL = {
+INVALID = {
     "basicvsr": ({"channels": 0}, {"blocks": 0}, {"spynet": "path"}),
     "basicvsr++": (
         {"channels": 12},
@@ -177,7 +177,7 @@ def test_other_scales_are_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [(name, options) for name, cases in ILLEGAL.items() for options in cases]
+    ("name", "options"), [(name, options) for name, cases in INVALID.items() for options in cases]
 )
 def test_invalid_options_are_refused(name, options):
     with pytest.raises(ConfigError, match=rf"^model\.options\.{next(iter(options))}: "):
