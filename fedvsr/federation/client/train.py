@@ -70,7 +70,8 @@ def train_client(
     state = load_strategy_state(federation, plan)
     result = _train(record, plan, client, clips, base, state, own, progress or Progress())
     return _deliver(
-        workspace,
+        federation,
+        own,
         record,
         plan,
         client,
@@ -156,7 +157,8 @@ def _check_loss(loss: float) -> None:
 
 
 def _deliver(
-    workspace: Workspace,
+    federation: Store,
+    own: Store,
     record: RunRecord,
     plan: PlanRecord,
     client: str,
@@ -167,7 +169,6 @@ def _deliver(
     downloaded_bytes: int,
 ) -> ReportRecord:
     """Writes the client state, the strategy tensors, the weights and, last, the report."""
-    federation, own = workspace.federation(), workspace.client(client)
     if update.local.client_state:
         key = layout.client_state(plan.run, record.identity, plan.round)
         own.write(key, serialize(update.local.client_state))
