@@ -18,7 +18,7 @@ SPEC = {
     "run": "admission",
     "round_number": 1,
     "key": "x",
-    "command": ("train", "--run", "admission", "--round", "1", "--client", "ann"),
+    "arguments": ("train", "--run", "admission", "--round", "1", "--client", "ann"),
     "gpus": 1,
     "retries": 2,
     "deadline_seconds": 60,
