@@ -80,7 +80,7 @@ def _lines(section: str) -> Iterator[tuple[str, str]]:
 def cli() -> None:
     """Train video super-resolution models on videos that stay with their owners.
 
-    Every client trains on its own videos and sends only weights and a loss. `fedvsr run` does everything
+    Every client trains on its own videos and sends only weights and a report. `fedvsr run` does everything
     on this machine. On Kubernetes, the same steps run as a Kubeflow pipeline.
 
     \b
