@@ -34,11 +34,6 @@ class JobState:
     failed: int
     deleting: bool
 
-    @property
-    def seconds(self) -> float:
-        """Seconds from its start to its end; 0 if it has not ended."""
-        return (self.finished - self.started).total_seconds() if self.started and self.finished else 0.0
-
 
 @dataclass(frozen=True)
 class PodState:
@@ -59,6 +54,7 @@ class PodState:
         memory_limit: The memory limit of its container.
         deleting: Whether it was deleted.
         has_run: Whether its container was started, so that it has a log.
+        finished: When its container ended; None if it has not.
     """
 
     name: str
@@ -78,6 +74,7 @@ class PodState:
     memory_limit: str
     deleting: bool
     has_run: bool
+    finished: datetime | None
 
     @property
     def has_ended(self) -> bool:
@@ -132,6 +129,7 @@ def read_pod(manifest: Json) -> PodState:
         deleting="deletionTimestamp" in metadata,
         # When a pod is deleted, a container that never started also gets an exit code.
         has_run="running" in state or bool(terminated.get("startedAt")),
+        finished=_time(terminated["finishedAt"]) if terminated.get("finishedAt") else None,
     )
 
 

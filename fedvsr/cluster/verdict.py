@@ -21,7 +21,7 @@ class Verdict:
     Attributes:
         outcome: The client's outcome.
         reason: Why the outcome is not ok, or why earlier attempts failed; empty otherwise.
-        seconds: Seconds from the Job's start to its end, or to now if it has not ended.
+        seconds: Seconds from the Job's start to its end.
     """
 
     outcome: Outcome
@@ -32,10 +32,20 @@ class Verdict:
 def reach_verdict(job: ClientJob) -> Verdict:
     """Returns the verdict on a Job that has ended or was ended."""
     outcome, reason = _outcome(job)
-    seconds = 0.0
-    if job.state and job.state.started:
-        seconds = job.state.seconds or max(0.0, (datetime.now(UTC) - job.state.started).total_seconds())
-    return Verdict(outcome, reason, seconds)
+    return Verdict(outcome, reason, _seconds(job))
+
+
+def _seconds(job: ClientJob) -> float:
+    if job.state is None or job.state.started is None:
+        return 0.0
+    end = job.state.finished or _last_container_end(job) or datetime.now(UTC)
+    return max(0.0, (end - job.state.started).total_seconds())
+
+
+def _last_container_end(job: ClientJob) -> datetime | None:
+    """Returns when the last attempt ended, a second or two before its Job; None if one has not ended."""
+    ends = [pod.finished for pod in job.attempts]
+    return None if None in ends else max((end for end in ends if end), default=None)
 
 
 def attempt_failure(job: ClientJob, pod: PodState) -> str:

@@ -162,7 +162,13 @@ class FakeKubernetes:
     def end_pod(self, pod: Json, code: int, reason: str = "Error", message: str = "", **status: Any) -> None:
         """Ends a pod's container and closes its log."""
         phase = "Succeeded" if code == 0 else "Failed"
-        ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": self.moment(0)}
+        ended = {
+            "exitCode": code,
+            "reason": reason,
+            "message": message,
+            "startedAt": self.moment(0),
+            "finishedAt": self.moment(7),
+        }
         pod = copy.deepcopy(pod)
         pod["status"] = {"phase": phase, "containerStatuses": [{"state": {"terminated": ended}}], **status}
         with self.changed:
