@@ -1,6 +1,7 @@
 """The clients' updates of a round, read from disk in chunks and verified as they are read."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -58,8 +59,8 @@ class UpdateFile:
         chunks = self._file.chunks(digest)
         for chunk in chunks:
             if not _is_finite(chunk.values):
-                for _ in chunks:
-                    """Reads to the end: if the digest differs, that is reported instead of the value."""
+                # A damaged file is reported as damaged, whatever its values are.
+                _read_to_end(chunks)
                 self._check_digest(digest.hexdigest())
                 raise self._refusal(self._describe_non_finite(chunk.name))
             yield chunk
@@ -73,8 +74,7 @@ class UpdateFile:
             fedvsr.errors.UpdateError: The file's digest differs from the report's, or a value is not finite.
         """
         if not self._verified:
-            for _ in self.chunks():
-                """Reading a chunk verifies it."""
+            _read_to_end(self.chunks())
 
     def tensors(self) -> Iterator[tuple[str, Array]]:
         """Yields every tensor; raises as `chunks` does."""
@@ -153,6 +153,10 @@ class Updates:
                 slice(start, stop),
                 np.stack([file.part(name, start, stop) for file in self._files.values()]),
             )
+
+
+def _read_to_end(chunks: Iterator[Chunk]) -> None:
+    deque(chunks, maxlen=0)
 
 
 def find_non_finite(values: Array) -> str | None:
