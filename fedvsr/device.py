@@ -8,8 +8,12 @@ import torch
 from fedvsr.errors import ConfigError
 
 
-def select_device(name: str) -> torch.device:
+def select_device(name: str, field: str = "training.device") -> torch.device:
     """Returns the device of that name. ``auto`` is the GPU if there is one, otherwise the CPU.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        field: The configuration field or option that names the device, for the error.
 
     Raises:
         fedvsr.errors.ConfigError: The device does not exist.
@@ -19,12 +23,12 @@ def select_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError("training.device", name, "it must be auto, cpu, cuda or cuda:N") from None
+        raise ConfigError(field, name, "it must be auto, cpu, cuda or cuda:N") from None
     if device.type not in {"cpu", "cuda"}:
-        raise ConfigError("training.device", name, "it must be auto, cpu, cuda or cuda:N")
+        raise ConfigError(field, name, "it must be auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError("training.device", name, f"this machine has {count} CUDA devices; use auto or cpu")
+        raise ConfigError(field, name, f"this machine has {count} CUDA devices; use auto or cpu")
     return device
 
 

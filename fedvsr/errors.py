@@ -4,6 +4,7 @@
     ├── InputError                an input is wrong: correct it and start again
     │   ├── ConfigError           a field of the configuration
     │   ├── VideoError            a video or folder that cannot be read or is too short
+    │   ├── ModelError            a model whose output has the wrong shape or is not finite
     │   └── UnknownNameError      a model, strategy, degradation or run that does not exist
     ├── DataError                 stored bytes differ from their record
     │   ├── ShardError            a shard that is corrupt or has an unexpected format
@@ -56,6 +57,19 @@ class ConfigError(InputError):
 
 class VideoError(InputError):
     """A video or a folder of videos cannot be used."""
+
+
+class ModelError(InputError):
+    """A model's output has the wrong shape or is not finite.
+
+    Args:
+        model: The model's name.
+        problem: What was expected and what it returned.
+    """
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(f"model {model}: {problem}; correct it or use another model")
+        self.model = model
 
 
 class UnknownNameError(InputError):

@@ -33,7 +33,7 @@ class TrainedModel:
     def upscale(self, frames: Frames, device: str = "auto") -> Frames:
         """Upscales a clip (T, h, w, 3), uint8 RGB, to (T, s·h, s·w, 3)."""
         target = select_device(device)
-        return upscale_clip(self.network.to(target), np.asarray(frames), target)
+        return upscale_clip(self.network.to(target), np.asarray(frames), target, scale=self.record.scale)
 
 
 def save_trained(folder: Path, record: ModelRecord, store: Store, key: str) -> None:

@@ -104,7 +104,7 @@ def benchmark(
     from fedvsr.testsets.score import score_test_set
 
     test_set = get_test_set(test_set_name)
-    device = select_device(device_name)
+    device = select_device(device_name, "--device")
     if with_vmaf:
         _check_vmaf(test_set)
     lpips = open_lpips(device) if with_lpips else None
@@ -117,7 +117,9 @@ def benchmark(
     warning = describe_mismatch(clips[0], degrade, candidate.scale)
     if warning:
         print_line(console, f"warning: {warning}")
-    upscaler = partial(upscale_frames, network, device=device, settings=settings)
+    upscaler = partial(
+        upscale_frames, network, device=device, settings=settings, scale=candidate.scale
+    )
     with show_progress(console) as progress:
         scores = score_test_set(
             test_set, clips, upscaler, degrade, candidate.scale, lpips, with_vmaf, progress

@@ -1,14 +1,19 @@
 """Self-ensemble: the mean of a model's outputs over the symmetries of a frame."""
 
+import functools
 import itertools
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fedvsr.models.base import contexts
+from fedvsr.inference.outputs import checked_output
+from fedvsr.inference.wrapper import Wrapper
+
+_SYMMETRIES = 8
 
 
-class SelfEnsemble(nn.Module):
+class SelfEnsemble(Wrapper):
     """Upscales a clip in its eight symmetries, and averages the outputs; takes eight times as long.
 
     Args:
@@ -18,17 +23,14 @@ class SelfEnsemble(nn.Module):
     Super-Resolution" (EDSR), CVPR Workshops 2017, https://arxiv.org/abs/1707.02921.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.temporal_context, self.spatial_context = contexts(model).temporal, contexts(model).spatial
-
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, s·h, s·w)."""
-        outputs = []
+        # The sum is kept rather than the eight outputs, which are the largest tensors there are.
+        return functools.reduce(torch.add, self._outputs(x)) / _SYMMETRIES
+
+    def _outputs(self, x: Tensor) -> Iterator[Tensor]:
         for vertical, horizontal, transposed in itertools.product((False, True), repeat=3):
             flips = [axis for axis, flip in ((-2, vertical), (-1, horizontal)) if flip]
             view = x.flip(flips)
-            output = self.model(view.mT if transposed else view)
-            outputs.append((output.mT if transposed else output).flip(flips))
-        return torch.stack(outputs).mean(0)
+            output = checked_output(self.model, view.mT if transposed else view)
+            yield (output.mT if transposed else output).flip(flips)

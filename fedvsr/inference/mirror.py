@@ -1,12 +1,13 @@
 """Upscales a short clip together with its mirror image in time."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fedvsr.models.base import contexts
+from fedvsr.inference.outputs import checked_output
+from fedvsr.inference.wrapper import Wrapper
 
 
-class MirroredClip(nn.Module):
+class MirroredClip(Wrapper):
     """Upscales a clip followed by its time reversal, and averages the two outputs of each frame.
 
     BasicVSR and RVRT were trained and tested this way on the septuplets of Vimeo-90K: ``flip_seq`` in
@@ -22,13 +23,8 @@ class MirroredClip(nn.Module):
         NeurIPS 2022, https://arxiv.org/abs/2206.02146.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.temporal_context, self.spatial_context = contexts(model).temporal, contexts(model).spatial
-
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, s·h, s·w)."""
-        output: Tensor = self.model(torch.cat((x, x.flip(1)), 1))
+        output = checked_output(self.model, torch.cat((x, x.flip(1)), 1))
         forwards, backwards = output.chunk(2, 1)
         return (forwards + backwards.flip(1)) / 2

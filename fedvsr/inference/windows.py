@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedvsr.errors import ConfigError
 from fedvsr.inference.tiles import upscale_tiles
 from fedvsr.models.base import contexts
-from fedvsr.video.frames import Frames
+from fedvsr.video.frames import Frames, FramesT
 
-_RECURRENT_OVERLAP = 8
+RECURRENT_OVERLAP = 8
 """Overlap of windows for a recurrent model: frames farther away have little influence."""
 
 
@@ -23,7 +23,7 @@ class WindowSettings:
 
     Attributes:
         frames: Number of frames that a window adds to the output; 0 upscales the whole video at once.
-        tile: Height and width of a tile, in input pixels; 0 upscales whole frames.
+        tile: Largest height and width of a tile, in input pixels; 0 upscales whole frames.
         blend: Number of input pixels over which a tile fades into its neighbours, on either side.
 
     Raises:
@@ -45,10 +45,13 @@ class WindowSettings:
 
 def upscale_frames(
     model: nn.Module,
-    frames: Iterable[Frames],
+    frames: Iterable[FramesT],
     device: torch.device,
     settings: WindowSettings | None = None,
-) -> Iterator[Frames]:
+    *,
+    scale: int | None = None,
+    first: int = 0,
+) -> Iterator[FramesT]:
     """Upscales a stream of frames.
 
     A window or tile is computed together with the neighbouring frames and pixels that its output depends on
@@ -57,58 +60,64 @@ def upscale_frames(
 
     Args:
         model: A model on the device.
-        frames: Frames (h, w, 3), uint8 RGB, all of one size.
+        frames: Frames (h, w, 3), uint8 or uint16 RGB, all of one size and dtype.
         device: The device for the computation.
         settings: The sizes of windows and tiles; None stands for the defaults.
+        scale: The expected s; None accepts any.
+        first: The first frame to yield, counted from 0. The windows stay where they are, so its pixels do
+            not depend on this number; windows that end before it are not computed.
 
     Yields:
-        Frames (s·h, s·w, 3), uint8 RGB, one for each input frame.
+        Frames (s·h, s·w, 3) of the input's dtype, one for each input frame from ``first`` on.
+
+    Raises:
+        fedvsr.errors.ModelError: The model's output has the wrong shape or is not finite.
     """
     settings = settings or WindowSettings()
     temporal = contexts(model).temporal
-    overlap = _RECURRENT_OVERLAP if temporal is None else temporal
+    overlap = RECURRENT_OVERLAP if temporal is None else temporal
     model.eval()
-    for window, first, count in _windows(frames, settings.frames, overlap):
-        output = _upscale_window(model, window, device, settings)
-        yield from output[first : first + count]
+    for window, kept in _windows(frames, settings.frames, overlap, first):
+        with torch.inference_mode():
+            output = upscale_tiles(model, window, kept, device, settings.tile, settings.blend, scale)
+        # A frame is released as soon as its consumer has done with it.
+        output.reverse()
+        while output:
+            yield output.pop()
 
 
-def upscale_clip(model: nn.Module, frames: Frames, device: torch.device) -> Frames:
-    """Upscales a clip (T, h, w, 3), uint8 RGB, as a whole; returns (T, s·h, s·w, 3)."""
-    return np.stack(list(upscale_frames(model, frames, device, WindowSettings(frames=0))))
+def upscale_clip(
+    model: nn.Module, frames: Frames, device: torch.device, *, scale: int | None = None
+) -> Frames:
+    """Upscales a clip (T, h, w, 3), uint8 RGB, as a whole; returns (T, s·h, s·w, 3).
+
+    Raises:
+        fedvsr.errors.ModelError: The model's output is not finite, or not s times as large. A ``scale`` of
+            None accepts any s.
+    """
+    settings = WindowSettings(frames=0)
+    return np.stack(list(upscale_frames(model, iter(frames), device, settings, scale=scale)))
 
 
-def _windows(frames: Iterable[Frames], length: int, overlap: int) -> Iterator[tuple[list[Frames], int, int]]:
-    """Yields windows of frames, each with the index of its first output to keep and the number to keep."""
+def _windows(
+    frames: Iterable[FramesT], length: int, overlap: int, first: int
+) -> Iterator[tuple[list[FramesT], slice]]:
+    """Yields windows of frames, each with the outputs to keep; nothing before frame ``first`` is kept."""
     stream = iter(frames)
     if not length:
         window = list(stream)
-        if window:
-            yield window, 0, len(window)
+        if len(window) > first:
+            yield window, slice(first, len(window))
         return
-    previous: list[Frames] = []
+    start = 0
+    previous: list[FramesT] = []
     ahead = list(itertools.islice(stream, length + overlap))
     while ahead:
         count = min(length, len(ahead))
-        yield previous + ahead, len(previous), count
+        skipped = max(0, first - start)
+        if skipped < count:
+            yield previous + ahead, slice(len(previous) + skipped, len(previous) + count)
         previous = (previous + ahead[:count])[-overlap:] if overlap else []
         ahead = ahead[count:]
         ahead.extend(itertools.islice(stream, length + overlap - len(ahead)))
-
-
-def _upscale_window(
-    model: nn.Module, window: list[Frames], device: torch.device, settings: WindowSettings
-) -> Frames:
-    batch = torch.from_numpy(np.stack(window)).to(device).permute(0, 3, 1, 2).float().div_(255).unsqueeze(0)
-    height, width = batch.shape[-2:]
-    with torch.inference_mode():
-        if not settings.tile or max(height, width) <= settings.tile:
-            return _to_frames(model(batch))
-        return _to_frames(upscale_tiles(model, batch, settings.tile, settings.blend))
-
-
-def _to_frames(output: Tensor) -> Frames:
-    """Converts (1, T, 3, H, W) in about [0, 1] to (T, H, W, 3) uint8."""
-    rounded = output[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    frames: Frames = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return frames
+        start += count

@@ -27,13 +27,15 @@ Any other callable is also valid if it takes ``scale`` and its options as keywor
 It has no ``Options``: its options are its keywords (`fedvsr.models.keyword_options`). A package provides it
 through an entry point of the group ``fedvsr.models``, or a run names it ``package.module:name``.
 
-Three class attributes are optional. They are used to upscale a long or large video in overlapping windows, or
-with little of the device's memory:
+Four class attributes are optional. They are used to upscale a long or large video in overlapping windows, one
+of any size, or with little of the device's memory:
 
 - ``temporal_context: int | None``: number of neighbouring frames on either side that an output frame
   depends on; None if it depends on all of them (a recurrent model);
 - ``spatial_context: int``: number of input pixels beyond a tile's border that make the tile's output
   (very nearly) equal to that of the whole frame;
+- ``size_multiple: int``: the model accepts only heights and widths that are multiples of this number. Then
+  frames are mirrored at the bottom and right before it sees them, and its output is cropped;
 - ``features_on_cpu: bool``: whether the features of every frame are kept in the CPU's memory. Only a model
   that can do this has the attribute. `fedvsr.models.feature_cache` sets it. The output is then on the CPU,
   too.
@@ -74,6 +76,20 @@ def contexts(model: "nn.Module") -> Contexts:
         temporal=getattr(model, "temporal_context", None),
         spatial=getattr(model, "spatial_context", DEFAULT_SPATIAL_CONTEXT),
     )
+
+
+def size_multiple(model: "nn.Module") -> int:
+    """Returns the number that the height and width of a model's input must be multiples of; 1 if any will do.
+
+    Raises:
+        fedvsr.errors.ConfigError: The model states something else than an integer of at least 1.
+    """
+    multiple = getattr(model, "size_multiple", 1)
+    if not isinstance(multiple, int) or multiple < 1:
+        raise ConfigError(
+            f"{type(model).__name__}.size_multiple", multiple, "it must be an integer of at least 1"
+        )
+    return multiple
 
 
 def check_scale(scale: int, allowed: Collection[int], model: str) -> None:

@@ -43,7 +43,7 @@ def score_model(
         for done, clip in enumerate(clips, start=1):
             low_resolution = np.asarray(clip.low_resolution[:])
             ground_truth = np.asarray(clip.ground_truth[:])
-            output = upscale_clip(model, low_resolution, device)
+            output = upscale_clip(model, low_resolution, device, scale=clip.scale)
             clip_scores = score_frames(clip.name, output, ground_truth, crop_border, lpips)
             scores.append(clip_scores)
             details.append(cut_detail(clip.name, low_resolution, output, ground_truth, clip.scale))

@@ -1,5 +1,7 @@
 """The type of frames in `fedvsr`, and their cropping."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +9,15 @@ from fedvsr.errors import VideoError
 
 Frames = NDArray[np.uint8]
 """RGB frames, uint8 in 0..255: (T, H, W, 3) for a clip, (H, W, 3) for one frame."""
+
+DeepFrames = NDArray[np.uint16]
+"""RGB frames of more than 8 bits, uint16 in 0..65535, of the same shapes. 10-bit video is scaled up."""
+
+AnyFrames = Frames | DeepFrames
+"""Frames of either depth."""
+
+FramesT = TypeVar("FramesT", bound=AnyFrames)
+"""The frames of one depth that a function takes and returns."""
 
 
 def crop_to_multiple(frames: Frames, scale: int) -> Frames:

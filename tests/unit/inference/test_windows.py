@@ -159,6 +159,31 @@ def test_memory_holds_at_most_a_window_and_its_overlaps(context, overlap, window
     assert max(model.lengths) == window + 2 * overlap
 
 
+@pytest.mark.parametrize("window", [0, 1, 4, 7])
+@pytest.mark.parametrize("first", [0, 1, 4, 8, 12, 13, 20])
+def test_a_later_start_gives_the_same_frames(window, first):
+    clip = noise(13, 4, 4)
+    settings = WindowSettings(frames=window)
+    whole = list(upscale_frames(Recurrent(), clip, CPU, settings))
+    rest = list(upscale_frames(Recurrent(), clip, CPU, settings, first=first))
+    assert len(rest) == max(0, 13 - first)
+    for frame, expected in zip(rest, whole[first:], strict=True):
+        np.testing.assert_array_equal(frame, expected)
+
+
+def test_windows_before_the_start_are_not_computed():
+    model = Count(0)
+    assert len(list(upscale_frames(model, noise(20, 2, 2), CPU, WindowSettings(frames=4), first=13))) == 7
+    assert model.lengths == [4, 4]
+
+
+def test_deep_frames_stay_deep():
+    deep = np.random.default_rng(0).integers(0, 65536, (4, 9, 10, 3), dtype=np.uint16)
+    output = np.stack(list(upscale_frames(Count(1), deep, CPU, WindowSettings(frames=2, tile=4))))
+    assert output.dtype == np.uint16
+    np.testing.assert_array_equal(output[:, ::2, ::2], deep)
+
+
 @pytest.mark.parametrize(("field", "values"), [("window", {"frames": -1}), ("tile", {"tile": -1})])
 def test_negative_sizes_are_refused(field, values):
     with pytest.raises(ConfigError, match=rf"^{field}: -1 is not allowed"):

@@ -46,3 +46,8 @@ def test_the_cpu_is_always_available():
 def test_a_missing_device_is_refused(name: str):
     with pytest.raises(ConfigError, match=r"^training\.device: .* is not allowed; "):
         select_device(name)
+
+
+def test_the_error_names_the_option_that_was_set():
+    with pytest.raises(ConfigError, match=r"^--device: 'gpu' is not allowed; "):
+        select_device("gpu", "--device")
