@@ -117,9 +117,7 @@ def benchmark(
     warning = describe_mismatch(clips[0], degrade, candidate.scale)
     if warning:
         print_line(console, f"warning: {warning}")
-    upscaler = partial(
-        upscale_frames, network, device=device, settings=settings, scale=candidate.scale
-    )
+    upscaler = partial(upscale_frames, network, device=device, settings=settings, scale=candidate.scale)
     with show_progress(console) as progress:
         scores = score_test_set(
             test_set, clips, upscaler, degrade, candidate.scale, lpips, with_vmaf, progress
