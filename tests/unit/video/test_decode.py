@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from fedvsr.errors import VideoError
-from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader, list_videos, read_frames
+from fedvsr.video.decode import VideoReader, read_frames
+from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
+from fedvsr.video.listing import list_videos
 
 
 def smooth_clip(frames=12, height=48, width=64):
