@@ -95,11 +95,11 @@ def _upscale_held_out(
     device = select_device(config.training.device)
     target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
     frames: Frames = np.asarray(shard[clip.name])
-    # The video format needs an even height and width. ×3 may give odd ones.
+    # H.264 needs an even height and width. ×3 may give odd ones.
     height, width = (side * config.data.scale // 2 * 2 for side in frames.shape[1:3])
     with (
         progress.stage("upscale", len(frames)) as advance,
-        VideoWriter(target, clip.fps) as writer,
+        VideoWriter(target, clip.fps, size=(height, width)) as writer,
     ):
         for done, frame in enumerate(upscale_frames(model.network.to(device), frames, device), start=1):
             writer.write(frame[:height, :width])

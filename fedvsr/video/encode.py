@@ -1,100 +1,149 @@
 """Writes frames to a video file or a folder of images."""
 
-import shutil
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-import cv2
+import av
 import numpy as np
 
 from fedvsr.errors import VideoError
-from fedvsr.video.frames import Frames
-from fedvsr.video.opencv import quiet
+from fedvsr.video.companion_streams import CompanionStreams
+from fedvsr.video.frame_sinks import FileSink, FolderSink, FrameSink
+from fedvsr.video.frames import AnyFrames
+from fedvsr.video.output_formats import (
+    FOLDER,
+    OutputFormat,
+    find_alternative,
+    find_problem,
+    output_format,
+)
+from fedvsr.video.video_encoder import VideoSettings, try_encoder
 
-CODECS = {".mp4": "mp4v", ".avi": "FFV1", ".mkv": "FFV1"}
-"""The codec for each suffix: MPEG-4 Part 2 (``mp4v``) is lossy and widely playable, FFV1 is lossless."""
+SEGMENT_FRAMES: Final = 256
+"""A resumable video is kept in segments of this many frames."""
 
-_ACCEPTED = f"{', '.join(CODECS)}, or a name without a suffix for a folder of PNG frames"
+# A rate with more digits than this is a measured one; no container has room for them.
+_MAX_RATE_DENOMINATOR = 100_000
+_MAX_RATE = 1_000_000
 
 
 class VideoWriter:
-    """Writes uint8 (H, W, 3) RGB frames to a video; a context manager.
+    """Writes RGB frames to a video; a context manager.
 
-    The suffix of ``path`` chooses the format: ``.mp4`` (MPEG-4 Part 2, lossy), ``.avi`` and ``.mkv``
-    (FFV1, lossless), or none for a folder of PNG frames named as in REDS (``00000000.png``, lossless).
-    The video is written under a temporary name next to ``path`` and renamed at the end, so an error leaves no
-    incomplete video. An existing file is replaced. An existing folder must be empty.
+    The suffix of ``path`` chooses the container and its default codec (`output_format`): ``.mp4``, ``.m4v``
+    and ``.mov`` (H.264), ``.mkv`` and ``.avi`` (FFV1, lossless), ``.webm`` (AV1), or none for a folder of PNG
+    frames named as in REDS (``00000000.png``, lossless).
+
+    Colours are stored as BT.709 with limited range if the frames are HD (at least 1280 wide or 720 high), as
+    BT.601 if not, and the file says so. FFV1 and PNG store RGB.
+
+    The video is written under a hidden name next to ``path`` and renamed at the end, so an error leaves no
+    incomplete video. An existing file is replaced then. An existing folder must be empty.
 
     Args:
         path: The video to write. Missing parent folders are created.
-        fps: Frames per second, above 0. A folder of images does not store it.
+        fps: Nominal frames per second, above 0. A folder of images does not store it.
+        size: Height and width of the frames in pixels. If it is passed, the container and the codec are tried
+            with this size and rate at once, before any frame is made.
+        output_format: How to write; None for the defaults of the suffix.
+        pixel_aspect: Width of a pixel divided by its height.
+        copy_from: The source of the frames, whose sound, subtitles, chapters and metadata go along. A folder
+            has none.
+        start: Where in the source the frames start, in seconds.
+        duration: How long the part of the source lasts, in seconds; None for all of the rest.
+        resume: Keep finished parts if the writing stops, and continue them.
 
     Attributes:
-        frames_written: Number of frames written so far.
+        frames_written: Number of frames written so far, with those of an earlier run that is continued.
+        notes: What could not be carried over as it was, in sentences.
 
     Raises:
-        fedvsr.errors.VideoError: On creation, if the suffix is unknown, ``fps`` is out of range or the
-            folder has files. On entering, if ``path`` cannot be written. On writing, if a frame is not
-            uint8 (H, W, 3), differs in size from the first, or has an odd side, which these video
-            files cannot hold. On leaving, if no frame was written or the encoder or disk failed.
+        fedvsr.errors.VideoError: On creation, if the suffix is unknown, ``fps`` is out of range, the format
+            cannot hold ``size``, or the folder has files. On entering, if ``path`` cannot be written. On
+            writing, if a frame has a wrong shape or dtype, differs in size from the first, or does not fit
+            the format. On leaving, if no frame was written. Whenever the encoder or the disk fails.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        suffix = path.suffix.lower()
-        if suffix and suffix not in CODECS and not path.is_dir():
-            raise VideoError(f"{path}: videos with the suffix {suffix!r} cannot be written; use {_ACCEPTED}")
-        if not 0 < fps < float("inf"):
-            raise VideoError(f"{path}: the frame rate {fps} is invalid; give a positive number")
-        if path.is_dir() and (suffix in CODECS or any(path.iterdir())):
-            raise VideoError(f"{path}: the folder already exists; delete it or choose another name")
+    def __init__(
+        self,
+        path: Path,
+        fps: Fraction | float,
+        *,
+        size: tuple[int, int] | None = None,
+        output_format: OutputFormat | None = None,
+        pixel_aspect: Fraction = Fraction(1),
+        copy_from: Path | None = None,
+        start: Fraction = Fraction(0),
+        duration: Fraction | None = None,
+        resume: bool = False,
+    ) -> None:
         self.path = path
-        self.fps = fps
         self.frames_written = 0
-        self._codec = CODECS.get(suffix)
-        self._temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-        self._size: tuple[int, ...] = ()
-        self._encoder: cv2.VideoWriter | None = None
+        self.notes: list[str] = []
+        self._format = output_format or _default_format(path)
+        self._fps = _exact_rate(path, fps)
+        if path.is_dir() and (self._format.container != FOLDER or any(path.iterdir())):
+            raise VideoError(f"{path}: the folder already exists; delete it or choose another name")
+        self._pixel_aspect = pixel_aspect
+        self._copy_from = copy_from
+        self._start = start
+        self._duration = duration
+        self._resume = resume
+        self._settings: VideoSettings | None = None
+        self._dtype: np.dtype | None = None
+        self._last_duration: Fraction | None = None
+        self._companions: CompanionStreams | None = None
+        self._sink: FrameSink | None = None
+        if size is not None:
+            self._set_size(size)
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._discard()
-            if self._codec is None:
-                self._temporary.mkdir()
-            else:
-                self._temporary.touch()
+            self._sink = self._open_sink()
         except OSError as error:
             raise VideoError(
                 f"{self.path}: cannot be written ({error.strerror}); choose a folder that you may write to"
             ) from error
         return self
 
-    def write(self, frame: Frames) -> None:
-        """Appends one frame, uint8 (H, W, 3) RGB.
+    def write(self, frame: AnyFrames, time: Fraction | None = None, duration: Fraction | None = None) -> None:
+        """Appends one frame, uint8 or uint16 (H, W, 3) RGB.
+
+        Args:
+            frame: The pixels. uint16 only if the format's ``bit_depth`` is above 8.
+            time: When it is shown, in seconds on the source's clock; None for the next frame at the nominal
+                rate.
+            duration: For how long it is shown if it is the last one, in seconds; None for a frame at the
+                nominal rate.
 
         Raises:
             fedvsr.errors.VideoError: The frame has the wrong shape or dtype, or cannot be written.
         """
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        assert self._sink is not None
+        self._check_frame(frame)
+        size = (frame.shape[0], frame.shape[1])
+        if self._settings is None:
+            self._set_size(size)
+        assert self._settings is not None
+        if size != self._settings.size:
+            height, width = self._settings.size
             raise VideoError(
-                f"{self.path}: expected a uint8 frame of shape (H, W, 3), got {frame.dtype} {frame.shape}; "
-                "convert it first"
+                f"{self.path}: frame {self.frames_written} is {size[1]}×{size[0]} pixels, but "
+                f"the first is {width}×{height}; give frames of one size"
             )
-        if self.frames_written == 0:
-            self._size = frame.shape
-            self._open_encoder()
-        if frame.shape != self._size:
-            raise VideoError(
-                f"{self.path}: frame {self.frames_written} is {frame.shape[1]}×{frame.shape[0]} pixels, but "
-                f"the first is {self._size[1]}×{self._size[0]}; give frames of one size"
-            )
-        blue_first = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        with quiet():
-            if self._encoder is not None:
-                self._encoder.write(blue_first)
-            else:
-                self._write_image(self._temporary / f"{self.frames_written:08d}.png", blue_first)
+        time = self._start + self.frames_written / self._fps if time is None else time
+        ticks = round((time - self._start) / self._settings.time_base)
+        try:
+            if self._dtype is None:
+                self._sink.open(self._settings)
+                self._dtype = frame.dtype
+            self._sink.write(frame, ticks)
+        except OSError as error:
+            raise self._write_error(error) from error
+        self._last_duration = duration
         self.frames_written += 1
 
     def __exit__(
@@ -103,65 +152,74 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        assert self._sink is not None
         try:
-            if self._encoder is not None:
-                self._encoder.release()
             if error is None:
-                self._finish()
+                self._finish(self._sink)
         finally:
-            self._discard()
+            self._sink.discard()
+            if self._companions is not None:
+                self._companions.close()
 
-    def _open_encoder(self) -> None:
-        if self._codec is None:
-            return
-        height, width = self._size[:2]
-        if height % 2 or width % 2:
-            # OpenCV would silently drop the last row or column.
+    def _open_sink(self) -> FrameSink:
+        if self._format.container == FOLDER:
+            return FolderSink(self.path)
+        self._companions = CompanionStreams(self._copy_from, self._format, self._start, self._duration)
+        self.notes += self._companions.notes
+        return FileSink(self.path, self._companions)
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        """Tries the format with frames of a size."""
+        settings = VideoSettings(self._format, size, self._fps, self._pixel_aspect)
+        problem = find_problem(self._format, size, self._fps)
+        if problem is None and self._format.container != FOLDER:
+            problem = try_encoder(settings)
+        if problem is not None:
+            raise VideoError(f"{self.path}: {problem}; use {find_alternative(size, self._fps)}")
+        self._settings = settings
+
+    def _check_frame(self, frame: AnyFrames) -> None:
+        dtypes = ["uint8", "uint16"] if self._format.bit_depth > 8 else ["uint8"]
+        if frame.dtype not in dtypes or frame.ndim != 3 or frame.shape[2] != 3:
             raise VideoError(
-                f"{self.path}: {self.path.suffix} cannot hold the odd size {width}×{height}; "
-                "write to a folder of PNG frames (a name without a suffix) instead"
+                f"{self.path}: expected a {' or '.join(dtypes)} frame of shape (H, W, 3), got {frame.dtype} "
+                f"{frame.shape}; convert it first"
             )
-        fourcc = cv2.VideoWriter.fourcc(*self._codec)
-        with quiet():
-            self._encoder = cv2.VideoWriter(
-                str(self._temporary), cv2.CAP_FFMPEG, fourcc, self.fps, (width, height)
-            )
-        if not self._encoder.isOpened():
+        if self._dtype is not None and frame.dtype != self._dtype:
             raise VideoError(
-                f"{self.path}: the installed OpenCV has no {self._codec} encoder for {width}×{height}; "
-                "write to a folder of PNG frames (a name without a suffix) instead"
+                f"{self.path}: frame {self.frames_written} is {frame.dtype}, but the first is {self._dtype}; "
+                "give frames of one dtype"
             )
 
-    def _write_image(self, path: Path, image: Frames) -> None:
-        if not cv2.imwrite(str(path), image):
-            raise VideoError(f"{self.path}: frame {path.name} cannot be written; check for a full disk")
-
-    def _finish(self) -> None:
-        if self.frames_written == 0:
+    def _finish(self, sink: FrameSink) -> None:
+        if self._settings is None or self.frames_written == 0:
             raise VideoError(f"{self.path}: no frame was written; give at least one")
-        if self._encoder is not None:
-            self._check_file()
+        duration = self._last_duration or 1 / self._fps
         try:
-            self._temporary.replace(self.path)
+            sink.finish(max(1, round(duration / self._settings.time_base)))
         except OSError as error:
-            raise VideoError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another name"
-            ) from error
+            raise self._write_error(error) from error
 
-    def _check_file(self) -> None:
-        # OpenCV's encoder does not report a full disk, but then the header has a smaller number of frames.
-        with quiet():
-            capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            capture.release()
-        if count != self.frames_written:
-            raise VideoError(
-                f"{self.path}: {self.frames_written} frames were written, but {max(count, 0)} are in the "
-                "file; check for a full disk"
-            )
-
-    def _discard(self) -> None:
-        if self._temporary.is_dir():
-            shutil.rmtree(self._temporary)
+    def _write_error(self, error: OSError) -> VideoError:
+        if isinstance(error, av.FFmpegError) and not error.filename:
+            reason = f"FFmpeg says: {error.strerror}"
         else:
-            self._temporary.unlink(missing_ok=True)
+            reason = str(error.strerror)
+        return VideoError(f"{self.path}: cannot be written ({reason}); check for a full disk")
+
+
+def _default_format(path: Path) -> OutputFormat:
+    return output_format(path)
+
+
+def _exact_rate(path: Path, fps: Fraction | float) -> Fraction:
+    """Returns frames per second as a fraction: 23.976023976 is 24000/1001."""
+    if not 0 < fps < float("inf"):
+        raise VideoError(f"{path}: the frame rate {fps} is invalid; give a positive number")
+    rate = Fraction(fps).limit_denominator(_MAX_RATE_DENOMINATOR)
+    if not 0 < rate <= _MAX_RATE:
+        raise VideoError(
+            f"{path}: the frame rate {float(fps):g} is not in 1/{_MAX_RATE_DENOMINATOR}..{_MAX_RATE}; "
+            "give one in this range"
+        )
+    return rate
