@@ -1,5 +1,6 @@
 """Writes frames to a video file or a folder of images."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +11,10 @@ import numpy as np
 
 from fedvsr.errors import VideoError
 from fedvsr.video.companion_streams import CompanionStreams
-from fedvsr.video.frame_sinks import FileSink, FolderSink, FrameSink
+from fedvsr.video.finished_files import discard
+from fedvsr.video.frame_sinks import FileSink, FrameSink
 from fedvsr.video.frames import AnyFrames
+from fedvsr.video.image_folder import FolderSink, ResumableFolderSink
 from fedvsr.video.output_formats import (
     FOLDER,
     OutputFormat,
@@ -19,6 +22,8 @@ from fedvsr.video.output_formats import (
     find_problem,
     output_format,
 )
+from fedvsr.video.resume_record import ResumeRecord, make_record
+from fedvsr.video.segments import SegmentSink, segments_folder
 from fedvsr.video.video_encoder import VideoSettings, try_encoder
 
 SEGMENT_FRAMES: Final = 256
@@ -53,7 +58,11 @@ class VideoWriter:
             has none.
         start: Where in the source the frames start, in seconds.
         duration: How long the part of the source lasts, in seconds; None for all of the rest.
-        resume: Keep finished parts if the writing stops, and continue them.
+        resume: Keep finished parts if the writing stops, and continue those of a run with the same settings.
+            The video then has segments of ``segment_frames`` frames, which begin with a key frame.
+        frame_settings: What the frames depend on besides their source, by name, for example the digest of
+            the model. Kept parts are continued only by a run with the same.
+        segment_frames: The number of frames after which a part is finished.
 
     Attributes:
         frames_written: Number of frames written so far, with those of an earlier run that is continued.
@@ -78,6 +87,8 @@ class VideoWriter:
         start: Fraction = Fraction(0),
         duration: Fraction | None = None,
         resume: bool = False,
+        frame_settings: Mapping[str, str] | None = None,
+        segment_frames: int = SEGMENT_FRAMES,
     ) -> None:
         self.path = path
         self.frames_written = 0
@@ -91,6 +102,8 @@ class VideoWriter:
         self._start = start
         self._duration = duration
         self._resume = resume
+        self._frame_settings = frame_settings or {}
+        self._segment_frames = segment_frames
         self._settings: VideoSettings | None = None
         self._dtype: np.dtype | None = None
         self._last_duration: Fraction | None = None
@@ -103,10 +116,17 @@ class VideoWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._sink = self._open_sink()
+            self.frames_written = self._sink.frames_kept
+            if self._settings is None and self._sink.kept_size is not None:
+                self._set_size(self._sink.kept_size)
         except OSError as error:
+            self._close()
             raise VideoError(
                 f"{self.path}: cannot be written ({error.strerror}); choose a folder that you may write to"
             ) from error
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def write(self, frame: AnyFrames, time: Fraction | None = None, duration: Fraction | None = None) -> None:
@@ -152,21 +172,42 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._sink is not None
         try:
             if error is None:
-                self._finish(self._sink)
+                self._finish()
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Deletes what is not complete, and closes the source."""
+        if self._sink is not None:
             self._sink.discard()
-            if self._companions is not None:
-                self._companions.close()
+        if self._companions is not None:
+            self._companions.close()
 
     def _open_sink(self) -> FrameSink:
+        kept = segments_folder(self.path)
         if self._format.container == FOLDER:
+            if self._resume:
+                return ResumableFolderSink(self.path, kept, self._record())
             return FolderSink(self.path)
         self._companions = CompanionStreams(self._copy_from, self._format, self._start, self._duration)
         self.notes += self._companions.notes
+        if self._resume:
+            return SegmentSink(self.path, kept, self._companions, self._record())
         return FileSink(self.path, self._companions)
+
+    def _record(self) -> ResumeRecord:
+        record = make_record(
+            self._format,
+            self._fps,
+            self._pixel_aspect,
+            self._copy_from,
+            (self._start, self._duration),
+            self._frame_settings,
+            self._segment_frames,
+        )
+        return record.model_copy(update={"size": self._settings.size if self._settings else None})
 
     def _set_size(self, size: tuple[int, int]) -> None:
         """Tries the format with frames of a size."""
@@ -191,12 +232,17 @@ class VideoWriter:
                 "give frames of one dtype"
             )
 
-    def _finish(self, sink: FrameSink) -> None:
+    def _finish(self) -> None:
+        assert self._sink is not None
         if self._settings is None or self.frames_written == 0:
             raise VideoError(f"{self.path}: no frame was written; give at least one")
-        duration = self._last_duration or 1 / self._fps
+        ticks: int | None = None
+        if self._last_duration is not None:
+            ticks = max(1, round(self._last_duration / self._settings.time_base))
         try:
-            sink.finish(max(1, round(duration / self._settings.time_base)))
+            self._sink.finish(self._settings, ticks)
+            # Parts that a run with resume=True kept are of no use now.
+            discard(segments_folder(self.path))
         except OSError as error:
             raise self._write_error(error) from error
 

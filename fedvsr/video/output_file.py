@@ -1,8 +1,8 @@
 """Writes a video file: encoded frames, and the companion streams of their source between them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import av
 from av.container import OutputContainer
@@ -16,6 +16,9 @@ from fedvsr.video.video_encoder import PacketTimer, VideoEncoder, VideoSettings
 # With bitexact there is no library version and no random identifier in the file. Packets are sorted here, so
 # FFmpeg need not keep seconds of them in memory to sort them.
 _OPTIONS = {"fflags": "+bitexact", "max_interleave_delta": "1"}
+
+NUT: Final = "nut"
+"""FFmpeg's name of the container that holds the packets of every codec unchanged, with exact times."""
 
 
 def file_url(path: Path) -> str:
@@ -44,13 +47,15 @@ class OutputFile:
         self._timer = PacketTimer(settings)
         self._companions = companions
         self._time_base = settings.time_base
+        self._encodes = False
 
     def write(self, frame: AnyFrames, ticks: int) -> None:
         """Encodes a frame, shown at a time in the video's time base."""
+        self._encodes = True
         ticks = self._timer.add_time(ticks)
         self._mux(self._timer.add_packets(self._encoder.encode(frame, ticks)))
 
-    def add_segment(self, ticks: list[int], packets: "Iterator[Packet[VideoStream]]") -> None:
+    def add_segment(self, ticks: Iterable[int], packets: "Iterator[Packet[VideoStream]]") -> None:
         """Copies the packets of a segment, whose frames are shown at times in the video's time base."""
         for time in ticks:
             self._timer.add_time(time)
@@ -59,7 +64,8 @@ class OutputFile:
 
     def finish(self, duration: int) -> None:
         """Completes the file; the last frame is shown for a duration in the video's time base."""
-        self._mux(self._timer.add_packets(self._encoder.flush()))
+        if self._encodes:
+            self._mux(self._timer.add_packets(self._encoder.flush()))
         self._mux(self._timer.end(duration))
         for packet in self._companions.packets_until(None):
             self._container.mux(packet)
@@ -93,4 +99,7 @@ def open_output(path: Path, settings: VideoSettings, muxer: str | None = None) -
             "movflags": "+faststart",
             "movie_timescale": str(settings.time_base.denominator),
         }
+    if muxer == NUT:
+        # It stores no decoding times, so negative ones are no reason to move the frames.
+        options["avoid_negative_ts"] = "disabled"
     return av.open(file_url(path), "w", format=muxer, options=options)

@@ -223,7 +223,7 @@ class VideoEncoder:
         context.flags |= Flags.bitexact
         if chosen.codec == H264:
             context.thread_count = _X264_THREADS
-        if chosen.codec == H265 and chosen.container in ("mp4", "mov"):
+        if chosen.codec == H265 and container.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # QuickTime and Safari play no other
         return stream
 
