@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fedvsr import __version__
+from fedvsr.cli.stopping import stop_code, stop_message, terminate_on_sigterm
 from fedvsr.errors import FedVSRError
 
 # Section, name, function and summary of each command. The summary repeats the first line of the command's
@@ -92,9 +93,10 @@ def cli() -> None:
 
 
 def main(command: click.Command = cli) -> None:
-    """Runs a command. Exits with code 2 for a wrong input and with 1 for a failure."""
+    """Runs a command. Exits with code 2 for a wrong input, 1 for a failure, 130 or 143 if stopped."""
     try:
-        command.main(standalone_mode=False)
+        with terminate_on_sigterm():
+            command.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         sys.exit(0)
@@ -102,9 +104,11 @@ def main(command: click.Command = cli) -> None:
         _fail(error.format_message() + _help_hint(error), 2)
     except FedVSRError as error:
         _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; nothing is lost: `fedvsr resume RUN` continues a run", err=True)
-        sys.exit(130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click makes an Abort of a KeyboardInterrupt.
+        stop = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        click.echo(stop_message(stop), err=True)
+        sys.exit(stop_code(stop))
     except BrokenPipeError:
         # The reader of the pipe has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

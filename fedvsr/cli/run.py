@@ -9,6 +9,7 @@ from rich.console import Console
 from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.options import namespace_option, store_option
 from fedvsr.cli.progress import print_line, show_progress
+from fedvsr.cli.stopping import when_stopped
 from fedvsr.cli.stores import open_workspace
 from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.progress import Progress
@@ -90,7 +91,13 @@ def _run(experiment: Experiment, namespace: str) -> None:
     from fedvsr.cli.tables import round_line, rounds_table
 
     console = Console()
-    with show_progress(console) as progress:
+    name = experiment.name
+    with (
+        when_stopped(
+            lambda: f"nothing is lost: `fedvsr resume {name}`, or the same command again, continues the run"
+        ),
+        show_progress(console) as progress,
+    ):
         result = _run_experiment(
             experiment,
             namespace,

@@ -46,12 +46,13 @@ class ModelMemory:
         return pixels * (self.per_pixel + frames * self.per_frame_pixel)
 
 
-def measure_model_memory(model: nn.Module, device: torch.device) -> ModelMemory:
+def measure_model_memory(model: nn.Module, device: torch.device, scale: int | None = None) -> ModelMemory:
     """Upscales two short clips of small grey frames, and measures the tensors that exist at a time.
 
     Args:
         model: A model on the device; it is set to evaluation mode.
         device: The device for the computation.
+        scale: The expected s of the model; None accepts any.
 
     Raises:
         fedvsr.errors.ModelError: The output has the wrong shape or is not finite.
@@ -63,7 +64,7 @@ def measure_model_memory(model: nn.Module, device: torch.device) -> ModelMemory:
     for frames in _FRAMES:
         with torch.inference_mode(), _LiveTensors() as live:
             batch = torch.full((1, frames, 3, side, side), 0.5, device=device)
-            output = checked_output(model, batch)
+            output = checked_output(model, batch, scale)
             live.count(output.device.type, (_OUTPUT_COPIES - 1) * output.nbytes)
         peaks.append({kind: _UNSEEN * peak / side**2 for kind, peak in live.peaks.items()})
     totals = [sum(peak.values()) for peak in peaks]

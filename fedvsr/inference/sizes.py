@@ -53,6 +53,7 @@ def choose_sizes(
     height: int,
     width: int,
     *,
+    scale: int | None = None,
     window: int | None = None,
     tile: int | None = None,
     length: int | None = None,
@@ -73,9 +74,10 @@ def choose_sizes(
         device: The device for the computation.
         height: The input's height in pixels.
         width: The input's width in pixels.
+        scale: The expected s of the model; None accepts any.
         window: Number of frames of a window if it is already decided, as in `WindowSettings`.
         tile: The side of a tile if it is already decided, as in `WindowSettings`.
-        length: The video's number of frames if it is known.
+        length: The number of frames of the video if it is known.
         bytes_per_value: 1 for uint8 frames, 2 for uint16 frames.
         budget: The memory that may be used; None finds out.
 
@@ -85,7 +87,7 @@ def choose_sizes(
     if window is not None and tile is not None:
         return WindowSettings(window, tile)
     budget = budget or Budget.free(device)
-    need = measure_model_memory(model, device)
+    need = measure_model_memory(model, device, scale)
     temporal = contexts(model).temporal
     if temporal is not None and budget.device is None:
         budget = Budget(min(budget.host, _ENOUGH))
@@ -103,7 +105,8 @@ def choose_sizes(
         longest = max(frames for _, frames, _ in wide or fitting)
         fitting = [choice for choice in wide or fitting if choice[1] == longest]
     _, frames, side = min(fitting, key=lambda choice: (choice[0], -choice[1], -_tile_order(choice[2])))
-    return WindowSettings(frames, side)
+    # The number of frames that the tile was chosen for, also if the video has more than it states.
+    return WindowSettings(min(frames, length) if length else frames, side)
 
 
 def _tile_order(side: int) -> float:

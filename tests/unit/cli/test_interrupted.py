@@ -90,7 +90,8 @@ def test_killed_at_every_stage(finished, store, config, processes):
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "participants")] == [1, 2]
 
 
-def test_stopped_with_ctrl_c(finished, store, config):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_with_a_signal(finished, store, config, number, code):
     program = subprocess.Popen(
         [FEDVSR, "run", config, "--store", store], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -98,10 +99,12 @@ def test_stopped_with_ctrl_c(finished, store, config):
         for line in program.stdout:
             if line.startswith("round 1/2"):
                 break
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         error = program.stderr.read()
-    assert program.returncode == 130
-    assert error == "\nstopped; nothing is lost: `fedvsr resume RUN` continues a run\n"
+    assert program.returncode == code
+    assert error == (
+        f"\nstopped; nothing is lost: `fedvsr resume {RUN}`, or the same command again, continues the run\n"
+    )
     assert run_command("resume", RUN, "--store", store).code == 0
     assert_finished(store, finished)
 

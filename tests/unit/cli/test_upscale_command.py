@@ -102,19 +102,19 @@ def test_the_frames_in_memory_do_not_grow_with_the_video(fedvsr, source, model, 
     from fedvsr.video.decode import VideoReader
 
     read, ahead = 0, []
-    read_next, write = VideoReader.__next__, VideoWriter.write
+    timed_frames, write = VideoReader.timed_frames, VideoWriter.write
 
     def count_read(reader):
         nonlocal read
-        frame = read_next(reader)
-        read += 1
-        return frame
+        for frame in timed_frames(reader):
+            read += 1
+            yield frame
 
-    def count_written(writer, frame):
+    def count_written(writer, *arguments):
         ahead.append(read - writer.frames_written)
-        write(writer, frame)
+        write(writer, *arguments)
 
-    monkeypatch.setattr(VideoReader, "__next__", count_read)
+    monkeypatch.setattr(VideoReader, "timed_frames", count_read)
     monkeypatch.setattr(VideoWriter, "write", count_written)
     command = ("upscale", source, tmp_path / "out.avi", "--model", model, "--window", 4)
     assert fedvsr(*command).code == 0
@@ -177,14 +177,6 @@ def test_a_video_that_ends_early_leaves_nothing(fedvsr, source, model, tmp_path)
     assert output.code == 2
     assert "cut.avi" in output.err
     assert [path.name for path in tmp_path.iterdir()] == ["cut.avi"]
-
-
-def test_speed_is_frames_since_the_start():
-    from fedvsr.cli.upscale import _rate
-
-    assert _rate(10, 30, 5.0) == "2.0 fps  0:00:10 left"
-    assert _rate(30, 30, 15.0) == "2.0 fps  0:00:00 left"
-    assert _rate(10, None, 5.0) == "2.0 fps"
 
 
 def test_a_new_challenger_is_not_champion_yet(fedvsr, finished, source, tmp_path):
