@@ -97,9 +97,11 @@ def upscale(source: Path, target: Path, store: str, tracking_uri: str, **values:
     free memory. Memory use does not grow with the length of the video.
     """
     from fedvsr.device import select_device
+    from fedvsr.inference.windows import WindowSettings
     from fedvsr.video.decode import VideoReader
 
     options = _Options(**values)
+    WindowSettings(options.window or 0, options.tile or 0)  # refuses negative sizes
     device = select_device(options.device, "--device")
     output_format, deep = _output_format(target, options)
     if source.resolve() == target.resolve():
