@@ -73,7 +73,7 @@ class OutputFile:
         """Closes the file; it is not complete."""
         try:
             self._container.close()
-        except OSError:
+        except (OSError, av.FFmpegError):
             # The error that ended the writing is the one to report.
             return
 

@@ -154,7 +154,7 @@ class _Segment:
     def discard(self) -> None:
         try:
             self._container.close()
-        except OSError:
+        except (OSError, av.FFmpegError):
             # The error that ended the writing is the one to report.
             pass
         finally:
