@@ -99,8 +99,8 @@ class VideoWriter:
             raise VideoError(f"{path}: the folder already exists; delete it or choose another name")
         if self._format.bit_depth > self._format.stored_bits:
             self.notes.append(
-                f"The frames have {self._format.bit_depth} bits per sample; {CODECS[self._format.codec].title} "
-                f"keeps {self._format.stored_bits}. FFV1 in .mkv and PNG keep all."
+                f"The frames have {self._format.bit_depth} bits per sample; {self._format.title} keeps "
+                f"{self._format.stored_bits}. FFV1 in .mkv and PNG keep all."
             )
         self._pixel_aspect = pixel_aspect
         self._copy_from = copy_from
