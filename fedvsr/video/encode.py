@@ -97,6 +97,11 @@ class VideoWriter:
         self._fps = _exact_rate(path, fps)
         if path.is_dir() and (self._format.container != FOLDER or any(path.iterdir())):
             raise VideoError(f"{path}: the folder already exists; delete it or choose another name")
+        if self._format.bit_depth > self._format.stored_bits:
+            self.notes.append(
+                f"The frames have {self._format.bit_depth} bits per sample; {self._format.title} keeps "
+                f"{self._format.stored_bits}. FFV1 in .mkv and PNG keep all."
+            )
         self._pixel_aspect = pixel_aspect
         self._copy_from = copy_from
         self._start = start
@@ -161,7 +166,7 @@ class VideoWriter:
                 self._sink.open(self._settings)
                 self._dtype = frame.dtype
             self._sink.write(frame, ticks)
-        except OSError as error:
+        except (OSError, av.FFmpegError) as error:
             raise self._write_error(error) from error
         self._last_duration = duration
         self.frames_written += 1
@@ -192,7 +197,9 @@ class VideoWriter:
                 return ResumableFolderSink(self.path, kept, self._record())
             return FolderSink(self.path)
         self._companions = CompanionStreams(self._copy_from, self._format, self._start, self._duration)
-        self.notes += self._companions.notes
+        # The list grows if the source proves to be damaged.
+        self._companions.notes[:0] = self.notes
+        self.notes = self._companions.notes
         if self._resume:
             return SegmentSink(self.path, kept, self._companions, self._record())
         return FileSink(self.path, self._companions)
@@ -243,15 +250,11 @@ class VideoWriter:
             self._sink.finish(self._settings, ticks)
             # Parts that a run with resume=True kept are of no use now.
             discard(segments_folder(self.path))
-        except OSError as error:
+        except (OSError, av.FFmpegError) as error:
             raise self._write_error(error) from error
 
-    def _write_error(self, error: OSError) -> VideoError:
-        if isinstance(error, av.FFmpegError) and not error.filename:
-            reason = f"FFmpeg says: {error.strerror}"
-        else:
-            reason = str(error.strerror)
-        return VideoError(f"{self.path}: cannot be written ({reason}); check for a full disk")
+    def _write_error(self, error: OSError | av.FFmpegError) -> VideoError:
+        return VideoError(f"{self.path}: cannot be written ({error.strerror}); check for a full disk")
 
 
 def _default_format(path: Path) -> OutputFormat:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 import av
 from av.container import OutputContainer
@@ -11,14 +11,12 @@ from av.video.stream import VideoStream
 
 from fedvsr.video.companion_streams import CompanionStreams
 from fedvsr.video.frames import AnyFrames
+from fedvsr.video.output_formats import PRORES
 from fedvsr.video.video_encoder import PacketTimer, VideoEncoder, VideoSettings
 
 # With bitexact there is no library version and no random identifier in the file. Packets are sorted here, so
 # FFmpeg need not keep seconds of them in memory to sort them.
 _OPTIONS = {"fflags": "+bitexact", "max_interleave_delta": "1"}
-
-NUT: Final = "nut"
-"""FFmpeg's name of the container that holds the packets of every codec unchanged, with exact times."""
 
 
 def file_url(path: Path) -> str:
@@ -75,7 +73,7 @@ class OutputFile:
         """Closes the file; it is not complete."""
         try:
             self._container.close()
-        except OSError:
+        except (OSError, av.FFmpegError):
             # The error that ended the writing is the one to report.
             return
 
@@ -88,18 +86,25 @@ class OutputFile:
             self._container.mux(packet)
 
 
-def open_output(path: Path, settings: VideoSettings, muxer: str | None = None) -> OutputContainer:
-    """Opens a file for writing, in the settings' container or another of FFmpeg's muxers."""
-    muxer = muxer or settings.output_format.container
+def open_output(path: Path, settings: VideoSettings) -> OutputContainer:
+    """Opens a file for writing, in the settings' container."""
+    muxer = settings.output_format.container
     options = dict(_OPTIONS)
     if muxer in ("mp4", "mov"):
-        # The index comes first, so that a browser plays while it loads. Edit lists, which say when the video
-        # starts, have the video's time unit, not milliseconds.
-        options |= {
-            "movflags": "+faststart",
-            "movie_timescale": str(settings.time_base.denominator),
-        }
-    if muxer == NUT:
-        # It stores no decoding times, so negative ones are no reason to move the frames.
-        options["avoid_negative_ts"] = "disabled"
+        # The index comes first, so that a browser plays while it loads.
+        options |= {"movflags": "+faststart", **_edit_list_options(settings)}
     return av.open(file_url(path), "w", format=muxer, options=options)
+
+
+def open_segment(path: Path, settings: VideoSettings) -> OutputContainer:
+    """Opens a segment for writing, in a container that holds the encoder's packets unchanged."""
+    if settings.output_format.codec == PRORES:
+        # NUT does not hold ProRes.
+        return av.open(file_url(path), "w", format="mov", options=_OPTIONS | _edit_list_options(settings))
+    # NUT stores no decoding times, so negative ones are no reason to move the frames.
+    return av.open(file_url(path), "w", format="nut", options=_OPTIONS | {"avoid_negative_ts": "disabled"})
+
+
+def _edit_list_options(settings: VideoSettings) -> dict[str, str]:
+    # Edit lists say when the video starts: in its own time unit, not in milliseconds.
+    return {"movie_timescale": str(settings.time_base.denominator)}

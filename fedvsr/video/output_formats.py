@@ -85,7 +85,7 @@ CODECS: Final = {
         True,
     ),
     FFV1: Codec("FFV1", "ffv1", {8: "bgr0", 10: "gbrp10le", 12: "gbrp12le", 16: "gbrp16le"}),
-    PRORES: Codec("ProRes", "prores_ks", {8: "yuv422p10le"}, needs_even_sides=True),
+    PRORES: Codec("ProRes", "prores_ks", {10: "yuv422p10le"}, needs_even_sides=True),
     PNG: Codec("PNG", "png", {8: "rgb24", 16: "rgb48"}),
 }
 
@@ -142,6 +142,11 @@ class OutputFormat:
             next((formats[depth] for depth in sorted(formats) if depth >= self.bit_depth), "")
             or (formats[max(formats)])
         )
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits per sample in the file, at most."""
+        return max(CODECS[self.codec].pixel_formats)
 
     @property
     def is_rgb(self) -> bool:

@@ -13,7 +13,7 @@ from fedvsr.errors import VideoError
 from fedvsr.video.companion_streams import CompanionStreams
 from fedvsr.video.finished_files import discard, partial_path, publish
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.output_file import NUT, OutputFile, file_url, open_output
+from fedvsr.video.output_file import OutputFile, file_url, open_segment
 from fedvsr.video.resume_record import ResumeRecord, check_same, read_record, write_record
 from fedvsr.video.video_encoder import VideoEncoder, VideoSettings
 
@@ -136,7 +136,7 @@ class _Segment:
         self._first = first
         self._path = _segment_path(folder, first)
         self._partial = partial_path(self._path)
-        self._container: OutputContainer = open_output(self._partial, settings, NUT)
+        self._container: OutputContainer = open_segment(self._partial, settings)
         self._encoder = VideoEncoder(self._container, settings)
 
     def write(self, frame: AnyFrames, ticks: int) -> None:
@@ -154,7 +154,7 @@ class _Segment:
     def discard(self) -> None:
         try:
             self._container.close()
-        except OSError:
+        except (OSError, av.FFmpegError):
             # The error that ended the writing is the one to report.
             pass
         finally:
@@ -162,7 +162,7 @@ class _Segment:
 
 
 def _segment_path(folder: Path, first: int) -> Path:
-    return folder / f"{first:08d}.nut"
+    return folder / f"{first:08d}.segment"
 
 
 def _record_name(first: int) -> str:
