@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar, cast, overload
+from typing import Generic, Literal, Self, TypeVar, overload
 
 import av.error
 import numpy as np
@@ -131,7 +131,7 @@ class VideoReader(Generic[Pixels]):
         return self
 
     def __next__(self) -> Pixels:
-        return cast("Pixels", next(self._frames).pixels)
+        return next(self._frames).pixels  # type: ignore[return-value]  # the depth follows from deep
 
     def timed_frames(self) -> Iterator[TimedFrame]:
         """Returns an iterator of the frames that are not read yet, with their times."""
