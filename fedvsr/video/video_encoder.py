@@ -30,6 +30,7 @@ from av.video.reformatter import (
 )
 from av.video.stream import VideoStream
 
+from fedvsr.video.encoder_memory import encoder_parameters
 from fedvsr.video.frames import AnyFrames, Frames
 from fedvsr.video.output_formats import CODECS, FFV1, H264, H265, PRORES, OutputFormat
 
@@ -235,8 +236,12 @@ def _encoder_options(settings: VideoSettings) -> dict[str, str]:
         options["crf"] = str(chosen.crf)
     if chosen.preset is not None:
         options["preset"] = chosen.preset
+    parameters = encoder_parameters(chosen.codec, settings.size)
+    if chosen.codec == H264 and parameters:
+        options["x264-params"] = ":".join(parameters)
     if chosen.codec == H265:
-        options["x265-params"] = f"log-level=none:frame-threads={_X265_FRAME_THREADS}"
+        defaults = ["log-level=none", f"frame-threads={_X265_FRAME_THREADS}"]
+        options["x265-params"] = ":".join([*defaults, *parameters])
     if chosen.codec == FFV1:
         options |= {"level": "3", "slicecrc": "1", "g": "1"}
     if chosen.codec == PRORES:
