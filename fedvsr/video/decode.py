@@ -1,19 +1,24 @@
 """Decodes videos to RGB frames."""
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar, cast, overload
+from typing import Generic, Literal, Self, TypeVar, overload
 
+import av.error
 import numpy as np
 
 from fedvsr.errors import VideoError
+from fedvsr.video.colour import RgbConverter
 from fedvsr.video.frames import AnyFrames, Frames, TimedFrame
 from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND, ImageFolder
+from fedvsr.video.interlacing import deinterlace
 from fedvsr.video.listing import ACCEPTED
-from fedvsr.video.video_file import VideoFile
+from fedvsr.video.orientation import Orientation, orientation_of
+from fedvsr.video.video_file import DecodedFrame, VideoFile
 
 Pixels = TypeVar("Pixels", Frames, AnyFrames)
 
@@ -126,7 +131,7 @@ class VideoReader(Generic[Pixels]):
         return self
 
     def __next__(self) -> Pixels:
-        return cast("Pixels", next(self._frames).pixels)
+        return next(self._frames).pixels  # type: ignore[return-value]  # the depth follows from deep
 
     def timed_frames(self) -> Iterator[TimedFrame]:
         """Returns an iterator of the frames that are not read yet, with their times."""
@@ -142,15 +147,45 @@ class VideoReader(Generic[Pixels]):
         for number, pixels in folder.read(first, stop, deep=self._deep, damaged=damaged):
             yield TimedFrame(pixels, number / rate, 1 / rate)
 
-    def _open_file(self) -> Generator[TimedFrame]:
+    def _open_file(self) -> Generator[TimedFrame, None, None]:
         with VideoFile(self.path) as file:
-            self.fps, self.frame_count = file.fps, file.frame_count
-            self.pixel_aspect, self.bit_depth = file.pixel_aspect, file.bit_depth
-            for frame in file.frames(deep=self._deep):
-                if self._stop is not None and frame.time >= self._stop:
-                    return
-                if frame.time >= self._start:
-                    yield frame
+            self.fps, self.frame_count, self.bit_depth = file.fps, file.frame_count, file.bit_depth
+            self.pixel_aspect = file.pixel_aspect
+            converter = RgbConverter(deep=self._deep)
+            orientation: Orientation | None = None
+            damaged = self.damaged if self._skip_damaged else None
+            with closing(file.frames(damaged, self._start)) as decoded:
+                for frame in deinterlace(decoded):
+                    if orientation is None:
+                        orientation = orientation_of(frame.picture)
+                        if orientation.transposed:
+                            self.pixel_aspect = 1 / self.pixel_aspect
+                        size = frame.picture.width, frame.picture.height
+                    self._check_size(frame, size)
+                    if frame.time < self._start:
+                        continue
+                    if self._stop is not None and frame.time >= self._stop:
+                        return
+                    yield TimedFrame(
+                        orientation.apply(self._convert(converter, frame)), frame.time, frame.duration
+                    )
+
+    def _check_size(self, frame: DecodedFrame, size: tuple[int, int]) -> None:
+        picture = frame.picture
+        if (picture.width, picture.height) != size:
+            raise VideoError(
+                f"{self.path}: frame {frame.number} is {picture.width}×{picture.height} pixels, but the "
+                f"first is {size[0]}×{size[1]}; cut the file there, or re-encode it to one size"
+            )
+
+    def _convert(self, converter: RgbConverter, frame: DecodedFrame) -> AnyFrames:
+        try:
+            return converter.convert(frame.picture)
+        except av.error.FFmpegError as error:
+            raise VideoError(
+                f"{self.path}: frame {frame.number} has the pixel format {frame.picture.format.name}, which "
+                f"cannot be converted to RGB ({error.strerror}); re-encode the file, for example to H.264"
+            ) from error
 
 
 def _chain(first: TimedFrame, rest: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
@@ -181,4 +216,4 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Frames:
             f"{path}: has no frames from {start} to {stop if stop is not None else 'the end'}; "
             "ask for an earlier or longer range"
         )
-    return cast("Frames", np.stack(frames))
+    return np.stack(frames)
