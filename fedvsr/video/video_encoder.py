@@ -48,7 +48,7 @@ _X265_FRAME_THREADS = 2
 # x264 and x265 keep frames in memory to look ahead, and one frame or more for each thread. 40 frames, their
 # default, are 0.2 GB at 1080p and would be 13 GB at 15360×8640.
 _MAX_LOOKAHEAD_PIXELS = 40 * 1920 * 1080
-_MAX_FRAME_THREADS_PIXELS = 3840 * 2160
+_MAX_FRAME_THREADS_PIXELS = 2560 * 1440
 # Frames that are predicted from later ones, and the presets that choose them, need so many frames.
 _MIN_LOOKAHEAD = 5
 _PRESETS_WITHOUT_LOOKAHEAD = ("ultrafast", "superfast")
@@ -131,6 +131,7 @@ class PacketTimer:
     def __init__(self, settings: VideoSettings) -> None:
         self._delay = CODECS[settings.output_format.codec].reorder_delay
         self._frame_ticks = settings.frame_ticks
+        self._is_mp4 = settings.output_format.container in ("mp4", "mov")
         self._times = array("q")
         self._end: int | None = None
         self._waiting: deque[Packet[VideoStream]] = deque()
@@ -165,7 +166,22 @@ class PacketTimer:
             packet.duration = end - cast("int", packet.pts)
             packet.dts = self._decoding_time(self._packets)
             self._packets += 1
+            if self._end is not None and self._packets == len(self._times) and self._is_mp4:
+                self._fill(packet, self._end)
             yield self._waiting.popleft()
+
+    def _fill(self, packet: "Packet[VideoStream]", end: int) -> None:
+        """Makes the last packet last until the end of the video.
+
+        MP4 knows the length of a video only as the sum of the steps between decoding times. The last packet
+        is not always that of the last frame, which may be shown for long.
+        """
+        pts = cast("int", packet.pts)
+        dts = cast("int", packet.dts)
+        run_up = self._delay * self._frame_ticks
+        if dts + cast("int", packet.duration) < end - run_up:
+            packet.duration = end - pts
+            packet.dts = max(dts, pts - run_up)
 
     def _decoding_time(self, number: int) -> int:
         if number >= self._delay:
