@@ -114,6 +114,9 @@ CONTAINERS: Final = {
 }
 """The containers by the suffix of their names."""
 
+HOLD_PIXEL_ASPECT: Final = ("mp4", "mov", "matroska")
+"""FFmpeg's names of the containers that hold pixels that are not square."""
+
 ACCEPTED: Final = f"{', '.join(CONTAINERS)}, or a name without a suffix for a folder of PNG frames"
 
 

@@ -58,10 +58,16 @@ def test_an_mp4_has_the_colours_in_its_header_too(tmp_path):
     assert data[header : header + 7] == bytes([0, 1, 0, 1, 0, 1, 0])
 
 
-@pytest.mark.parametrize(("name", "codec"), [*CODECS, ("a.avi", "ffv1")])
+@pytest.mark.parametrize(("name", "codec"), [*CODECS[:-1], ("a.mkv", "av1"), ("a.mkv", "prores")])
 def test_anamorphic_video_keeps_its_shape(tmp_path, name, codec):
     write_colours(tmp_path / name, SD, codec, Fraction(64, 45))
-    assert "[SAR 64:45 DAR 16:9]" in describe(tmp_path / name)
+    assert "SAR 64:45 DAR 16:9" in describe(tmp_path / name)
+    assert decode(tmp_path / name).shape == (2, 576, 720, 3)
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.webm", "a"])
+def test_a_lost_shape_is_said(tmp_path, name):
+    assert "aspect ratio 64:45" in VideoWriter(tmp_path / name, 25, pixel_aspect=Fraction(64, 45)).notes[0]
 
 
 def test_an_mp4_starts_with_its_index_so_that_a_browser_plays_while_it_loads(tmp_path):
