@@ -82,6 +82,7 @@ def carried_metadata(metadata: dict[str, str]) -> dict[str, str]:
 def _describes_file(name: str) -> bool:
     # Matroska's statistics may have a language at the end: BPS-eng.
     return name.startswith("_statistics") or name.partition("-")[0] in (
+        "alpha_mode",
         "bps",
         "compatible_brands",
         "duration",

@@ -17,6 +17,7 @@ from fedvsr.video.frame_sinks import FileSink, FrameSink
 from fedvsr.video.frames import AnyFrames
 from fedvsr.video.output_formats import (
     FOLDER,
+    HOLD_PIXEL_ASPECT,
     OutputFormat,
     find_alternative,
     find_problem,
@@ -101,6 +102,11 @@ class VideoWriter:
             self.notes.append(
                 f"The frames have {self._format.bit_depth} bits per sample; {self._format.title} keeps "
                 f"{self._format.stored_bits}. FFV1 in .mkv and PNG keep all."
+            )
+        if pixel_aspect != 1 and self._format.container not in HOLD_PIXEL_ASPECT:
+            self.notes.append(
+                f"The pixels have the aspect ratio {pixel_aspect.numerator}:{pixel_aspect.denominator}; "
+                f"{self._format.container} does not hold it, but .mp4, .mov and .mkv do."
             )
         self._pixel_aspect = pixel_aspect
         self._copy_from = copy_from

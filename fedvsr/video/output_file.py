@@ -11,6 +11,12 @@ from av.video.stream import VideoStream
 
 from fedvsr.video.companion_streams import CompanionStreams
 from fedvsr.video.frames import AnyFrames
+from fedvsr.video.matroska_aspect import (
+    MUXER_OPTIONS,
+    STREAM_METADATA,
+    needs_display_width,
+    write_display_width,
+)
 from fedvsr.video.output_formats import PRORES
 from fedvsr.video.video_encoder import PacketTimer, VideoEncoder, VideoSettings
 
@@ -38,13 +44,16 @@ class OutputFile:
         try:
             self._encoder = VideoEncoder(self._container, settings)
             self._encoder.stream.metadata.update(companions.video_metadata)
+            if needs_display_width(settings):
+                self._encoder.stream.metadata.update(STREAM_METADATA)
             companions.add_to(self._container)
         except BaseException:
             self._container.close()
             raise
+        self._path = path
+        self._settings = settings
         self._timer = PacketTimer(settings)
         self._companions = companions
-        self._time_base = settings.time_base
         self._encodes = False
 
     def write(self, frame: AnyFrames, ticks: int) -> None:
@@ -68,6 +77,8 @@ class OutputFile:
         for packet in self._companions.packets_until(None):
             self._container.mux(packet)
         self._container.close()
+        if needs_display_width(self._settings):
+            write_display_width(self._path, self._settings)
 
     def abandon(self) -> None:
         """Closes the file; it is not complete."""
@@ -80,8 +91,9 @@ class OutputFile:
     def _mux(self, packets: "Iterator[Packet[VideoStream]]") -> None:
         for packet in packets:
             packet.stream = self._encoder.stream
-            packet.time_base = self._time_base
-            for companion in self._companions.packets_until(cast("int", packet.dts) * self._time_base):
+            packet.time_base = self._settings.time_base
+            time = cast("int", packet.dts) * self._settings.time_base
+            for companion in self._companions.packets_until(time):
                 self._container.mux(companion)
             self._container.mux(packet)
 
@@ -93,6 +105,8 @@ def open_output(path: Path, settings: VideoSettings) -> OutputContainer:
     if muxer in ("mp4", "mov"):
         # The index comes first, so that a browser plays while it loads.
         options |= {"movflags": "+faststart", **_edit_list_options(settings)}
+    if needs_display_width(settings):
+        options |= MUXER_OPTIONS
     return av.open(file_url(path), "w", format=muxer, options=options)
 
 

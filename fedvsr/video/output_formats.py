@@ -15,8 +15,9 @@ H264, H265, AV1, FFV1, PRORES, PNG = "h264", "h265", "av1", "ffv1", "prores", "p
 # x264, x265 and SVT-AV1 refuse larger sides, and FFmpeg refuses larger pictures of any codec.
 MAX_SIDE: Final = 16384
 MAX_PIXELS: Final = 16000 * 16000
-# FFmpeg writes the times of Matroska in milliseconds.
+# FFmpeg writes the times of Matroska in milliseconds, and AVI with a higher rate as 600 frames per second.
 MAX_MATROSKA_RATE: Final = 1000
+MAX_AVI_RATE: Final = 1000
 
 _X26X_PRESETS = (
     "ultrafast",
@@ -112,6 +113,9 @@ CONTAINERS: Final = {
     ".avi": Container("avi", (FFV1,)),
 }
 """The containers by the suffix of their names."""
+
+HOLD_PIXEL_ASPECT: Final = ("mp4", "mov", "matroska")
+"""FFmpeg's names of the containers that hold pixels that are not square."""
 
 ACCEPTED: Final = f"{', '.join(CONTAINERS)}, or a name without a suffix for a folder of PNG frames"
 
@@ -253,6 +257,8 @@ def find_problem(chosen: OutputFormat, size: tuple[int, int], fps: Fraction) -> 
         return f"no video file can hold frames of {width}×{height} pixels"
     if chosen.container in ("matroska", "webm") and fps > MAX_MATROSKA_RATE:
         return f"{chosen.container} cannot hold {float(fps):g} frames per second: its times are milliseconds"
+    if chosen.container == "avi" and fps > MAX_AVI_RATE:
+        return f"avi cannot hold {float(fps):g} frames per second, only up to {MAX_AVI_RATE}"
     return None
 
 

@@ -16,7 +16,7 @@ os.environ.setdefault("SVT_LOG", "0")
 
 import av
 import numpy as np
-from av.codec.context import Flags
+from av.codec.context import Flags, ThreadType
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -44,6 +44,16 @@ MIN_HD_WIDTH = 1280
 # The number of threads changes the bytes that these encoders write, so it is not the machine's.
 _X264_THREADS = 8
 _X265_FRAME_THREADS = 2
+
+# x264 and x265 keep frames in memory to look ahead, and one frame or more for each thread. 40 frames, their
+# default, are 0.2 GB at 1080p and would be 13 GB at 15360×8640.
+_MAX_LOOKAHEAD_PIXELS = 40 * 1920 * 1080
+_MAX_FRAME_THREADS_PIXELS = 2560 * 1440
+# Beyond 8K, x264 may not keep four interpolated versions of a reference: 1.4 GB instead of 2.1 at 15360×8640.
+_MAX_SUBPIXEL_PIXELS = 8192 * 4608
+# Frames that are predicted from later ones, and the presets that choose them, need so many frames.
+_MIN_LOOKAHEAD = 5
+_PRESETS_WITHOUT_LOOKAHEAD = ("ultrafast", "superfast")
 
 _CONVERSION = (
     Interpolation.BICUBIC
@@ -123,6 +133,7 @@ class PacketTimer:
     def __init__(self, settings: VideoSettings) -> None:
         self._delay = CODECS[settings.output_format.codec].reorder_delay
         self._frame_ticks = settings.frame_ticks
+        self._is_mp4 = settings.output_format.container in ("mp4", "mov")
         self._times = array("q")
         self._end: int | None = None
         self._waiting: deque[Packet[VideoStream]] = deque()
@@ -157,7 +168,22 @@ class PacketTimer:
             packet.duration = end - cast("int", packet.pts)
             packet.dts = self._decoding_time(self._packets)
             self._packets += 1
+            if self._end is not None and self._packets == len(self._times) and self._is_mp4:
+                self._fill(packet, self._end)
             yield self._waiting.popleft()
+
+    def _fill(self, packet: "Packet[VideoStream]", end: int) -> None:
+        """Makes the last packet last until the end of the video.
+
+        MP4 knows the length of a video only as the sum of the steps between decoding times. The last packet
+        is not always that of the last frame, which may be shown for long.
+        """
+        pts = cast("int", packet.pts)
+        dts = cast("int", packet.dts)
+        run_up = self._delay * self._frame_ticks
+        if dts + cast("int", packet.duration) < end - run_up:
+            packet.duration = end - pts
+            packet.dts = max(dts, pts - run_up)
 
     def _decoding_time(self, number: int) -> int:
         if number >= self._delay:
@@ -223,6 +249,8 @@ class VideoEncoder:
         context.flags |= Flags.bitexact
         if chosen.codec == H264:
             context.thread_count = _X264_THREADS
+            is_small = math.prod(settings.size) <= _MAX_FRAME_THREADS_PIXELS
+            context.thread_type = ThreadType.FRAME if is_small else ThreadType.SLICE
         if chosen.codec == H265 and container.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # QuickTime and Safari play no other
         return stream
@@ -235,13 +263,30 @@ def _encoder_options(settings: VideoSettings) -> dict[str, str]:
         options["crf"] = str(chosen.crf)
     if chosen.preset is not None:
         options["preset"] = chosen.preset
+    lookahead = _lookahead(settings)
+    if chosen.codec == H264:
+        options |= lookahead
+        if math.prod(settings.size) > _MAX_SUBPIXEL_PIXELS:
+            options["subq"] = "0"
     if chosen.codec == H265:
-        options["x265-params"] = f"log-level=none:frame-threads={_X265_FRAME_THREADS}"
+        x265 = {"log-level": "none", "frame-threads": str(_X265_FRAME_THREADS), **lookahead}
+        options["x265-params"] = ":".join(f"{name}={value}" for name, value in x265.items())
     if chosen.codec == FFV1:
         options |= {"level": "3", "slicecrc": "1", "g": "1"}
     if chosen.codec == PRORES:
         options |= {"profile": "hq", "vendor": "apl0"}
     return options
+
+
+def _lookahead(settings: VideoSettings) -> dict[str, str]:
+    """Returns the options of x264 and x265 that limit the frames in their memory."""
+    frames = _MAX_LOOKAHEAD_PIXELS // math.prod(settings.size)
+    if frames >= 40 or settings.output_format.preset in _PRESETS_WITHOUT_LOOKAHEAD:
+        return {}
+    if frames >= _MIN_LOOKAHEAD:
+        return {"rc-lookahead": str(frames)}
+    bframes, references = ("bf", "refs") if settings.output_format.codec == H264 else ("bframes", "ref")
+    return {"rc-lookahead": str(frames), bframes: "0", references: "1"}
 
 
 def try_encoder(settings: VideoSettings) -> str | None:

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from fedvsr.errors import VideoError
 from fedvsr.video.container import open_container, start_time, video_stream
-from fedvsr.video.damage import CarefulDecoder
+from fedvsr.video.damage import CarefulDecoder, is_damaged
 from fedvsr.video.truncation import is_cut_short
 
 DEFAULT_FRAMES_PER_SECOND = Fraction(25)
@@ -130,9 +130,14 @@ class VideoFile:
         except _DamageFoundError:
             self._open()
             decoder = CarefulDecoder(
-                self.path, self._container, self._stream, damaged, self._skips_to_key_frame
+                self.path,
+                self._container,
+                self._stream,
+                damaged,
+                self._skips_to_key_frame,
+                self._is_cut_short,
             )
-            for frame in self._timed(decoder.pictures(self._is_cut_short())):
+            for frame in self._timed(decoder.pictures()):
                 if last_time is None or frame.time > last_time:
                     yield frame
 
@@ -155,7 +160,9 @@ class VideoFile:
         chosen.codec_context.options = {"err_detect": "explode"}
         return chosen
 
-    def _is_cut_short(self) -> bool:
+    def _is_cut_short(self, end_of_last_packet: int) -> bool:
+        if self._demuxer == "yuv4mpegpipe":  # the demuxer drops an incomplete frame
+            return end_of_last_packet < self.path.stat().st_size
         if is_cut_short(self.path, self._demuxer):
             return True
         index = self._stream.index_entries
@@ -198,15 +205,19 @@ class VideoFile:
             _DamageFoundError: The file does not decode to its end.
         """
         self._stream.thread_type = "AUTO"
-        number = 0
+        number = packets = end = 0
         joining = self._skips_to_key_frame
+        size = self.path.stat().st_size
         try:
             for packet in self._container.demux(self._stream):
                 if joining and packet.size and not packet.is_keyframe:
                     continue
                 joining = False
-                if packet.is_corrupt:
-                    raise _DamageFoundError
+                if packet.size:
+                    packets += not packet.is_discard
+                    end = packet.size + (packet.pos or 0)
+                    if is_damaged(packet, self._demuxer, size):
+                        raise _DamageFoundError
                 for picture in packet.decode():
                     if picture.is_corrupt:
                         if number == 0:  # an encoder that refreshes pictures bit by bit
@@ -216,7 +227,8 @@ class VideoFile:
                     number += 1
         except av.error.FFmpegError as error:
             raise _DamageFoundError from error
-        if number == 0 or self._is_cut_short():
+        # PyAV does not pass on an error if a frame came out with it. Then frames are missing.
+        if number == 0 or number < packets or self._is_cut_short(end):
             raise _DamageFoundError
 
     # Times

@@ -10,7 +10,8 @@ import pytest
 from fedvsr.errors import VideoError
 from fedvsr.video.decode import VideoReader, read_frames
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import CODECS
+from fedvsr.video.output_formats import CODECS, output_format
+from tests.unit.video.ffmpeg_cli import decode
 
 
 def write(path, frames, fps=24.0):
@@ -104,7 +105,6 @@ import resource
 import numpy as np
 from fedvsr.errors import VideoError
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import CODECS
 from pathlib import Path
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -121,3 +121,25 @@ except VideoError as error:
     assert "check for a full disk" in run.stdout
     assert run.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["12:30:05.mp4", "file:a.mkv", "100%.mp4", "%05d.mkv", "a b?.avi", "50%d"])
+def test_names_are_names_never_protocols_or_patterns(tmp_path, noise, name):
+    write(tmp_path / name, noise)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    if "." in name:
+        assert len(decode(tmp_path / name)) == 5
+
+
+def test_odd_sides_are_kept_by_lossless_formats(tmp_path, random):
+    frames = random.integers(0, 256, (2, 195, 291, 3), np.uint8)
+    for name in ("out.mkv", "out.avi", "out"):
+        np.testing.assert_array_equal(read_frames(write(tmp_path / name, frames)), frames)
+
+
+def test_ffmpeg_prints_nothing(tmp_path, noise, capfd):
+    for name, codec in [("a.mp4", "h264"), ("a.mp4", "h265"), ("a.mp4", "av1"), ("a.mov", "prores")]:
+        chosen = output_format(tmp_path / name, codec=codec)
+        with VideoWriter(tmp_path / name, 25, output_format=chosen) as video:
+            video.write(noise[0])
+    assert capfd.readouterr() == ("", "")
