@@ -12,9 +12,9 @@ import numpy as np
 from fedvsr.errors import VideoError
 from fedvsr.video.companion_streams import CompanionStreams
 from fedvsr.video.finished_files import discard
+from fedvsr.video.folder_sinks import FolderSink, ResumableFolderSink
 from fedvsr.video.frame_sinks import FileSink, FrameSink
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.image_folder import FolderSink, ResumableFolderSink
 from fedvsr.video.output_formats import (
     FOLDER,
     HOLD_PIXEL_ASPECT,

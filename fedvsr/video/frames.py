@@ -13,7 +13,7 @@ Frames = NDArray[np.uint8]
 """RGB frames, uint8 in 0..255: (T, H, W, 3) for a clip, (H, W, 3) for one frame."""
 
 DeepFrames = NDArray[np.uint16]
-"""RGB frames of more than 8 bits, uint16 in 0..65535, shaped like `Frames`; 65535 is white at any depth."""
+"""RGB frames of more than 8 bits, uint16, shaped like `Frames`. 65535 is full scale at any bit depth."""
 
 AnyFrames = Frames | DeepFrames
 """Frames of either depth; 255 and 65535 mean the same brightness."""

@@ -49,6 +49,8 @@ _X265_FRAME_THREADS = 2
 # default, are 0.2 GB at 1080p and would be 13 GB at 15360×8640.
 _MAX_LOOKAHEAD_PIXELS = 40 * 1920 * 1080
 _MAX_FRAME_THREADS_PIXELS = 2560 * 1440
+# Beyond 8K, x264 may not keep four interpolated versions of a reference: 1.4 GB instead of 2.1 at 15360×8640.
+_MAX_SUBPIXEL_PIXELS = 8192 * 4608
 # Frames that are predicted from later ones, and the presets that choose them, need so many frames.
 _MIN_LOOKAHEAD = 5
 _PRESETS_WITHOUT_LOOKAHEAD = ("ultrafast", "superfast")
@@ -268,6 +270,8 @@ def _encoder_options(settings: VideoSettings) -> dict[str, str]:
     lookahead = _lookahead(settings)
     if chosen.codec == H264:
         options |= lookahead
+        if math.prod(settings.size) > _MAX_SUBPIXEL_PIXELS:
+            options["subq"] = "0"
     if chosen.codec == H265:
         x265 = {"log-level": "none", "frame-threads": str(_X265_FRAME_THREADS), **lookahead}
         options["x265-params"] = ":".join(f"{name}={value}" for name, value in x265.items())
