@@ -15,9 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fedvsr.video.decode import list_videos, read_frames
+from fedvsr.video.decode import read_frames
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
+from fedvsr.video.listing import list_videos
 from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, write_shard
 
 FRAMES = 7

@@ -60,8 +60,9 @@ def upscale(
     from fedvsr.inference.ensemble import SelfEnsemble
     from fedvsr.inference.windows import WindowSettings, upscale_frames
     from fedvsr.models.feature_cache import keep_features_on_cpu
-    from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
+    from fedvsr.video.decode import VideoReader
     from fedvsr.video.encode import VideoWriter
+    from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
 
     settings = WindowSettings(window, tile)
     target_device = select_device(device)

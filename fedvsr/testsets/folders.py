@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedvsr.errors import VideoError
 from fedvsr.testsets.base import ClipFolders, VideoTestSet
-from fedvsr.video.decode import IMAGE_SUFFIXES, natural_key
+from fedvsr.video.listing import IMAGE_SUFFIXES, natural_key
 
 # In PFNL's copies, each clip's folder holds its ground truth and its low-resolution frames, made by `bd`.
 _INNER_TRUTH = "truth"

@@ -131,7 +131,7 @@ def _score_clip(
         )
 
 
-def _make_vmaf(test_set: VideoTestSet, ground_truth: VideoReader, scale: int) -> Vmaf:
+def _make_vmaf(test_set: VideoTestSet, ground_truth: VideoReader[Frames], scale: int) -> Vmaf:
     """Returns a VMAF measurement of frames cropped to a multiple of the scale, without the border."""
     height, width = (
         side - side % scale - 2 * test_set.crop_border for side in (ground_truth.height, ground_truth.width)
@@ -144,7 +144,7 @@ def _degrade(frames: Iterable[Frames], degradation: Degradation, scale: int) -> 
 
 
 def _check_pair(
-    clip: ClipFolders, ground_truth: VideoReader, low_resolution: VideoReader, scale: int
+    clip: ClipFolders, ground_truth: VideoReader[Frames], low_resolution: VideoReader[Frames], scale: int
 ) -> None:
     """Checks the number and size of ready-made low-resolution frames against the ground truth."""
     if clip.low_resolution is None:

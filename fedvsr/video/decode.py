@@ -1,135 +1,104 @@
-"""Finds videos and decodes them to RGB frames."""
+"""Decodes videos to RGB frames."""
 
-import os
-import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from fractions import Fraction
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Generic, Literal, Self, TypeVar, overload
 
-import cv2
+import av.error
 import numpy as np
 
 from fedvsr.errors import VideoError
-from fedvsr.video.frames import Frames
-from fedvsr.video.opencv import quiet
+from fedvsr.video.colour import RgbConverter
+from fedvsr.video.frames import AnyFrames, Frames, TimedFrame
+from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND, ImageFolder
+from fedvsr.video.interlacing import deinterlace
+from fedvsr.video.listing import ACCEPTED
+from fedvsr.video.orientation import Orientation, orientation_of
+from fedvsr.video.video_file import DecodedFrame, VideoFile
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv", ".y4m"}
-)
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
-
-FOLDER_FRAMES_PER_SECOND = 24.0
-"""The assumed frame rate of a folder of images, which has no stated one."""
-
-# These containers state their number of frames. Others state nothing, or an estimate from the bit rate.
-_SUFFIXES_WITH_FRAME_COUNT = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4"})
-# The header of a video that was trimmed without re-encoding counts a few frames that cannot be decoded.
-_MIN_DECODED_FRACTION = 0.95
-
-_ACCEPTED = (
-    f"a video file ({' '.join(sorted(VIDEO_SUFFIXES))}) "
-    f"or a folder of images ({' '.join(sorted(IMAGE_SUFFIXES))})"
-)
+Pixels = TypeVar("Pixels", Frames, AnyFrames)
 
 
-def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Returns a sort key that puts ``clip2`` before ``clip10``."""
-    # With a group, re.split alternates text and digits, so texts and numbers are never compared with each
-    # other.
-    parts = re.split(r"(\d+)", name.casefold())
-    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name
-
-
-def list_videos(root: Path, pattern: str | None = None) -> list[Path]:
-    """Returns the videos in a folder, at any depth, in natural order of their relative paths.
-
-    A video is one of:
-
-    - a file with a suffix of `VIDEO_SUFFIXES`;
-    - a folder that directly contains images and no video file. Images next to a video file are assumed to be
-      posters.
-
-    This covers the layouts of REDS (``000/00000000.png``), Vimeo-90K (``00001/0001/im1.png``), Vid4
-    (``calendar/*.png``) and UDM10 (``archpeople/truth/0000.png``). Names that begin with a dot are
-    skipped.
-
-    Args:
-        root: A folder of videos, or one video.
-        pattern: A glob (``train_*.mp4``, ``*/blur4/*``) that a video's path relative to ``root``
-            must match, from its right end (`pathlib.PurePath.match`). None accepts every video.
-
-    Returns:
-        At least one path, each in ``root`` or ``root`` itself.
-
-    Raises:
-        fedvsr.errors.VideoError: ``root`` does not exist or has no such video.
-    """
-    if not root.exists():
-        raise VideoError(f"{root}: no such file or folder; give {_ACCEPTED}")
-    videos = list(_walk(root))
-    if pattern is not None:
-        videos = [path for path in videos if _relative(path, root).match(pattern)]
-    if not videos:
-        condition = "" if pattern is None else f" that matches {pattern!r}"
-        raise VideoError(f"{root}: no video{condition} was found; a video is {_ACCEPTED}")
-    return sorted(videos, key=lambda path: [natural_key(part) for part in _relative(path, root).parts])
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Yields the videos at a path and in it, in the file system's order."""
-    if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
-        yield root
-    visited: set[Path] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        path = Path(folder)
-        if path.resolve() in visited:  # a symbolic link to a folder above
-            subfolders.clear()
-            continue
-        visited.add(path.resolve())
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        visible = [name for name in files if not name.startswith(".")]
-        videos = [name for name in visible if PurePath(name).suffix.lower() in VIDEO_SUFFIXES]
-        yield from (path / name for name in videos)
-        if not videos and any(PurePath(name).suffix.lower() in IMAGE_SUFFIXES for name in visible):
-            yield path
-
-
-def _relative(path: Path, root: Path) -> PurePath:
-    return PurePath(root.name) if path == root else path.relative_to(root)
-
-
-class VideoReader:
+class VideoReader(Generic[Pixels]):
     """Decodes a video file or a folder of images once, frame by frame, from the start.
 
-    A context manager and an iterator of uint8 (H, W, 3) RGB frames. Memory holds one frame at a time. The
-    images of a folder are read in natural order of their names. Images with 16 bits or in grey are converted
-    to 8-bit RGB, and transparency is dropped. The attributes other than ``path`` are set on entering the
-    ``with`` block.
+    A context manager and an iterator of (H, W, 3) RGB frames. The attributes other than ``path`` are set on
+    entering the ``with`` block.
+
+    Args:
+        path: A video file or a folder of images.
+        deep: Whether a source of more than 8 bits gives uint16 frames. Otherwise all frames are uint8.
+        skip_damaged: Whether frames that do not decode are skipped and their numbers recorded in ``damaged``.
+            Otherwise such a frame is an error.
+        start: The time from which to read, in seconds, on the clock of `TimedFrame`.
+        duration: The length to read in seconds; None means to the end.
 
     Attributes:
         path: The file or folder.
-        fps: Frames per second: `FOLDER_FRAMES_PER_SECOND` for a folder, None if a file does not state them.
-        frame_count: Number of frames, exact for a folder. For a file it is the header's number, which is an
-            estimate in some formats; None if the header has none.
-        height: Height of a frame in pixels.
-        width: Width of a frame in pixels.
+        fps: Frames per second, exact: `FOLDER_FRAMES_PER_SECOND` for a folder, None if a file does not state
+            them. The mean rate if it varies.
+        frame_count: Number of frames of the whole video, exact for a folder. For a file it is the header's
+            number, which is an estimate in some formats; None if the header has none.
+        height: Height of a frame in pixels, after the file's rotation.
+        width: Width of a frame in pixels, after the file's rotation.
+        pixel_aspect: Width of a pixel divided by its height (sample aspect ratio), after the rotation; 1 if
+            the file does not state it.
+        bit_depth: Bits per channel of the source: 8, 10, 12, 16.
+        damaged: Numbers of the frames that were skipped so far, counted from 0 in the whole video.
 
     Raises:
         fedvsr.errors.VideoError: On entering, if the file or folder cannot be opened or contains no frame.
-            On iterating, if an image cannot be read or differs in size from the first, or if the file
-            ends before 95 % of the frames that its header states. Damage inside a frame that the decoder
-            conceals raises no error.
+            On iterating, if a frame or image cannot be read or differs in size from the first.
     """
 
-    def __init__(self, path: Path) -> None:
+    @overload
+    def __init__(
+        self: "VideoReader[Frames]",
+        path: Path,
+        *,
+        deep: Literal[False] = ...,
+        skip_damaged: bool = ...,
+        start: Fraction = ...,
+        duration: Fraction | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "VideoReader[AnyFrames]",
+        path: Path,
+        *,
+        deep: bool,
+        skip_damaged: bool = ...,
+        start: Fraction = ...,
+        duration: Fraction | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        deep: bool = False,
+        skip_damaged: bool = False,
+        start: Fraction = Fraction(0),
+        duration: Fraction | None = None,
+    ) -> None:
         self.path = path
-        self.fps: float | None = None
+        self.fps: Fraction | None = None
         self.frame_count: int | None = None
         self.height = 0
         self.width = 0
-        self._frames: Iterator[Frames] = iter(())
+        self.pixel_aspect = Fraction(1)
+        self.bit_depth = 8
+        self.damaged: list[int] = []
+        self._deep = deep
+        self._skip_damaged = skip_damaged
+        self._start = start
+        self._stop = None if duration is None else start + duration
+        self._frames: Iterator[TimedFrame] = iter(())
 
     def __enter__(self) -> Self:
         if self.path.is_dir():
@@ -137,9 +106,15 @@ class VideoReader:
         elif self.path.is_file():
             source = self._open_file()
         else:
-            raise VideoError(f"{self.path}: no such file or folder; give {_ACCEPTED}")
-        first = next(source)
-        self.height, self.width = first.shape[:2]
+            raise VideoError(f"{self.path}: no such file or folder; give {ACCEPTED}")
+        try:
+            first = next(source, None)
+        except BaseException:
+            source.close()
+            raise
+        if first is None:
+            raise VideoError(f"{self.path}: has no frame in the part to read; choose an earlier start")
+        self.height, self.width = first.pixels.shape[:2]
         self._frames = _chain(first, source)
         return self
 
@@ -152,92 +127,70 @@ class VideoReader:
         # Releasing the suspended generator closes its decoder.
         self._frames = iter(())
 
-    def __iter__(self) -> Iterator[Frames]:
+    def __iter__(self) -> Iterator[Pixels]:
         return self
 
-    def __next__(self) -> Frames:
-        return next(self._frames)
+    def __next__(self) -> Pixels:
+        return next(self._frames).pixels  # type: ignore[return-value]  # the depth follows from deep
 
-    def _open_folder(self) -> Iterator[Frames]:
-        images = sorted(
-            (
-                path
-                for path in self.path.iterdir()
-                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-            ),
-            key=lambda path: natural_key(path.name),
-        )
-        if not images:
-            raise VideoError(f"{self.path}: the folder directly contains no image; give {_ACCEPTED}")
-        self.fps = FOLDER_FRAMES_PER_SECOND
-        self.frame_count = len(images)
-        return self._read_images(images)
+    def timed_frames(self) -> Iterator[TimedFrame]:
+        """Returns an iterator of the frames that are not read yet, with their times."""
+        return self._frames
 
-    def _read_images(self, images: list[Path]) -> Iterator[Frames]:
-        size: tuple[int, ...] | None = None
-        for path in images:
-            frame = _read_image(path)
-            size = size or frame.shape
-            if frame.shape != size:
-                raise VideoError(
-                    f"{path}: is {frame.shape[1]}×{frame.shape[0]} pixels, but {images[0].name} in the same "
-                    f"folder is {size[1]}×{size[0]}; a folder must hold frames of one size, from one video"
-                )
-            yield frame
+    def _open_folder(self) -> Generator[TimedFrame]:
+        folder = ImageFolder(self.path)
+        rate = FOLDER_FRAMES_PER_SECOND
+        self.fps, self.frame_count, self.bit_depth = rate, folder.frame_count, folder.bit_depth
+        first = max(0, -int(-self._start * rate // 1))
+        stop = folder.frame_count if self._stop is None else -int(-self._stop * rate // 1)
+        damaged = self.damaged if self._skip_damaged else None
+        for number, pixels in folder.read(first, stop, deep=self._deep, damaged=damaged):
+            yield TimedFrame(pixels, number / rate, 1 / rate)
 
-    def _open_file(self) -> Iterator[Frames]:
-        with quiet():
-            capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
-        if not capture.isOpened():
+    def _open_file(self) -> Generator[TimedFrame, None, None]:
+        with VideoFile(self.path) as file:
+            self.fps, self.frame_count, self.bit_depth = file.fps, file.frame_count, file.bit_depth
+            self.pixel_aspect = file.pixel_aspect
+            converter = RgbConverter(deep=self._deep)
+            orientation: Orientation | None = None
+            damaged = self.damaged if self._skip_damaged else None
+            with closing(file.frames(damaged, self._start)) as decoded:
+                for frame in deinterlace(decoded):
+                    if orientation is None:
+                        orientation = orientation_of(frame.picture)
+                        if orientation.transposed:
+                            self.pixel_aspect = 1 / self.pixel_aspect
+                        size = frame.picture.width, frame.picture.height
+                    self._check_size(frame, size)
+                    if frame.time < self._start:
+                        continue
+                    if self._stop is not None and frame.time >= self._stop:
+                        return
+                    yield TimedFrame(
+                        orientation.apply(self._convert(converter, frame)), frame.time, frame.duration
+                    )
+
+    def _check_size(self, frame: DecodedFrame, size: tuple[int, int]) -> None:
+        picture = frame.picture
+        if (picture.width, picture.height) != size:
             raise VideoError(
-                f"{self.path}: cannot be opened as a video: it is not a video, is cut short or has an "
-                "unknown codec; copy it again or re-encode it, for example to H.264"
+                f"{self.path}: frame {frame.number} is {picture.width}×{picture.height} pixels, but the "
+                f"first is {size[0]}×{size[1]}; cut the file there, or re-encode it to one size"
             )
-        fps = float(capture.get(cv2.CAP_PROP_FPS))
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.fps = fps if 0 < fps < float("inf") else None
-        self.frame_count = count if count > 0 else None
-        return self._read_capture(capture)
 
-    def _read_capture(self, capture: "cv2.VideoCapture") -> Iterator[Frames]:
-        decoded = 0
+    def _convert(self, converter: RgbConverter, frame: DecodedFrame) -> AnyFrames:
         try:
-            while True:
-                with quiet():
-                    decodable, frame = capture.read()
-                if not decodable:
-                    break
-                decoded += 1
-                yield cast("Frames", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        finally:
-            capture.release()
-        self._check_decoded(decoded)
-
-    def _check_decoded(self, decoded: int) -> None:
-        stated = self.frame_count if self.path.suffix.lower() in _SUFFIXES_WITH_FRAME_COUNT else None
-        if decoded == 0 or decoded < _MIN_DECODED_FRACTION * (stated or 0):
+            return converter.convert(frame.picture)
+        except av.error.FFmpegError as error:
             raise VideoError(
-                f"{self.path}: the header states {stated or 'some'} frames, but only {decoded} could be "
-                "decoded; the file is corrupt or cut short, so copy it again or re-encode it"
-            )
+                f"{self.path}: frame {frame.number} has the pixel format {frame.picture.format.name}, which "
+                f"cannot be converted to RGB ({error.strerror}); re-encode the file, for example to H.264"
+            ) from error
 
 
-def _chain(first: Frames, rest: Iterator[Frames]) -> Iterator[Frames]:
+def _chain(first: TimedFrame, rest: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
     yield first
     yield from rest
-
-
-def _read_image(path: Path) -> Frames:
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-        # OpenCV rejects a truncated JPEG in memory, but accepts it from a file and fills the rest with grey.
-        with quiet():
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-    except (OSError, cv2.error) as error:
-        raise VideoError(f"{path}: the image cannot be read ({error}); copy it again") from error
-    if image is None:
-        raise VideoError(f"{path}: the image is corrupt or cut short; copy it again or delete it")
-    return cast("Frames", image)
 
 
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Frames:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedvsr.errors import ConfigError, UnknownNameError
-from fedvsr.video.decode import natural_key
+from fedvsr.video.listing import natural_key
 
 Split = list[list[str]]
 """The names of each client's videos."""

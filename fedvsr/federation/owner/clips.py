@@ -12,9 +12,10 @@ from fedvsr.federation.records import read_record, write_record
 from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
-from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader
+from fedvsr.video.decode import VideoReader
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.frames import Frames, crop_to_multiple
+from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.patches import ClipPair
 from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind, write_shard
 from fedvsr.video.shots import split_shots
@@ -235,7 +236,7 @@ def _cut_videos(videos: Sequence[Video], data: DataConfig, progress: Progress) -
 def _cut_video(video: Video, data: DataConfig) -> Iterator[DescribedClip]:
     clips = 0
     with video.as_local_path() as path, VideoReader(path) as reader:
-        fps = reader.fps or FOLDER_FRAMES_PER_SECOND
+        fps = float(reader.fps or FOLDER_FRAMES_PER_SECOND)
         shots = split_shots(
             reader,
             fps=fps,

@@ -6,7 +6,7 @@ from pathlib import Path
 from fedvsr.errors import VideoError
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
-from fedvsr.video.decode import IMAGE_SUFFIXES, list_videos
+from fedvsr.video.listing import IMAGE_SUFFIXES, list_videos
 
 
 def upload_videos(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedvsr.store.base import Store, bytes_digest, file_digest
-from fedvsr.video.decode import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_videos, natural_key
+from fedvsr.video.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_videos, natural_key
 
 
 class Video(ABC):
@@ -96,7 +96,7 @@ def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
 
     Args:
         root: A video, or a folder of video files or frame folders, at any depth.
-        pattern: A glob as in `fedvsr.video.decode.list_videos`. An empty string accepts every video.
+        pattern: A glob as in `fedvsr.video.listing.list_videos`. An empty string accepts every video.
 
     Raises:
         fedvsr.errors.VideoError: The path holds no video.

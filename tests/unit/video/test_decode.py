@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from fedvsr.errors import VideoError
-from fedvsr.video.decode import FOLDER_FRAMES_PER_SECOND, VideoReader, list_videos, read_frames
+from fedvsr.video.decode import VideoReader, read_frames
+from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
+from fedvsr.video.listing import list_videos
 
 
 def smooth_clip(frames=12, height=48, width=64):
@@ -156,8 +158,8 @@ class TestBrokenInput:
         complete = write_mjpeg(tmp_path / "complete.avi", smooth_clip(height=480, width=640))
         cut = tmp_path / "cut.avi"
         cut.write_bytes(complete.read_bytes()[: complete.stat().st_size // 2])
-        assert len(read_frames(cut, stop=2)) == 2
-        with pytest.raises(VideoError, match=r"cut\.avi: the header states 12 frames, but only \d"):
+        assert len(read_frames(cut, stop=5)) == 5
+        with pytest.raises(VideoError, match=r"cut\.avi: frame 5 cannot be decoded"):
             read_frames(cut)
 
     @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff"])
