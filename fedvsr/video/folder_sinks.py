@@ -10,7 +10,7 @@ from fedvsr.video.frames import AnyFrames
 from fedvsr.video.resume_record import ResumeRecord, check_same, read_record, write_record
 from fedvsr.video.video_encoder import VideoSettings
 
-_IMAGES = "images"
+IMAGES = "images"
 
 
 class FolderSink:
@@ -57,7 +57,7 @@ class ResumableFolderSink:
         self._path = path
         self._kept = kept
         self._record = record
-        self._images = kept / _IMAGES
+        self._images = kept / IMAGES
         before = read_record(kept)
         if before is None:
             discard(kept)
