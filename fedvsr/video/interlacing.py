@@ -33,9 +33,6 @@ _MIN_AGREEING = 8
 _MIN_FRAMES = 3
 # So many frames must follow a progressive one in an interlaced video before it is believed.
 _CONFIRMING = 2
-# Interlaced video has 480 lines or more. Detail in a small progressive picture can look like two fields, so a
-# flag that says progressive is believed there.
-_MIN_UNFLAGGED_HEIGHT = 400
 _MIN_SIDE = 16  # interlaced video is not smaller
 
 
@@ -161,9 +158,7 @@ class _Deinterlacer:
         entry = self._window[0]
         orders = [entry.order for entry in self._window]
         if not entry.flagged and not self._flags_are_wrong:
-            self._flags_are_wrong = entry.frame.picture.height >= _MIN_UNFLAGGED_HEIGHT and (
-                self._shows_interlacing(orders)
-            )
+            self._flags_are_wrong = self._shows_interlacing(orders)
             if not self._flags_are_wrong:
                 return FieldOrder.PROGRESSIVE
         told = [order for order in orders if order is not None]
