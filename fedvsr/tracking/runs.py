@@ -11,6 +11,7 @@ from mlflow.entities import Metric, Param, RunStatus, RunTag
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.report.summary import RunSummary
 from fedvsr.tracking.connection import MlflowConnection
+from fedvsr.tracking.filters import quoted
 
 RUN_TAG = "fedvsr.run"
 # Kubeflow Pipelines creates an MLflow run for a pipeline run and gives its id to the steps.
@@ -138,8 +139,8 @@ class RunTracker:
         runs = self._client.search_runs(
             [self._connection.experiment_id()],
             filter_string=(
-                f"tags.`{RUN_TAG}` = '{self._record.config.name}' "
-                f"and tags.`fedvsr.identity` = '{self._record.initial_digest}'"
+                f"tags.`{RUN_TAG}` = {quoted(self._record.config.name)} "
+                f"and tags.`fedvsr.identity` = {quoted(self._record.initial_digest)}"
             ),
             max_results=1,
         )
