@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.report.summary import RunSummary
@@ -91,7 +92,11 @@ class RunTracker:
             if summary.details_picture:
                 (folder / "crops.png").write_bytes(summary.details_picture)
             with self._connection.translating_errors("store the run's artifacts"):
-                self._client.log_artifacts(self.run_id, str(folder))
+                # Not `MlflowClient.log_artifacts`: it remembers where a run's artifacts were in this process,
+                # and the copy of a store has the same run.
+                location = self._client.get_run(self.run_id).info.artifact_uri
+                repository = get_artifact_repository(location, tracking_uri=self._connection.uri)
+                repository.log_artifacts(str(folder))
 
     def finish(self, *, succeeded: bool = True) -> None:
         """Marks the MLflow run as ended. If the federated run continues, its tracker opens it again."""
