@@ -19,3 +19,14 @@ def printable(text: str, max_characters: int = MAX_CHARACTERS) -> str:
 
 def _escape(character: str) -> str:
     return " " if character in "\n\r\t" else character.encode("unicode_escape").decode("ascii")
+
+
+def without_password(address: str) -> str:
+    """Returns an address with ``***`` in place of its user and password, for messages and logs.
+
+    A password may contain any character, also "/" and "@", so everything up to the last "@" is replaced. The
+    address of a file (``sqlite:///…``) names no user.
+    """
+    start = address.find("://") + len("://") if "://" in address else 0
+    _, at, host = address[start:].rpartition("@")
+    return f"{address[:start]}***@{host}" if at and address[start] != "/" else address

@@ -80,7 +80,9 @@ def federated_training(
     """
     parameters = locals()
     run_parameters = {name: parameters[name] for name in (*FIELDS, OTHERS)}
-    prepared = step(prepare(**run_parameters), "Prepare the run", memory="4Gi")
+    prepared = step(
+        prepare(**run_parameters, registered_model=registered_model), "Prepare the run", memory="4Gi"
+    )
     sharded = step(shard(run_name=run_name), "Shard the videos", memory="4Gi").after(prepared)
 
     def evaluation(round, name):

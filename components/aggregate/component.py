@@ -13,8 +13,11 @@ def aggregate(
     from pathlib import Path
 
     from fedvsr.steps.aggregate import aggregate
+    from fedvsr.steps.ending import sentence_on_error
 
     metrics.metadata["display_name"] = f"{run_name}, round {round}: aggregation"
     participants.metadata["display_name"] = f"{run_name}, round {round}: participants"
-    for name, value in aggregate(run_name, round, Path(participants.path)).items():
+    with sentence_on_error():
+        numbers = aggregate(run_name, round, Path(participants.path))
+    for name, value in numbers.items():
         metrics.log_metric(name, value)

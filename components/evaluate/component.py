@@ -10,9 +10,12 @@ def evaluate(run_name: str, round: int, metrics: dsl.Output[dsl.Metrics], report
     """Scores the round's weights if they are to be evaluated, and shows the run so far."""
     from pathlib import Path
 
+    from fedvsr.steps.ending import sentence_on_error
     from fedvsr.steps.evaluate import evaluate
 
     metrics.metadata["display_name"] = f"{run_name}, round {round}: evaluation"
     report.metadata["display_name"] = f"{run_name}, round {round}: report"
-    for name, value in evaluate(run_name, round, Path(report.path)).items():
+    with sentence_on_error():
+        numbers = evaluate(run_name, round, Path(report.path))
+    for name, value in numbers.items():
         metrics.log_metric(name, value)

@@ -25,12 +25,16 @@ def prepare(
     evaluate_every: int,
     lambda_hf: float,
     warm_start: str,
+    registered_model: str,
     settings: dict,
 ) -> list:
     """Validates the parameters, writes the run's record and initial weights, or finds the run."""
     parameters = dict(locals())
+    del parameters["registered_model"]
 
     from fedvsr.config.parameters import to_fields
+    from fedvsr.steps.ending import sentence_on_error
     from fedvsr.steps.prepare import prepare
 
-    return prepare(to_fields(parameters))
+    with sentence_on_error():
+        return prepare(to_fields(parameters), registered_model)

@@ -15,9 +15,12 @@ def register(
     """Registers the best round in MLflow with the alias challenger."""
     from pathlib import Path
 
+    from fedvsr.steps.ending import sentence_on_error
     from fedvsr.steps.register import register
 
     metrics.metadata["display_name"] = f"{run_name}: best round"
     version.metadata["display_name"] = f"{run_name}: model version"
-    for name, value in register(run_name, registered_model, Path(version.path)).items():
+    with sentence_on_error():
+        numbers = register(run_name, registered_model, Path(version.path))
+    for name, value in numbers.items():
         metrics.log_metric(name, value)

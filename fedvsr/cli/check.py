@@ -33,4 +33,4 @@ def check(tracking_uri: str) -> None:
     connection = connect(tracking_config(tracking_uri, "fedvsr"), store.uri, create=False)
     with connection.translating_errors("list its registered models"):
         models = connection.client.search_registered_models()
-    click.echo(f"{connection.uri}: {len(models)} registered model{'' if len(models) == 1 else 's'}")
+    click.echo(f"{connection.address}: {len(models)} registered model{'' if len(models) == 1 else 's'}")

@@ -8,6 +8,7 @@ from rich.console import Console
 from fedvsr.cli.options import registered_model_option, store_option, tracking_option
 from fedvsr.cli.progress import show_progress
 from fedvsr.cli.stores import open_workspace, tracking_config
+from fedvsr.config.mlflow_names import check_registered_model
 
 
 @click.command()
@@ -24,6 +25,7 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.model_registry import register_run
 
+    check_registered_model(registered_model, "--name")
     federation_store = open_workspace(store).federation()
     record = load_run(federation_store, run)  # before connecting, which may create a database
     connection = connect(tracking_config(tracking_uri, registered_model), store)
@@ -56,6 +58,7 @@ def promote(store: str, tracking_uri: str, registered_model: str, threshold: flo
     from fedvsr.tracking.connection import connect
     from fedvsr.tracking.promotion import promote as promote_challenger
 
+    check_registered_model(registered_model, "--name")
     connection = connect(tracking_config(tracking_uri, registered_model), store, create=False)
     console = Console()
     with show_progress(console) as progress:

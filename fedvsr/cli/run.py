@@ -66,11 +66,10 @@ def resume(name: str, store: str) -> None:
     RUN continues with the settings it was started with, after its last completed step. The final weights
     are the same as without a stop.
     """
-    from fedvsr.experiment.stored import load_stored_experiment
+    from fedvsr.experiment.stored import load_stored_experiment, moved_experiment
 
     stored = load_stored_experiment(open_workspace(store).federation(), name)
-    # The store may have been moved since the run was started.
-    _run(stored.experiment.model_copy(update={"store": store}), stored.namespace)
+    _run(moved_experiment(stored.experiment, store), stored.namespace)
 
 
 def _print_plan(experiment: Experiment, namespace: str) -> None:

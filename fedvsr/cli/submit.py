@@ -17,6 +17,7 @@ from fedvsr.cli.logs import LogPrinter
 from fedvsr.cli.options import endpoint_option, namespace_option
 from fedvsr.cli.progress import print_line
 from fedvsr.config.experiment import Experiment, load_experiment
+from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.config.parameters import to_parameters
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import PipelinesError
@@ -82,6 +83,7 @@ def submit(
     The settings are those of `fedvsr run`, and they are checked before anything starts. If a run with this
     name has ended, it is continued. RUN may be left out if the YAML file names it.
     """
+    check_registered_model(registered_model, "--registered-model")
     settings = load_experiment(
         config, {**read_overrides({**values, "name": name}), **dict(map(parse_field, fields))}
     )

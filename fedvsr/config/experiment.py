@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from fedvsr.config.base import FieldError, Section
+from fedvsr.config.mlflow_names import ExperimentName, RegisteredModelName
 from fedvsr.config.run import Name, RunConfig
 from fedvsr.errors import ConfigError
 
@@ -58,8 +59,8 @@ class TrackingConfig(Section):
     uri: str = Field(
         "", description="address of MLflow; if empty, MLFLOW_TRACKING_URI, or else SQLite in store"
     )
-    experiment: str = Field("fedvsr", description="MLflow experiment")
-    registered_model: str = Field("fedvsr", description="MLflow registered model")
+    experiment: ExperimentName = Field("fedvsr", description="MLflow experiment")
+    registered_model: RegisteredModelName = Field("fedvsr", description="MLflow registered model")
 
 
 class Experiment(RunConfig):

@@ -33,7 +33,7 @@ class ExperimentResult:
     Attributes:
         summary: The run's records.
         registration: The registered model version.
-        tracking_uri: The address of MLflow.
+        tracking_uri: The address of MLflow, without a password.
         report: The path of the HTML report.
         picture: The path of a PNG with a detail of each held-out clip.
         upscaled: The path of the first held-out clip, upscaled.
@@ -67,7 +67,7 @@ def conclude(
     results.write(report.name, render_page(summary).encode())
     results.write(picture.name, summary.details_picture or b"")
     upscaled = _upscale_held_out(summary, workspace, connection, registration, folder, progress)
-    return ExperimentResult(summary, registration, connection.uri, report, picture, upscaled)
+    return ExperimentResult(summary, registration, connection.address, report, picture, upscaled)
 
 
 def results_folder(store: str, run: str) -> Path:

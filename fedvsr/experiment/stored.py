@@ -8,6 +8,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.records import ExperimentRecord, read_record, write_record
 from fedvsr.federation.runs import run_names
 from fedvsr.store.base import Store
+from fedvsr.tracking.sqlite import database_path, sqlite_uri
 
 
 def store_experiment(store: Store, experiment: Experiment, namespace: str = "") -> None:
@@ -31,6 +32,21 @@ def load_stored_experiment(store: Store, run: str) -> ExperimentRecord:
         raise UnknownNameError(f"run (in {store.uri})", run, run_names(store), hint) from None
 
 
+def moved_experiment(experiment: Experiment, store: str) -> Experiment:
+    """Returns a stored experiment whose store may have been moved since.
+
+    Args:
+        experiment: The experiment, as it was stored.
+        store: Where its store is now. An SQLite file of MLflow that was inside the store has moved with it.
+    """
+    tracking = experiment.tracking
+    database = database_path(tracking.uri)
+    if database and database.is_relative_to(experiment.store):
+        moved = Path(store).absolute() / database.relative_to(experiment.store)
+        tracking = tracking.model_copy(update={"uri": sqlite_uri(moved)})
+    return experiment.model_copy(update={"store": store, "tracking": tracking})
+
+
 def _absolute(experiment: Experiment) -> Experiment:
     """Returns an experiment with absolute paths, so that it can be resumed from another working folder."""
 
@@ -49,8 +65,12 @@ def _absolute(experiment: Experiment) -> Experiment:
     )
     held_out = experiment.evaluation_videos
     store = experiment.store if "://" in experiment.store else str(Path(experiment.store).absolute())
+    tracking = experiment.tracking
+    if database := database_path(tracking.uri):
+        tracking = tracking.model_copy(update={"uri": sqlite_uri(database)})
     return experiment.model_copy(
         update={
+            "tracking": tracking,
             "clients": clients,
             "evaluation_videos": absolute(held_out) if held_out else None,
             "store": store,

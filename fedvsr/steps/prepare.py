@@ -5,6 +5,7 @@ from typing import Any
 
 from fedvsr.cluster.settings import choose_clients, clients_from_environment
 from fedvsr.config.experiment import TrackingConfig
+from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.config.run import RunConfig
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.clients import client_names, clients_of_run
@@ -19,13 +20,17 @@ from fedvsr.tracking.start import validate_start
 Round = dict[str, Any]
 
 
-def prepare(settings: Mapping[str, Any]) -> list[Round]:
+def prepare(
+    settings: Mapping[str, Any], registered_model: str = TrackingConfig().registered_model
+) -> list[Round]:
     """Checks a run's settings, then starts the run or continues it.
 
     Args:
         settings: Values by the dotted names of `fedvsr.config.run.RunConfig`'s fields. Without
             ``federation.clients`` all clients take part: those of the deployment, which FEDVSR_CLIENTS
             describes, or without a deployment those in the federation's store.
+        registered_model: The registered model of the last step, and of ``warm_start: champion``. Its name is
+            checked here, because registration would refuse it only after the training.
 
     Returns:
         The rounds that have not ended. Each has its number (``round``), the number of the round before
@@ -34,6 +39,7 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     Raises:
         fedvsr.errors.FedVSRError: The run is refused. Nothing has been written.
     """
+    check_registered_model(registered_model, "registered_model")
     store = Workspace.from_environment().federation()
     values = _nested(settings)
     # Checked first and separately, because the name is part of a key in the store.
@@ -42,7 +48,7 @@ def prepare(settings: Mapping[str, Any]) -> list[Round]:
     federation = values.setdefault("federation", {})
     federation["clients"] = _clients(store, stored, federation.get("clients") or ())
     config = RunConfig.parse(values)
-    start = validate_start(config, stored, connect_from_environment, TrackingConfig().registered_model)
+    start = validate_start(config, stored, connect_from_environment, registered_model)
     record = start.write(store)
     # Creates the run in MLflow for the steps that follow.
     RunTracker(start.connection, record)

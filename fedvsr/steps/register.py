@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation
@@ -26,6 +27,7 @@ def register(run: str, registered_model: str, summary: Path) -> dict[str, float]
     Returns:
         The best round's scores, by the names that the pipeline shows.
     """
+    check_registered_model(registered_model, "registered_model")
     store = Workspace.from_environment().federation()
     record = load_run(store, run)
     connection = connect_from_environment()

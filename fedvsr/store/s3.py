@@ -1,12 +1,13 @@
 """A store in an S3 bucket. Only this module and `s3_admin` import minio."""
 
 import io
+import ipaddress
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import certifi
 import urllib3
@@ -24,9 +25,16 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 
 from fedvsr.errors import AccessDeniedError, ConfigError, NotFoundError, StoreError
 from fedvsr.store.base import Store, check_digest, file_digest, require_digest, require_key, require_prefix
+from fedvsr.text import without_password
 
 ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
 CACHE_VARIABLE = "FEDVSR_CACHE"
+# A host's name, an IPv4 address, or an IPv6 address in brackets.
+_ENDPOINT = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<address>([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[(?P<ipv6>[^]]*)\])(:(?P<port>\d{1,5}))?)/?",
+    re.IGNORECASE | re.ASCII,
+)
 # Part size of a multipart upload of unknown length; S3 takes 5 MiB to 5 GiB.
 _PART_BYTES = 16 << 20
 # A server that cannot be reached is an error within seconds. The library's default is half an hour.
@@ -196,11 +204,24 @@ def s3_address() -> tuple[str, bool]:
     Raises:
         fedvsr.errors.ConfigError: FEDVSR_S3_ENDPOINT is not a valid address.
     """
-    endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
-    parts = urlsplit(endpoint or "https://s3.amazonaws.com")
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
-        raise ConfigError(ENDPOINT_VARIABLE, endpoint, "it must be http://HOST:PORT or https://HOST")
-    return parts.netloc, parts.scheme == "https"
+    endpoint = os.environ.get(ENDPOINT_VARIABLE) or "https://s3.amazonaws.com"
+    match = _ENDPOINT.fullmatch(endpoint)
+    if not match or not 0 < int(match["port"] or 1) < 1 << 16 or not _is_ipv6(match["ipv6"] or "::"):
+        raise ConfigError(
+            ENDPOINT_VARIABLE,
+            without_password(endpoint),
+            "it must be http://HOST:PORT or https://HOST, without a path; "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold the keys",
+        )
+    return match["address"], match["scheme"].lower() == "https"
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def s3_connections(retries: int = 3) -> urllib3.PoolManager:

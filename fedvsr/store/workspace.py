@@ -3,14 +3,15 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fedvsr.errors import ConfigError
+from fedvsr.store.address import parse_address
 from fedvsr.store.base import Store
 from fedvsr.store.local import LocalStore
 
 FEDERATION_VARIABLE = "FEDVSR_FEDERATION_STORE"
 CLIENT_VARIABLE = "FEDVSR_CLIENT_STORE"
+_CLIENT = "{client}"  # stands for a client's name
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,17 @@ class Workspace:
 
     @classmethod
     def under(cls, root: str) -> "Workspace":
-        """Returns a workspace with all stores under one folder or bucket, for a federation on one machine."""
+        """Returns a workspace with all stores under one folder or bucket, for a federation on one machine.
+
+        Raises:
+            fedvsr.errors.ConfigError: The address is neither a folder nor a bucket.
+        """
+        # Checked before the names are added: they would turn an empty address into folders of "/".
+        parse_address(root)
+        if _CLIENT in root:
+            raise ConfigError("store", root, f"it must not contain {_CLIENT}")
         root = root.rstrip("/")
-        return cls(f"{root}/federation", f"{root}/clients/{{client}}")
+        return cls(f"{root}/federation", f"{root}/clients/{_CLIENT}")
 
     @classmethod
     def from_environment(cls) -> "Workspace":
@@ -43,8 +52,8 @@ class Workspace:
         client = os.environ.get(CLIENT_VARIABLE, "")
         if not federation:
             raise ConfigError(FEDERATION_VARIABLE, federation, "set it to a folder or s3://BUCKET")
-        if "{client}" not in client:
-            raise ConfigError(CLIENT_VARIABLE, client, "set it to an address with {client} in it")
+        if _CLIENT not in client:
+            raise ConfigError(CLIENT_VARIABLE, client, f"set it to an address with {_CLIENT} in it")
         return cls(federation, client)
 
     def federation(self) -> Store:
@@ -53,7 +62,7 @@ class Workspace:
 
     def client(self, name: str) -> Store:
         """Opens a client's own store."""
-        return open_store(self.client_uri.replace("{client}", name))
+        return open_store(self.client_uri.replace(_CLIENT, name))
 
 
 def open_store(uri: str) -> Store:
@@ -65,12 +74,10 @@ def open_store(uri: str) -> Store:
     Raises:
         fedvsr.errors.ConfigError: The address is not one of these.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "s3" and parts.netloc:
-        # Imported here so that a run in local folders works without the S3 library.
-        from fedvsr.store.s3 import S3Store
+    address = parse_address(uri)
+    if address is None:
+        return LocalStore(Path(uri))
+    # Imported here so that a run in local folders works without the S3 library.
+    from fedvsr.store.s3 import S3Store
 
-        return S3Store(parts.netloc, parts.path)
-    if not uri or (parts.scheme and "://" in uri):
-        raise ConfigError("store", uri, "it must be a folder or s3://BUCKET/PREFIX")
-    return LocalStore(Path(uri))
+    return S3Store(address.bucket, address.prefix)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,18 @@ from mlflow.environment_variables import (
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
 )
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
+from fedvsr.store.address import parse_address
+from fedvsr.text import without_password
+from fedvsr.tracking.moved_store import correct_locations
+from fedvsr.tracking.sqlite import artifacts_folder, database_path, location_path, sqlite_uri
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 # MLflow's address for browsers. The pipeline's steps use an address that only works inside the cluster.
 BROWSER_VARIABLE = "FEDVSR_MLFLOW_URL"
-_SQLITE = "sqlite:///"
 
 # If no server answers, MLflow's default of 7 retries takes minutes; 3 take about 15 seconds.
 _RETRIES = 3
@@ -44,12 +48,22 @@ class MlflowConnection:
         # MLflow logs every migration of a new database and every version it creates.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It logs a database's error with its traceback before it raises the error.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         # MLflow's progress bars would break fedvsr's.
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
             MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
+        self._database = database_path(uri)
         with self.translating_errors("be opened"):
+            if self._database:
+                correct_locations(self._database)
             self.client = MlflowClient(uri, registry_uri=uri)
+
+    @property
+    def address(self) -> str:
+        """The tracking URI without a password, for messages."""
+        return without_password(self.uri)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -76,12 +90,14 @@ class MlflowConnection:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            # A database's message has the SQL statement and a link after its first line.
-            reason = str(error).partition("\n")[0]
             raise TrackingError(
-                f"MLflow at {self.uri} could not {action}: {reason}; nothing is lost: the run's records are "
-                "in its store, and `fedvsr register` or resuming the run sends them again"
+                f"MLflow at {self.address} could not {action}: {self.reason(error)}; nothing is lost: the "
+                "run's records are in its store, and `fedvsr register` or resuming the run sends them again"
             ) from error
+
+    def reason(self, error: Exception) -> str:
+        """Returns the reason of one of MLflow's errors as one line without a password."""
+        return _first_line(_root_cause(error)).replace(self.uri, self.address)
 
     def check(self) -> None:
         """Checks that MLflow answers; raises `fedvsr.errors.TrackingError` if it does not."""
@@ -94,16 +110,37 @@ class MlflowConnection:
             experiment = self.client.get_experiment_by_name(self.experiment)
             if experiment:
                 return str(experiment.experiment_id)
-            location = None
-            if self.uri.startswith(_SQLITE):
-                database = Path(self.uri.removeprefix(_SQLITE)).absolute()
-                location = (database.parent / "mlartifacts").as_uri()
+            location = artifacts_folder(self._database).as_uri() if self._database else None
             return str(self.client.create_experiment(self.experiment, artifact_location=location))
+
+    def delete_artifacts(self, location: str) -> None:
+        """Deletes the files at a location, if this process stores MLflow's artifacts and not a server."""
+        path = location_path(location)
+        if self._database and path and path.is_relative_to(artifacts_folder(self._database)):
+            shutil.rmtree(path)
 
     def page_url(self, page: str) -> str:
         """Returns the address of a page of MLflow's website, or an empty string if no server shows it."""
         server = os.environ.get(BROWSER_VARIABLE, "") or self.uri
         return f"{server.rstrip('/')}/#/{page}" if server.startswith(("http://", "https://")) else ""
+
+
+def _root_cause(error: Exception) -> Exception:
+    """Returns the error of the database or of the file system that MLflow's error is about."""
+    cause = error.__cause__ if isinstance(error, MlflowException) else error
+    if isinstance(cause, DBAPIError) and isinstance(cause.orig, Exception):
+        return cause.orig
+    if isinstance(cause, shutil.Error) and cause.args and isinstance(cause.args[0], list):
+        # A folder was not copied. The argument lists each file, its target and the reason.
+        return OSError(cause.args[0][0][-1])
+    return error
+
+
+def _first_line(error: Exception) -> str:
+    # A database's message goes on with the SQL statement. That of a download is a heading, and then one line
+    # per file.
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    return others[-1].strip() if others and first.endswith(":") else first
 
 
 def connect_from_environment() -> MlflowConnection:
@@ -136,7 +173,7 @@ def connect(tracking: TrackingConfig, store: str, *, create: bool = True) -> Mlf
     uri = tracking.uri or os.environ.get(URI_VARIABLE, "")
     if uri:
         return MlflowConnection(uri, tracking.experiment)
-    if "://" in store:
+    if parse_address(store):
         raise ConfigError(
             "tracking.uri", "", f"set it or {URI_VARIABLE}: the store {store} is not a local folder"
         )
@@ -148,4 +185,4 @@ def connect(tracking: TrackingConfig, store: str, *, create: bool = True) -> Mlf
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError("store", store, f"it must be a folder to write to ({error.strerror})") from None
-    return MlflowConnection(f"{_SQLITE}{database}", tracking.experiment)
+    return MlflowConnection(sqlite_uri(database), tracking.experiment)

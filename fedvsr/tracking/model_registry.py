@@ -1,8 +1,11 @@
 """MLflow's model registry: registers versions, and reads the aliases challenger and champion."""
 
 import re
+import shlex
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
@@ -13,10 +16,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
+from sqlalchemy.exc import SQLAlchemyError
 
 import fedvsr
+from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.config.run import RunConfig
-from fedvsr.errors import InputError, NotFoundError, TrackingError
+from fedvsr.errors import FedVSRError, InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
 from fedvsr.federation.owner.clips import open_clips
@@ -30,6 +35,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.store.base import Store
 from fedvsr.tracking.connection import MlflowConnection
+from fedvsr.tracking.filters import quoted
 from fedvsr.tracking.runs import RUN_TAG, RunTracker
 from fedvsr.trained import TrainedModel, load_trained, save_trained
 
@@ -37,6 +43,8 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 
 _MODEL_URI = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[A-Za-z0-9_.-]+)|/(?P<version>[0-9]+))$")
+# The name of a run's model in MLflow.
+_MODEL = "model"
 # The folder of a trained model's two files in a version's artifacts.
 _MODEL_PATH = "artifacts/model"
 _DIGEST_TAG = "fedvsr.weights_digest"
@@ -60,7 +68,8 @@ def register_run(
 ) -> RegistrationRecord:
     """Registers a run's best round as a new version, with the alias ``challenger``.
 
-    If these weights of this run are already registered, returns that version.
+    If these weights of this run are already registered and can be read, returns that version. A new version
+    is created after its files have been read back, so no version lacks its weights.
 
     Args:
         connection: The connection to MLflow.
@@ -69,9 +78,11 @@ def register_run(
         registered_model: The registered model's name; created if it does not exist.
 
     Raises:
+        fedvsr.errors.ConfigError: The name is not allowed.
         fedvsr.errors.InputError: The run has no evaluated round.
-        fedvsr.errors.TrackingError: MLflow failed.
+        fedvsr.errors.TrackingError: MLflow failed, or does not return the files that it was sent.
     """
+    check_registered_model(registered_model, "tracking.registered_model")
     run = record.config.name
     best = find_best_evaluation(list_evaluations(store, record.config))
     if best is None:
@@ -82,7 +93,9 @@ def register_run(
     tracker = RunTracker(connection, record)
     version = _find_registered_version(connection, registered_model, run, best.global_digest)
     if version is None:
-        model = _log_model(connection, store, record, best, tracker.run_id)
+        with _discarding_unfinished_model(connection, tracker):
+            model = _log_model(connection, store, record, best, tracker.run_id)
+            _check_readable(connection, model, best.global_digest)
         version = _create_version(connection, record.config, best, registered_model, model)
     with connection.translating_errors("set the alias"):
         connection.client.set_registered_model_alias(registered_model, CHALLENGER, version)
@@ -112,19 +125,33 @@ def download_model(connection: MlflowConnection, uri: str) -> TrainedModel:
     if not match:
         raise InputError(f"{uri!r} is not a registered model; use models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, version = match.group("name"), match.group("alias"), match.group("version")
+    client = connection.client
+    try:
+        if alias:
+            version = client.get_model_version_by_alias(name, alias).version
+        source = client.get_model_version_download_uri(name, version)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise InputError(
+            f"{uri} cannot be loaded from MLflow at {connection.address}: {connection.reason(error)}; "
+            "`fedvsr register RUN` makes a challenger, `fedvsr promote` makes a champion"
+        ) from error
+    try:
+        return _load_files(connection, source)
+    except (MlflowException, OSError, FedVSRError) as error:
+        run = client.get_model_version(name, version).tags.get(RUN_TAG, "RUN")
+        raise InputError(
+            f"{uri} is version {version} in MLflow at {connection.address}, but its files cannot be read "
+            f"({connection.reason(error)}); `fedvsr register {run} --name {shlex.quote(name)}` registers the "
+            "run again"
+        ) from error
+
+
+def _load_files(connection: MlflowConnection, source: str) -> TrainedModel:
+    """Loads the trained model among the artifacts of a logged model or model version."""
     with connection.current(), tempfile.TemporaryDirectory(prefix="fedvsr-model-") as temporary:
-        try:
-            if alias:
-                version = connection.client.get_model_version_by_alias(name, alias).version
-            source = connection.client.get_model_version_download_uri(name, version)
-            folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{source}/{_MODEL_PATH}", dst_path=temporary, tracking_uri=connection.uri
-            )
-        except MlflowException as error:
-            raise InputError(
-                f"{uri} cannot be loaded from MLflow at {connection.uri}: {error}; "
-                "`fedvsr register RUN` makes a challenger, `fedvsr promote` makes a champion"
-            ) from error
+        folder = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"{source}/{_MODEL_PATH}", dst_path=temporary, tracking_uri=connection.uri
+        )
         return load_trained(Path(folder))
 
 
@@ -135,7 +162,9 @@ def find_version(connection: MlflowConnection, registered_model: str, alias: str
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
-        raise TrackingError(f"MLflow at {connection.uri} could not find {alias!r}: {error}") from error
+        raise TrackingError(
+            f"MLflow at {connection.address} could not find {alias!r}: {connection.reason(error)}"
+        ) from error
     return str(version.version)
 
 
@@ -160,11 +189,22 @@ def _find_registration(
 def _find_registered_version(
     connection: MlflowConnection, registered_model: str, run: str, digest: str
 ) -> str | None:
+    """Returns the newest version with these weights of this run whose files can be read, or None."""
     with connection.translating_errors("search the registry"):
-        for version in connection.client.search_model_versions(f"name = '{registered_model}'"):
-            if (version.tags.get(RUN_TAG), version.tags.get(_DIGEST_TAG)) == (run, digest):
+        versions = connection.client.search_model_versions(f"name = {quoted(registered_model)}")
+        for version in sorted(versions, key=lambda version: int(version.version), reverse=True):
+            is_the_runs = (version.tags.get(RUN_TAG), version.tags.get(_DIGEST_TAG)) == (run, digest)
+            if is_the_runs and _is_readable(connection, registered_model, version.version, digest):
                 return str(version.version)
     return None
+
+
+def _is_readable(connection: MlflowConnection, registered_model: str, version: str, digest: str) -> bool:
+    try:
+        model = download_model(connection, f"models:/{registered_model}/{version}")
+    except InputError:
+        return False
+    return model.record.weights_digest == digest
 
 
 def _log_model(
@@ -199,7 +239,7 @@ def _log_model(
             warnings.simplefilter("ignore", UserWarning)
             with mlflow.start_run(run_id=run_id):
                 model: ModelInfo = mlflow.pyfunc.log_model(
-                    name="model",
+                    name=_MODEL,
                     python_model=str(Path(__file__).with_name("pyfunc_model.py")),
                     artifacts={"model": str(folder)},
                     code_paths=[str(Path(fedvsr.__file__).parent)],
@@ -208,6 +248,53 @@ def _log_model(
                     pip_requirements=[f"{name}=={metadata.version(name)}" for name in _REQUIREMENTS],
                 )
     return model
+
+
+def _check_readable(connection: MlflowConnection, model: ModelInfo, digest: str) -> None:
+    """Checks that MLflow returns the files of a model that it was sent.
+
+    Raises:
+        fedvsr.errors.TrackingError: It does not.
+    """
+    try:
+        source = connection.client.get_logged_model(model.model_id).artifact_location
+        if _load_files(connection, source).record.weights_digest == digest:
+            return
+        reason = "they are other weights"
+    except (MlflowException, SQLAlchemyError, OSError, FedVSRError) as error:
+        reason = connection.reason(error)
+    raise TrackingError(
+        f"MLflow at {connection.address} took the model's files but does not return them ({reason}); nothing "
+        "was registered: look at MLflow's artifact store, then register the run again"
+    )
+
+
+@contextmanager
+def _discarding_unfinished_model(connection: MlflowConnection, tracker: RunTracker) -> Iterator[None]:
+    """Context manager that deletes the model that was being stored if an error is raised.
+
+    On a full disk, the files of a model that was not stored as a whole would take up the rest of the room.
+    """
+    earlier = _model_locations(connection, tracker)
+    try:
+        yield
+    except Exception:
+        with suppress(TrackingError, MlflowException, OSError):
+            for model, location in _model_locations(connection, tracker).items():
+                if model not in earlier:
+                    # The files first: a full disk may also refuse a change of the database.
+                    connection.delete_artifacts(location)
+                    connection.client.delete_logged_model(model)
+        raise
+
+
+def _model_locations(connection: MlflowConnection, tracker: RunTracker) -> dict[str, str]:
+    """Returns the locations of the models that a run has stored, by their ids."""
+    with connection.translating_errors("list the run's models"):
+        models = connection.client.search_logged_models(
+            [tracker.experiment_id], filter_string=f"source_run_id = {quoted(tracker.run_id)}"
+        )
+    return {str(model.model_id): str(model.artifact_location) for model in models}
 
 
 def _create_version(

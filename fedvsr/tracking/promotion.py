@@ -111,7 +111,13 @@ def _score_both(
     challenger_psnr = _mean_psnr(challenger_model, clips, crop_border, progress)
     if champion is None:
         return challenger_psnr, mean_over_frames(score_bicubic(clips, crop_border), "psnr_y")
-    champion_model = download_model(connection, f"models:/{registered_model}/{champion}")
+    try:
+        champion_model = download_model(connection, f"models:/{registered_model}/{champion}")
+    except InputError as error:
+        raise InputError(
+            f"the files of the champion, version {champion} of {registered_model!r}, cannot be read, so it "
+            "cannot be compared; `fedvsr promote --force` replaces it"
+        ) from error
     if champion_model.record.scale != challenger_model.record.scale:
         raise InputError(
             f"the challenger upscales by {challenger_model.record.scale} and the champion by "

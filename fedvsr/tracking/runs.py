@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.report.summary import RunSummary
 from fedvsr.tracking.connection import MlflowConnection
+from fedvsr.tracking.filters import quoted
 
 RUN_TAG = "fedvsr.run"
 # Kubeflow Pipelines creates an MLflow run for a pipeline run and gives its id to the steps.
@@ -90,7 +92,11 @@ class RunTracker:
             if summary.details_picture:
                 (folder / "crops.png").write_bytes(summary.details_picture)
             with self._connection.translating_errors("store the run's artifacts"):
-                self._client.log_artifacts(self.run_id, str(folder))
+                # Not `MlflowClient.log_artifacts`: it remembers where a run's artifacts were in this process,
+                # and the copy of a store has the same run.
+                location = self._client.get_run(self.run_id).info.artifact_uri
+                repository = get_artifact_repository(location, tracking_uri=self._connection.uri)
+                repository.log_artifacts(str(folder))
 
     def finish(self, *, succeeded: bool = True) -> None:
         """Marks the MLflow run as ended. If the federated run continues, its tracker opens it again."""
@@ -138,8 +144,8 @@ class RunTracker:
         runs = self._client.search_runs(
             [self._connection.experiment_id()],
             filter_string=(
-                f"tags.`{RUN_TAG}` = '{self._record.config.name}' "
-                f"and tags.`fedvsr.identity` = '{self._record.initial_digest}'"
+                f"tags.`{RUN_TAG}` = {quoted(self._record.config.name)} "
+                f"and tags.`fedvsr.identity` = {quoted(self._record.initial_digest)}"
             ),
             max_results=1,
         )

@@ -120,8 +120,10 @@ def test_a_run_with_default_parameters_has_the_default_configuration():
 
 def test_the_prepare_step_takes_the_pipelines_parameters():
     parameters = inspect.signature(prepare.python_func).parameters
+    # It checks the registered model's name before anything is trained.
     assert {name: parameter.annotation for name, parameter in parameters.items()} == {
-        name: parameter.annotation for name, parameter in pipeline_parameters().items()
+        **{name: parameter.annotation for name, parameter in pipeline_parameters().items()},
+        "registered_model": str,
     }
 
 
