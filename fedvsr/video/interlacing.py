@@ -34,6 +34,9 @@ _MIN_FRAMES = 3
 # So many frames must follow a progressive one in an interlaced video before it is believed.
 _CONFIRMING = 2
 _MIN_SIDE = 16  # interlaced video is not smaller
+# No system of interlaced video has fewer lines. In a picture of fewer, fine detail that moves can look like two
+# fields, so a flag that says progressive is believed.
+_MIN_UNFLAGGED_HEIGHT = 240
 
 
 class FieldOrder(Enum):
@@ -158,7 +161,8 @@ class _Deinterlacer:
         entry = self._window[0]
         orders = [entry.order for entry in self._window]
         if not entry.flagged and not self._flags_are_wrong:
-            self._flags_are_wrong = self._shows_interlacing(orders)
+            tall = entry.frame.picture.height >= _MIN_UNFLAGGED_HEIGHT
+            self._flags_are_wrong = tall and self._shows_interlacing(orders)
             if not self._flags_are_wrong:
                 return FieldOrder.PROGRESSIVE
         told = [order for order in orders if order is not None]
