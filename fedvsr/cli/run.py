@@ -66,10 +66,13 @@ def resume(name: str, store: str) -> None:
     RUN continues with the settings it was started with, after its last completed step. The final weights
     are the same as without a stop.
     """
-    from fedvsr.experiment.stored import load_stored_experiment, moved_experiment
+    from fedvsr.experiment.stored import check_videos_exist, load_stored_experiment, moved_experiment
 
     stored = load_stored_experiment(open_workspace(store).federation(), name)
-    _run(moved_experiment(stored.experiment, store), stored.namespace)
+    experiment = moved_experiment(stored.experiment, store)
+    if not stored.namespace:
+        check_videos_exist(experiment)
+    _run(experiment, stored.namespace)
 
 
 def _print_plan(experiment: Experiment, namespace: str) -> None:

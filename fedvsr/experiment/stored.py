@@ -1,9 +1,10 @@
 """Stores the experiment of a run with the run, so that `fedvsr resume` needs only the run's name."""
 
+import shlex
 from pathlib import Path
 
 from fedvsr.config.experiment import Experiment, VideosConfig
-from fedvsr.errors import NotFoundError, UnknownNameError
+from fedvsr.errors import NotFoundError, UnknownNameError, VideoError
 from fedvsr.federation import layout
 from fedvsr.federation.records import ExperimentRecord, read_record, write_record
 from fedvsr.federation.runs import run_names
@@ -30,6 +31,23 @@ def load_stored_experiment(store: Store, run: str) -> ExperimentRecord:
     except NotFoundError:
         hint = "`fedvsr run` starts one, --store or FEDVSR_STORE names another store"
         raise UnknownNameError(f"run (in {store.uri})", run, run_names(store), hint) from None
+
+
+def check_videos_exist(experiment: Experiment) -> None:
+    """Checks that a stored experiment's videos are where they were.
+
+    Raises:
+        fedvsr.errors.VideoError: A path does not exist, for example because the store is on another machine.
+    """
+    clients = experiment.clients
+    sources = [*clients.videos.values(), clients.split, experiment.evaluation_videos]
+    for path in (source.path for source in sources if source):
+        if not Path(path).exists():
+            raise VideoError(
+                f"{path}: no such file or folder; if the videos of run {experiment.name!r} were moved, name "
+                f"their new place in a CONFIG and continue with `fedvsr run CONFIG --name {experiment.name} "
+                f"--store {shlex.quote(experiment.store)}`"
+            )
 
 
 def moved_experiment(experiment: Experiment, store: str) -> Experiment:

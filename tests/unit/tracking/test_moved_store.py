@@ -178,6 +178,18 @@ def test_resume_takes_the_database_that_moved_with_its_store(config, tmp_path, n
         assert moved_experiment(experiment, str(new)).tracking.uri == moved
 
 
+def test_resume_names_the_command_that_continues_with_moved_videos(copied, fedvsr, videos):
+    """The store is on another machine, where the videos are in another folder."""
+    record = copied.store / f"federation/runs/{RUN}/experiment.json"
+    record.write_text(record.read_text().replace(str(videos), "/no/videos"))
+    output = fedvsr("resume", RUN, "--store", copied.store)
+    assert output.code == 2
+    assert output.err.count("\n") == 1
+    assert output.err.startswith("error: /no/videos/ann: no such file or folder; ")
+    assert f"`fedvsr run CONFIG --name {RUN} --store {copied.store}`" in output.err
+    assert fedvsr("run", copied.config, "--name", RUN, "--store", copied.store).code == 0
+
+
 def delete_model_files(run):
     for folder in run.store.glob("mlartifacts/models/*"):
         shutil.rmtree(folder)
