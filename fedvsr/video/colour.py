@@ -44,8 +44,8 @@ class RgbConverter:
       if that is unknown, to an SDR display; the gamut is compressed to BT.709. Unlike a relative colorimetric
       conversion, which clips all above the reference white of 203 cd/m², it keeps highlights, and the
       reference white becomes darker.
-    - SDR with the primaries of BT.2020 or Display P3 is converted to BT.709 relative to white; colours
-      outside are clipped.
+    - SDR with the primaries of BT.2020 or Display P3 is converted to BT.709 relative to white; libswscale
+      moves colours outside to the border of BT.709.
 
     Args:
         deep: Whether to return uint16 for pictures with more than 8 bits. All others are uint8.
@@ -77,7 +77,7 @@ class RgbConverter:
         if target == "rgb24" or picture.format.is_rgb or picture.format.name.startswith("gray"):
             return pixels
         # libswscale maps the white of YUV to 255 · 256 in 16 bits.
-        return cv2.add(pixels, pixels >> 8)
+        return cast("AnyFrames", cv2.add(pixels, pixels >> 8))
 
     def _convert_managed(
         self, picture: VideoFrame, target: str, primaries: str, transfer: str | None
