@@ -17,8 +17,12 @@ from fedvsr.video.frames import AnyFrames, Frames, TimedFrame
 from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND, ImageFolder
 from fedvsr.video.interlacing import deinterlace
 from fedvsr.video.listing import ACCEPTED
+from fedvsr.video.lookahead import map_ahead
 from fedvsr.video.orientation import Orientation, orientation_of
 from fedvsr.video.video_file import DecodedFrame, VideoFile
+
+# The conversion to RGB takes as long as decoding. One frame ahead is enough for both to go on all the time.
+_FRAMES_AHEAD = 1
 
 Pixels = TypeVar("Pixels", Frames, AnyFrames)
 
@@ -152,23 +156,35 @@ class VideoReader(Generic[Pixels]):
             self.fps, self.frame_count, self.bit_depth = file.fps, file.frame_count, file.bit_depth
             self.pixel_aspect = file.pixel_aspect
             converter = RgbConverter(deep=self._deep)
-            orientation: Orientation | None = None
-            damaged = self.damaged if self._skip_damaged else None
-            with closing(file.frames(damaged, self._start)) as decoded:
-                for frame in deinterlace(decoded):
-                    if orientation is None:
-                        orientation = orientation_of(frame.picture)
-                        if orientation.transposed:
-                            self.pixel_aspect = 1 / self.pixel_aspect
-                        size = frame.picture.width, frame.picture.height
-                    self._check_size(frame, size)
-                    if frame.time < self._start:
-                        continue
-                    if self._stop is not None and frame.time >= self._stop:
-                        return
-                    yield TimedFrame(
-                        orientation.apply(self._convert(converter, frame)), frame.time, frame.duration
-                    )
+
+            def convert(oriented: tuple[DecodedFrame, Orientation]) -> TimedFrame:
+                frame, orientation = oriented
+                pixels = orientation.apply(self._convert(converter, frame))
+                return TimedFrame(pixels, frame.time, frame.duration)
+
+            with (
+                closing(self._decode(file)) as decoded,
+                closing(map_ahead(convert, decoded, _FRAMES_AHEAD)) as frames,
+            ):
+                yield from frames
+
+    def _decode(self, file: VideoFile) -> Generator[tuple[DecodedFrame, Orientation], None, None]:
+        """Yields the frames of the part to read, deinterlaced, and how to turn them."""
+        orientation: Orientation | None = None
+        damaged = self.damaged if self._skip_damaged else None
+        with closing(file.frames(damaged, self._start)) as decoded:
+            for frame in deinterlace(decoded):
+                if orientation is None:
+                    orientation = orientation_of(frame.picture)
+                    if orientation.transposed:
+                        self.pixel_aspect = 1 / self.pixel_aspect
+                    size = frame.picture.width, frame.picture.height
+                self._check_size(frame, size)
+                if frame.time < self._start:
+                    continue
+                if self._stop is not None and frame.time >= self._stop:
+                    return
+                yield frame, orientation
 
     def _check_size(self, frame: DecodedFrame, size: tuple[int, int]) -> None:
         picture = frame.picture

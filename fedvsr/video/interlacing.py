@@ -18,7 +18,7 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.video_file import DecodedFrame
 
 # The detector compares lines, so a sample of about this many columns tells as much as all.
-_DETECTION_COLUMNS = 200
+_DETECTION_COLUMNS = 100
 # In interlaced video, one of the two orders of fields is smoother in time than the other by 1.1 to 3, and
 # about as smooth as the frame itself. In progressive video, both are equally smooth, and the frame itself is
 # smoother than them if something moves. Fine patterns that move by one line disturb either measure, so the
@@ -34,7 +34,7 @@ _MIN_FRAMES = 3
 # So many frames must follow a progressive one in an interlaced video before it is believed.
 _CONFIRMING = 2
 _MIN_SIDE = 16  # interlaced video is not smaller
-# No system of interlaced video has fewer lines. In a picture of fewer, fine detail that moves can look like two
+# Interlaced video has more lines. In a smaller picture, fine detail that moves can look like two
 # fields, so a flag that says progressive is believed.
 _MIN_UNFLAGGED_HEIGHT = 240
 
