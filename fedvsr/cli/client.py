@@ -77,12 +77,14 @@ def train(run: str, round_number: int, name: str) -> None:
 def shard(run: str, name: str) -> None:
     """Turn this client's videos into a run's training clips; shards that are up to date are kept.
 
-    One line leaves the client: the number of clips, frames and bytes, and a digest. A degradation named
-    package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
+    A video that cannot be used is left out; the log and the client's manifest name it and the reason. One
+    line leaves the client: the number of clips, frames, bytes and videos left out, and a digest. A
+    degradation named package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
 
     def work() -> "ShardSummary":
         from fedvsr.federation.client.allowed_code import check_code_allowed
+        from fedvsr.federation.owner.clips import tell_small_videos
         from fedvsr.federation.owner.sharding import shard_client
         from fedvsr.federation.runs import load_run
         from fedvsr.federation.shard_records import ShardSummary
@@ -92,7 +94,10 @@ def shard(run: str, name: str) -> None:
         workspace = Workspace.from_environment()
         config = load_run(workspace.federation(), run).config
         check_code_allowed(config)
-        return ShardSummary.of(shard_client(workspace, name, config.data, LogProgress()))
+        progress, patch_size = LogProgress(), config.training.patch_size
+        manifests = shard_client(workspace, name, config.data, progress)
+        tell_small_videos(manifests, patch_size, "training.patch_size", name, progress)
+        return ShardSummary.of(manifests, patch_size)
 
     summary = _run_work(work)
     line = summary.model_dump_json()

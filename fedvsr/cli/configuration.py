@@ -24,6 +24,8 @@ _NAMES = {
     "model.name": model_names,
     "strategy.name": strategy_names,
 }
+# Fields that are a flag on the command line: --strict, not --strict true.
+_FLAGS = {"data.strict"}
 # Replaces the dot in the name of an option's parameter, which must be an identifier.
 _DOT = "__"
 
@@ -90,6 +92,8 @@ def read_overrides(values: dict[str, Any]) -> dict[str | tuple[str, ...], Any]:
                 if not separator:
                     raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint=f"--{leaf.path}")
                 result[*leaf.path.split("."), key] = text if leaf.holds_paths else _parse(leaf.path, text)
+        elif leaf.path in _FLAGS:
+            result[leaf.path] = value
         elif get_origin(leaf.kind) is tuple:
             result[leaf.path] = [part.strip() for part in value.split(",") if part.strip()]
         else:
@@ -135,6 +139,9 @@ def _option(leaf: _Leaf, counts: Counter[str]) -> click.Option:
     elif section and counts[last] == 1:
         names.append(_flag(last))
     text = leaf.field.description or ""
+    if leaf.path in _FLAGS:
+        flags = [f"{name}/{name.replace('--', '--no-', 1)}" for name in names]
+        return click.Option([leaf.path.replace(".", _DOT), *flags], help=text, default=None)
     if leaf.path in _NAMES:
         text += f": {', '.join(_NAMES[leaf.path]())}, or package.module:name"
     default = leaf.field.get_default(call_default_factory=True)

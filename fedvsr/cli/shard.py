@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.progress import show_progress
-from fedvsr.config.experiment import load_experiment
-from fedvsr.config.run import DataConfig
+from fedvsr.config.experiment import Experiment, load_experiment
+from fedvsr.federation import layout
+from fedvsr.text import printable
 
 if TYPE_CHECKING:
     from fedvsr.federation.owner.videos import FederationVideos
-    from fedvsr.store.base import Store
-    from fedvsr.store.workspace import Workspace
+    from fedvsr.federation.run.rounds import FederationShards
+    from fedvsr.federation.shard_records import Manifests
 
 
 @click.command(cls=ConfiguredCommand, params=[*configuration_options()])
@@ -25,6 +27,9 @@ def shard(config: Path, **values: Any) -> None:
 
     The YAML file CONFIG names the videos. The command writes each client's shards into the client's store,
     and the held-out clips into the federation's store. Current shards stay as they are.
+
+    A video that cannot be used is left out. A table lists these videos and the reasons. With --strict, the
+    first one is an error.
     """
     from fedvsr.experiment.videos import collect_videos
     from fedvsr.federation.run.rounds import shard_all
@@ -32,38 +37,59 @@ def shard(config: Path, **values: Any) -> None:
 
     experiment = load_experiment(config, read_overrides(values))
     videos = collect_videos(experiment)
-    workspace = Workspace.under(experiment.store)
     console = Console()
     with show_progress(console) as progress:
-        shard_all(workspace, videos, experiment.data, progress)
-    console.print(_shards_table(workspace, videos, experiment.data))
+        shards = shard_all(Workspace.under(experiment.store), videos, experiment.data, progress)
+    console.print(_shards_table(shards, videos, experiment.data.dataset))
+    problems = _problems_table(shards, experiment)
+    if problems.row_count:
+        console.print(problems)
 
 
-def _shards_table(workspace: "Workspace", videos: "FederationVideos", data: DataConfig) -> Table:
-    from fedvsr.federation import layout
-
-    table = Table(title=f"shards of {data.dataset}", title_justify="left")
-    for heading in ("owner", "videos", "clips", "frames", "MB", "digest"):
+def _shards_table(shards: "FederationShards", videos: "FederationVideos", dataset: str) -> Table:
+    table = Table(title=f"shards of {dataset}", title_justify="left")
+    for heading in ("owner", "videos", "left out", "clips", "frames", "MB", "digest"):
         table.add_column(heading, justify="left" if heading in ("owner", "digest") else "right")
-    training_clips = layout.training_clips(data.dataset)
-    for client, sources in videos.clients.items():
-        table.add_row(client, str(len(sources)), *_cells(workspace.client(client), training_clips, data))
-    evaluation_clips = layout.held_out_clips(data.dataset)
-    held_out = _cells(workspace.federation(), evaluation_clips, data)
-    table.add_row("held-out", str(len(videos.held_out)), *held_out)
+    for client, manifests in shards.clients.items():
+        table.add_row(client, str(len(videos.clients[client])), *_cells(manifests))
+    table.add_row(layout.HELD_OUT, str(len(videos.held_out)), *_cells(shards.held_out))
     return table
 
 
-def _cells(store: "Store", folder: str, data: DataConfig) -> tuple[str, str, str, str]:
-    """Returns the number of clips, of frames and of megabytes of an owner's shards, and a digest."""
-    from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
-    from fedvsr.video.shards import GROUND_TRUTH
-
-    ground_truth = read_manifest(store, folder, GROUND_TRUTH)
-    low_resolution = read_manifest(store, folder, low_resolution_kind(data))
+def _cells(manifests: "Manifests") -> tuple[str, str, str, str, str]:
+    """Returns the number of videos left out, of clips, of frames and of megabytes, and a digest."""
+    ground_truth = manifests.ground_truth
     return (
+        str(len(manifests.skipped)),
         str(ground_truth.clips),
         str(ground_truth.frames),
-        f"{(ground_truth.bytes + low_resolution.bytes) / 1e6:.1f}",
+        f"{(ground_truth.bytes + manifests.low_resolution.bytes) / 1e6:.1f}",
         ground_truth.shards[0].digest[:12],
     )
+
+
+def _problems_table(shards: "FederationShards", experiment: Experiment) -> Table:
+    """Returns a table of the videos that are not used, or not as a whole, with the reasons."""
+    from fedvsr.federation.owner.clips import evaluation_side
+
+    table = Table(title="videos left out", title_justify="left")
+    for heading in ("owner", "video", "reason"):
+        table.add_column(heading, overflow="fold")
+    owners = [(client, manifests) for client, manifests in shards.clients.items()]
+    patch_size = experiment.training.patch_size
+    for owner, manifests, side, purpose in (
+        *((*entry, patch_size, "training.patch_size") for entry in owners),
+        (layout.HELD_OUT, shards.held_out, evaluation_side(experiment.evaluation), "the evaluation"),
+    ):
+        reasons = [(entry.video, entry.reason) for entry in manifests.skipped]
+        reasons += [
+            (entry.video, f"it is {entry.width}×{entry.height} pixels, and {purpose} needs {side}×{side}")
+            for entry in manifests.smaller_than(side)
+        ]
+        reasons += [
+            (entry.video, f"{entry.damaged_frames} damaged frames; the others are used")
+            for entry in manifests.damaged
+        ]
+        for video, reason in reasons:
+            table.add_row(owner, escape(printable(video)), escape(reason))
+    return table

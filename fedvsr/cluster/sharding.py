@@ -56,10 +56,16 @@ class ShardJobs:
     def _conclude(self, job: ClientJob, verdict: Verdict) -> None:
         source = f"the termination message of {job.client}'s Job"
         try:
-            self.summaries[job.client] = ShardSummary.from_bytes(read_result(job, verdict), source)
+            summary = ShardSummary.from_bytes(read_result(job, verdict), source)
         except RecordError as error:
             self.failures[job.client] = str(error)
             self._progress.message(f"{job.client}: {error}")
+            return
+        self.summaries[job.client] = summary
+        if summary.skipped:
+            self._progress.message(
+                f"{job.client}: {summary.skipped} videos are left out; the log of its Job has the reasons"
+            )
 
 
 def shard_job(record: RunRecord, client: str) -> JobSpec:

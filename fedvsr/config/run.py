@@ -3,6 +3,7 @@
 The names of models, strategies and degradations are not checked here, but by their registries.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
@@ -11,6 +12,10 @@ from fedvsr.config.base import FieldError, Section
 
 # A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+
+
+def _equals(default: object) -> Callable[[object], bool]:
+    return lambda value: value == default
 
 
 class DataConfig(Section):
@@ -22,6 +27,18 @@ class DataConfig(Section):
     split_shots: bool = Field(True, description="cut videos where the shot changes")
     minimum_frames: int = Field(8, ge=1, description="shots with fewer frames are left out")
     maximum_frames: int = Field(100, ge=1, description="shots with more frames are cut into clips")
+    # A record leaves out the next two fields at their defaults: so it reads, and a run's identity and its
+    # shards' digest are, as before there were these fields.
+    strict: bool = Field(
+        False,
+        exclude_if=_equals(False),
+        description="whether a video that cannot be used is an error; if not, it is left out",
+    )
+    damaged_frames: Literal["error", "skip"] = Field(
+        "error",
+        exclude_if=_equals("error"),
+        description="a frame that cannot be decoded makes its video unusable (error), or is left out (skip)",
+    )
 
     @model_validator(mode="after")
     def _frames_in_order(self) -> Self:

@@ -11,6 +11,8 @@ from fedvsr.experiment.checks import check_plan, validate_experiment
 from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import store_experiment
 from fedvsr.experiment.tracked_rounds import run_tracked_rounds
+from fedvsr.federation import layout
+from fedvsr.federation.owner.clips import evaluation_side, tell_small_videos
 from fedvsr.federation.owner.sharding import shard_held_out
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.clients import clients_of_run
@@ -57,7 +59,9 @@ def run_on_cluster(
     record = start.write(store)
     shards = ShardJobs(cluster, clients, record, progress)
     shards.start()
-    shard_held_out(workspace, config.data, progress)
+    held_out = shard_held_out(workspace, config.data, progress)
+    side = evaluation_side(config.evaluation)
+    tell_small_videos(held_out, side, "the evaluation", layout.HELD_OUT, progress)
     shards.wait()
     run_tracked_rounds(
         workspace,

@@ -8,8 +8,8 @@ from fedvsr.experiment.stored import store_experiment
 from fedvsr.experiment.tracked_rounds import run_tracked_rounds
 from fedvsr.experiment.videos import collect_videos
 from fedvsr.federation import layout
-from fedvsr.federation.owner.clips import open_clips
-from fedvsr.federation.run.rounds import OnRound, shard_all
+from fedvsr.federation.owner.clips import evaluation_side, open_training_clips, tell_small_videos
+from fedvsr.federation.run.rounds import FederationShards, OnRound, shard_all
 from fedvsr.federation.runs import find_run
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
@@ -38,7 +38,8 @@ def run_experiment(
     config = experiment.run_config(tuple(videos.clients))
     start = validate_experiment(experiment, config, find_run(store, config.name))
     store_experiment(store, experiment)
-    shard_all(workspace, videos, config.data, progress)
+    shards = shard_all(workspace, videos, config.data, progress)
+    _tell_small_videos(shards, config, progress)
     if start.is_new:
         _check_clips(workspace, config)
     record = start.write(store)
@@ -64,12 +65,20 @@ def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict
     return experiment, config, {**counts, "held-out": len(videos.held_out)}
 
 
+def _tell_small_videos(shards: FederationShards, config: RunConfig, progress: Progress) -> None:
+    patch_size = config.training.patch_size
+    for client, manifests in shards.clients.items():
+        tell_small_videos(manifests, patch_size, "training.patch_size", client, progress)
+    side = evaluation_side(config.evaluation)
+    tell_small_videos(shards.held_out, side, "the evaluation", layout.HELD_OUT, progress)
+
+
 def _check_clips(workspace: Workspace, config: RunConfig) -> None:
     """Refuses clips that are too small for the patches, before these settings are recorded."""
-    training, folder = config.training, layout.training_clips(config.data.dataset)
+    training = config.training
     for client in config.federation.clients:
         PatchSampler(
-            open_clips(workspace.client(client), folder, config.data),
+            open_training_clips(workspace.client(client), config),
             frames=training.frames,
             patch_size=training.patch_size,
             batch_size=training.batch_size,

@@ -36,6 +36,9 @@ RAW_VIDEOS = "raw/"
 HELD_OUT_VIDEOS = "evaluation-videos/"
 CLIENTS = "clients/"
 
+HELD_OUT = "held-out"
+"""What messages and tables call the owner of the held-out videos."""
+
 
 def client(name: str) -> str:
     return f"{CLIENTS}{name}.json"

@@ -14,7 +14,11 @@ from fedvsr.store.base import DIGEST_PATTERN, Store, bytes_digest
 from fedvsr.text import printable
 
 # Settings that may change when a run is continued. They are not part of the run's identity.
-MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {"federation": {"rounds"}, "jobs": True}
+MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {
+    "data": {"strict"},
+    "federation": {"rounds"},
+    "jobs": True,
+}
 
 # Limits on a client's records: a digest becomes a file's name, and numbers are summed and logged as floats.
 MAX_RECORD_BYTES: Final = 1 << 20

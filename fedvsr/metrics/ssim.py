@@ -11,6 +11,8 @@ _C1 = (0.01 * _PEAK) ** 2
 _C2 = (0.03 * _PEAK) ** 2
 _SIGMA = 1.5
 _RADIUS = 5
+MIN_SIDE = 2 * _RADIUS + 1
+"""The smallest height and width of a frame, in pixels: those of the window."""
 
 
 def ssim(
@@ -37,7 +39,7 @@ def ssim(
     Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE TIP
     2004, https://doi.org/10.1109/TIP.2003.819861.
     """
-    pairs = frame_pairs(a, b, crop_border, channel, minimum=2 * _RADIUS + 1)
+    pairs = frame_pairs(a, b, crop_border, channel, minimum=MIN_SIDE)
     return np.array([_frame_ssim(x, y) for x, y in pairs])
 
 

@@ -16,11 +16,19 @@ _ESCAPES = str.maketrans(
 def shards_markdown(shards: Mapping[str, ShardSummary], failures: Mapping[str, str]) -> str:
     """Returns a table of each owner's shards, or of the reason why they are missing."""
     rows = [
-        (owner, str(summary.clips), str(summary.frames), f"{summary.bytes / 1e6:.1f}", "")
+        (
+            owner,
+            str(summary.clips),
+            str(summary.frames),
+            f"{summary.bytes / 1e6:.1f}",
+            str(summary.skipped),
+            "",
+        )
         for owner, summary in shards.items()
     ]
-    rows += [(owner, "–", "–", "–", reason) for owner, reason in failures.items()]
-    return "# Shards\n\n" + _table(("whose", "clips", "frames", "MB, low resolution", "problem"), rows)
+    rows += [(owner, "–", "–", "–", "–", reason) for owner, reason in failures.items()]
+    headings = ("whose", "clips", "frames", "MB, low resolution", "videos left out", "problem")
+    return "# Shards\n\n" + _table(headings, rows)
 
 
 def outcomes_markdown(record: OutcomesRecord) -> str:

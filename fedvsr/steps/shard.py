@@ -4,11 +4,13 @@ from pathlib import Path
 
 from fedvsr.cluster.settings import Clients, clients_from_environment
 from fedvsr.errors import VideoError
+from fedvsr.federation import layout
+from fedvsr.federation.owner.clips import evaluation_side, tell_small_videos
 from fedvsr.federation.owner.sharding import shard_client, shard_held_out
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
-from fedvsr.progress import LogProgress
+from fedvsr.progress import LogProgress, Progress
 from fedvsr.report.markdown import shards_markdown
 from fedvsr.store.workspace import Workspace
 
@@ -40,11 +42,14 @@ def _shard_in_process(
 ) -> tuple[dict[str, ShardSummary], dict[str, str]]:
     progress = LogProgress()
     data = record.config.data
-    summaries = {"held-out": ShardSummary.of(shard_held_out(workspace, data, progress))}
+    summaries = {layout.HELD_OUT: _shard_held_out(workspace, record, progress)}
+    patch_size = record.config.training.patch_size
     failures: dict[str, str] = {}
     for client in record.config.federation.clients:
         try:
-            summaries[client] = ShardSummary.of(shard_client(workspace, client, data, progress))
+            manifests = shard_client(workspace, client, data, progress)
+            tell_small_videos(manifests, patch_size, "training.patch_size", client, progress)
+            summaries[client] = ShardSummary.of(manifests, patch_size)
         except VideoError as error:
             failures[client] = str(error)
             progress.message(f"client {client}: {error}")
@@ -61,6 +66,13 @@ def _shard_in_jobs(
     jobs = ShardJobs(Cluster(), clients, record, progress)
     jobs.start()
     # Meanwhile the Jobs run. If this call fails, a retry of the step finds the Jobs again.
-    held_out = ShardSummary.of(shard_held_out(workspace, record.config.data, progress))
+    held_out = _shard_held_out(workspace, record, progress)
     jobs.wait()
-    return {"held-out": held_out, **jobs.summaries}, jobs.failures
+    return {layout.HELD_OUT: held_out, **jobs.summaries}, jobs.failures
+
+
+def _shard_held_out(workspace: Workspace, record: RunRecord, progress: Progress) -> ShardSummary:
+    side = evaluation_side(record.config.evaluation)
+    manifests = shard_held_out(workspace, record.config.data, progress)
+    tell_small_videos(manifests, side, "the evaluation", layout.HELD_OUT, progress)
+    return ShardSummary.of(manifests, side)

@@ -24,7 +24,7 @@ from fedvsr.config.run import RunConfig
 from fedvsr.errors import FedVSRError, InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
-from fedvsr.federation.owner.clips import open_clips
+from fedvsr.federation.owner.clips import open_held_out_clips
 from fedvsr.federation.records import (
     EvaluationRecord,
     ModelRecord,
@@ -225,7 +225,7 @@ def _log_model(
         psnr_y=best.mean("psnr_y"),
         bicubic_psnr_y=best.mean("psnr_y", of_bicubic=True),
     )
-    clip = open_clips(store, layout.held_out_clips(config.data.dataset), config.data)[0]
+    clip = open_held_out_clips(store, config)[0]
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from fedvsr.device import select_device
 from fedvsr.errors import InputError
-from fedvsr.federation import layout
-from fedvsr.federation.owner.clips import open_clips
+from fedvsr.federation.owner.clips import open_held_out_clips
 from fedvsr.federation.runs import load_run
 from fedvsr.progress import Progress
 from fedvsr.scoring.clip_scores import mean_over_frames
@@ -106,7 +105,7 @@ def _score_both(
             "the challenger does not belong to a run, so its held-out clips are unknown; promote with --force"
         )
     config = load_run(store, challenger_model.record.run).config
-    clips = open_clips(store, layout.held_out_clips(config.data.dataset), config.data)
+    clips = open_held_out_clips(store, config)
     crop_border = config.evaluation.crop_border
     challenger_psnr = _mean_psnr(challenger_model, clips, crop_border, progress)
     if champion is None:

@@ -45,9 +45,11 @@ from fedvsr.video.frames import Frames
 GROUND_TRUTH = "frames"
 """The kind of a ground-truth shard."""
 
+RESERVED_NAME = "__metadata__"
+"""The name that no clip can have: the header's key of the metadata."""
+
 _FORMAT = "fedvsr-shard"
 _VERSION = 1
-_METADATA = "__metadata__"
 _LENGTH_BYTES = 8
 # The limit of safetensors' own readers.
 _MAX_HEADER_BYTES = 100_000_000
@@ -173,7 +175,7 @@ def write_shard(path: Path, kind: str, clips: Iterable[tuple[ClipInfo, Frames]])
 def _write_pixels(path: Path, file: BinaryIO, clips: Iterable[tuple[ClipInfo, Frames]]) -> list[ClipInfo]:
     infos: dict[str, ClipInfo] = {}
     for info, frames in clips:
-        if info.name in infos or info.name == _METADATA:
+        if info.name in infos or info.name == RESERVED_NAME:
             raise ShardError(f"{path}: the clip name {info.name!r} is taken; give each clip its own name")
         if frames.dtype != np.uint8 or frames.shape != info.shape:
             raise ShardError(
@@ -194,7 +196,7 @@ def _header(path: Path, kind: str, infos: list[ClipInfo]) -> bytes:
         raise ShardError(
             f"{path}: the kind {kind!r} is neither {GROUND_TRUTH!r} nor a result of shard_kind"
         ) from error
-    header: dict[str, Any] = {_METADATA: {"fedvsr": _json(metadata.model_dump())}}
+    header: dict[str, Any] = {RESERVED_NAME: {"fedvsr": _json(metadata.model_dump())}}
     begin = 0
     for info in infos:
         end = begin + info.pixel_bytes
@@ -300,7 +302,7 @@ def _broken(path: Path, reason: str) -> ShardError:
 
 def _read_metadata(path: Path, header: Any) -> _Metadata:
     try:
-        values = json.loads(header[_METADATA]["fedvsr"])
+        values = json.loads(header[RESERVED_NAME]["fedvsr"])
         name, version = values["format"], values["version"]
     except (TypeError, KeyError, ValueError) as error:
         raise _broken(path, "is not a shard of fedvsr: its header has no 'fedvsr' metadata") from error
@@ -316,7 +318,7 @@ def _read_metadata(path: Path, header: Any) -> _Metadata:
 
 def _check_tensors(path: Path, header: dict[str, Any], clips: tuple[ClipInfo, ...]) -> None:
     """Checks that the header's tensors are the clips, in order and without gaps."""
-    if [name for name in header if name != _METADATA] != [clip.name for clip in clips]:
+    if [name for name in header if name != RESERVED_NAME] != [clip.name for clip in clips]:
         raise _broken(path, "the header's tensors are not the clips that its metadata lists")
     begin = 0
     for clip in clips:

@@ -8,7 +8,7 @@ from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_delivery
-from fedvsr.federation.owner.clips import dataset_digest, open_clips
+from fedvsr.federation.owner.clips import dataset_digest, open_training_clips
 from fedvsr.federation.records import (
     MAX_LOSS,
     PlanRecord,
@@ -65,7 +65,7 @@ def train_client(
     if delivered:
         return delivered
     data = record.config.data
-    clips = open_clips(own, layout.training_clips(data.dataset), data)
+    clips = open_training_clips(own, record.config)
     base = load_base_weights(federation, plan)
     state = load_strategy_state(federation, plan)
     result = _train(record, plan, client, clips, base, state, own, progress or Progress())

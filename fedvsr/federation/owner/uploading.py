@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedvsr.errors import VideoError
+from fedvsr.federation.owner.names import valid_text
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
+from fedvsr.text import printable
 from fedvsr.video.listing import IMAGE_SUFFIXES, list_videos
 
 
@@ -31,14 +33,15 @@ def upload_videos(
     """
     files: dict[str, Path] = {}
     for path in paths:
-        for name, file in _files(path):
+        for file_name, file in _files(path):
+            name = valid_text(file_name)
             earlier_file = files.setdefault(folder + name, file)
             if earlier_file.resolve() != file.resolve():
                 raise VideoError(f"{earlier_file} and {file} would both be called {name!r}; rename one")
     with (progress or Progress()).stage("upload", len(files)) as advance:
         for done, (key, file) in enumerate(files.items(), start=1):
             store.upload(key, file)
-            advance(done, file.name)
+            advance(done, printable(file.name))
     return list(files)
 
 

@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fedvsr.errors import VideoError
+from fedvsr.federation.owner.names import is_video_file, name_videos
 from fedvsr.store.base import Store, bytes_digest, file_digest
-from fedvsr.video.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_videos, natural_key
+from fedvsr.video.listing import IMAGE_SUFFIXES, list_videos, natural_key
 
 
 class Video(ABC):
@@ -22,7 +24,12 @@ class Video(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Returns a string that changes if the video's bytes change."""
+        """Returns a string that changes if the video's bytes change.
+
+        Raises:
+            fedvsr.errors.VideoError: The video's bytes cannot be read.
+            fedvsr.errors.StoreError: The store failed.
+        """
 
     @abstractmethod
     def as_local_path(self) -> AbstractContextManager[Path]:
@@ -37,11 +44,14 @@ class LocalVideo(Video):
         self.path = path
 
     def fingerprint(self) -> str:
-        if self.path.is_file():
-            return file_digest(self.path)
-        files = sorted(path for path in self.path.iterdir() if path.is_file())
-        lines = (f"{path.name} {file_digest(path)}" for path in files)
-        return bytes_digest("\n".join(lines).encode())
+        try:
+            if self.path.is_file():
+                return file_digest(self.path)
+            files = sorted(path for path in self.path.iterdir() if path.is_file())
+            lines = (f"{path.name} {file_digest(path)}" for path in files)
+            return bytes_digest("\n".join(lines).encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise VideoError(f"it cannot be read ({error.strerror})") from error
 
     def as_local_path(self) -> AbstractContextManager[Path]:
         return nullcontext(self.path)
@@ -62,8 +72,14 @@ class StoredVideo(Video):
         self._keys = tuple(keys)
 
     def fingerprint(self) -> str:
-        lines = (f"{key} {self._store.fingerprint(key)}" for key in self._keys)
-        return bytes_digest("\n".join(lines).encode())
+        for key in self._keys:
+            if "//" in key:
+                raise VideoError(f"its key {key!r} has an empty part; store it under another key")
+        try:
+            lines = [f"{key} {self._store.fingerprint(key)}" for key in self._keys]
+        except OSError as error:
+            raise VideoError(f"it cannot be read ({error.strerror})") from error
+        return bytes_digest("\n".join(lines).encode("utf-8", "surrogateescape"))
 
     @contextmanager
     def as_local_path(self) -> Iterator[Path]:
@@ -72,7 +88,7 @@ class StoredVideo(Video):
             for key in self._keys:
                 self._store.download(key, folder / PurePosixPath(key).name)
             first_key = PurePosixPath(self._keys[0])
-            yield folder / first_key.name if _is_video_file(first_key) else folder
+            yield folder / first_key.name if is_video_file(first_key) else folder
 
 
 @dataclass(frozen=True)
@@ -91,8 +107,7 @@ class FederationVideos:
 def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
     """Returns the video at a path or, if the path is a folder, all videos in it, in natural order.
 
-    A video's name is its path relative to the folder, without the suffix. If two videos would have the same
-    name, both keep their suffixes.
+    A video's name is that of `fedvsr.federation.owner.names.name_videos`.
 
     Args:
         root: A video, or a folder of video files or frame folders, at any depth.
@@ -102,14 +117,14 @@ def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
         fedvsr.errors.VideoError: The path holds no video.
     """
     paths = list_videos(root, pattern or None)
-    names = _name_videos([_relative(path, root) for path in paths])
+    names = name_videos([_relative(path, root) for path in paths])
     return [LocalVideo(name, path) for name, path in zip(names, paths, strict=True)]
 
 
 def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
     """Returns the videos in a folder of a store, at any depth, in natural order. The list may be empty.
 
-    Names are as in `local_videos`.
+    Names are as in `local_videos`. Keys with a part that begins with a dot are skipped, as hidden files are.
 
     Args:
         store: The owner's store.
@@ -118,30 +133,27 @@ def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
     Raises:
         fedvsr.errors.StoreError: The store failed.
     """
-    groups: dict[PurePosixPath, list[str]] = {}
+    groups: dict[str, list[str]] = {}
+    folders_with_files: set[str] = set()
     for key in store.keys(folder):
-        path = PurePosixPath(key).relative_to(folder)
-        if _is_video_file(path):
-            groups[path] = [key]
+        relative_key = key.removeprefix(folder)
+        path = PurePosixPath(relative_key)
+        # S3 programs mark an empty folder by a key that ends with a slash.
+        if relative_key.endswith("/") or any(part.startswith(".") for part in path.parts):
+            continue
+        parent = relative_key.rpartition("/")[0]
+        if is_video_file(path):
+            groups[relative_key] = [key]
+            folders_with_files.add(parent)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            groups.setdefault(path.parent, []).append(key)
-    paths = sorted(groups, key=lambda path: natural_key(path.as_posix()))
-    return [
-        StoredVideo(store, name, groups[path]) for name, path in zip(_name_videos(paths), paths, strict=True)
-    ]
+            groups.setdefault(parent, []).append(key)
+    # Images next to a video file are posters, as in `list_videos`.
+    paths = sorted(
+        groups.keys() - folders_with_files, key=lambda path: natural_key(PurePosixPath(path).as_posix())
+    )
+    names = name_videos([PurePosixPath(path) for path in paths])
+    return [StoredVideo(store, name, groups[path]) for name, path in zip(names, paths, strict=True)]
 
 
 def _relative(path: Path, root: Path) -> PurePosixPath:
     return PurePosixPath(path.name if path == root else path.relative_to(root).as_posix())
-
-
-def _name_videos(paths: Sequence[PurePosixPath]) -> list[str]:
-    short_names = [(path.with_suffix("") if _is_video_file(path) else path).as_posix() for path in paths]
-    return [
-        path.as_posix() if short_names.count(name) > 1 else name
-        for name, path in zip(short_names, paths, strict=True)
-    ]
-
-
-def _is_video_file(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES

@@ -1,7 +1,7 @@
 """The start of a run: checks its settings, writes its record and initial weights, and plans its rounds."""
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fedvsr
 from fedvsr.config.run import DataConfig, RunConfig
@@ -209,10 +209,7 @@ def _build_model(config: RunConfig) -> "nn.Module":
 
 
 def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
-    difference = _first_difference(
-        stored.config.model_dump(exclude=MAY_CHANGE),
-        config.model_dump(exclude=MAY_CHANGE),
-    )
+    difference = _first_difference(_fixed_settings(stored.config), _fixed_settings(config))
     if difference:
         path, was, now = difference
         raise ConfigError(
@@ -225,6 +222,14 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
             config.federation.rounds,
             f"run {config.name!r} was started with {rounds}, which can only be raised",
         )
+
+
+def _fixed_settings(config: RunConfig) -> dict[str, Any]:
+    """Returns the settings of a run that may not change."""
+    settings = config.model_dump(exclude=MAY_CHANGE)
+    # A dump leaves this field out at its default.
+    settings["data"]["damaged_frames"] = config.data.damaged_frames
+    return settings
 
 
 def _first_difference(was: object, now: object, path: str = "") -> tuple[str, object, object] | None:

@@ -1,13 +1,14 @@
 """Drives a run's rounds from one process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import ConfigError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, is_evaluated
-from fedvsr.federation.owner.clips import shard_videos
+from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import FederationVideos
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.federation.run.clients import add_client
@@ -15,38 +16,56 @@ from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.training_round import ClientRunner, train_round
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.federation.server.evaluate import evaluate_round
+from fedvsr.federation.shard_records import Manifests
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
 OnRound = Callable[[RoundRecord, EvaluationRecord | None], None]
 
 
+@dataclass(frozen=True)
+class FederationShards:
+    """The manifests of a federation's shards.
+
+    Attributes:
+        clients: Those of each client, by the client's name.
+        held_out: Those of the held-out clips.
+    """
+
+    clients: Mapping[str, Manifests]
+    held_out: Manifests
+
+
 def shard_all(
     workspace: Workspace, videos: FederationVideos, data: DataConfig, progress: Progress | None = None
-) -> None:
+) -> FederationShards:
     """Makes the shards of every client and of the held-out clips. Current shards are kept.
 
     Raises:
         fedvsr.errors.ConfigError: Two owners have the same video.
-        fedvsr.errors.VideoError: A video cannot be used.
+        fedvsr.errors.VideoError: No video of an owner can be used.
     """
     progress = progress or Progress()
     _check_disjoint(videos)
     owner_count = len(videos.clients) + 1
+    clients: dict[str, Manifests] = {}
     with progress.stage("shard", owner_count) as advance:
         for done, (client, client_videos) in enumerate(videos.clients.items(), start=1):
             folder = layout.training_clips(data.dataset)
-            shard_videos(workspace.client(client), folder, client_videos, data, progress)
+            store = workspace.client(client)
+            clients[client] = shard_videos(store, folder, client_videos, data, client, progress)
             add_client(workspace.federation(), client)
             advance(done, client)
-        shard_videos(
+        held_out = shard_videos(
             workspace.federation(),
             layout.held_out_clips(data.dataset),
             videos.held_out,
             data,
+            layout.HELD_OUT,
             progress,
         )
         advance(owner_count, "held-out clips")
+    return FederationShards(clients, held_out)
 
 
 def run_rounds(

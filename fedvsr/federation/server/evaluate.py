@@ -11,7 +11,7 @@ from fedvsr.config.run import RunConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, list_evaluations
-from fedvsr.federation.owner.clips import dataset_digest, open_clips
+from fedvsr.federation.owner.clips import dataset_digest, open_held_out_clips
 from fedvsr.federation.records import EvaluationRecord, RunRecord, write_record
 from fedvsr.federation.runs import digests_after_round
 from fedvsr.federation.stored_weights import load_weights
@@ -79,7 +79,7 @@ def _score(
 ) -> tuple[tuple[ClipScores, ...], tuple[ClipScores, ...], list[Detail]]:
     """Returns the scores of the weights, those of bicubic interpolation, and the details to draw."""
     crop_border = config.evaluation.crop_border
-    clips = open_clips(store, layout.held_out_clips(config.data.dataset), config.data)
+    clips = open_held_out_clips(store, config)
     device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = _load_model(store, config, round_number, weights_digest, device)

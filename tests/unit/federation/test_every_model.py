@@ -7,7 +7,7 @@ import pytest
 
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
-from fedvsr.federation.owner.clips import shard_videos
+from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import local_videos
 from fedvsr.federation.records import RoundRecord, read_record
 from fedvsr.federation.run.prepare import prepare_run
@@ -32,6 +32,7 @@ def workspace(tmp_path_factory):
             layout.training_clips(data.dataset),
             local_videos(SAMPLES, name),
             data,
+            client,
         )
     return stores
 

@@ -91,7 +91,7 @@ def test_a_video_of_two_owners_is_refused(workspace: Workspace, save_video, owne
 
 def test_a_video_that_is_too_short_is_an_error_and_leaves_no_manifest(workspace: Workspace, save_video):
     short = FederationVideos({"ann": [save_video("short", frames=2)]}, [save_video("held-out")])
-    with pytest.raises(VideoError, match=r"short has no shot of data\.minimum_frames = 3 frames"):
+    with pytest.raises(VideoError, match=r"short: has no shot of data\.minimum_frames = 3 frames"):
         shard_all(workspace, short, DATA)
     assert list(workspace.client("ann").keys("")) == []
 
