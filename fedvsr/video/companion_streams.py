@@ -222,7 +222,11 @@ class CompanionStreams:
         if self._muxer == "matroska":
             self._covers.append(stream)
             return None
-        return CopiedTrack(stream, Part(Fraction(0), False, None))
+        track = CopiedTrack(stream, Part(Fraction(0), False, None))
+        if not self._accepts(track):
+            self._leave_out(stream, f": {self._muxer} does not hold it; .mkv does")
+            return None
+        return track
 
     def _leave_out(self, stream: Stream, reason: str) -> None:
         name = _codec_name(stream) or getattr(stream, "name", None) or "unknown"

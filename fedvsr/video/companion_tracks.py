@@ -98,6 +98,36 @@ def _describes_file(name: str) -> bool:
     )
 
 
+class _SampleClock:
+    """Refines coarse times of sound: Matroska has milliseconds, MP4 counts samples.
+
+    Args:
+        source: A stream of sound.
+    """
+
+    def __init__(self, source: AudioStream) -> None:
+        context = source.codec_context
+        self._unit = Fraction(1, context.sample_rate) if context and context.sample_rate else None
+        self._frame_size = context.frame_size if context else 0
+        self._expected: Fraction | None = None
+
+    def refine(
+        self, time: Fraction, duration: Fraction, unit: Fraction
+    ) -> tuple[Fraction, Fraction, Fraction]:
+        """Returns a packet's time, duration and time base, which is the same for all packets of a stream."""
+        if self._unit is None or unit <= self._unit or self._frame_size == 0:
+            return time, duration, unit
+        if self._expected is None or abs(time - self._expected) > unit:
+            time = round(time / self._unit) * self._unit
+        else:
+            time = self._expected
+        exact = self._frame_size * self._unit
+        # Another duration is that of the last packet, or of a codec whose packets differ in length.
+        has_frame_size = abs(duration - exact) <= unit
+        self._expected = time + exact if has_frame_size else None
+        return time, exact if has_frame_size else duration, self._unit
+
+
 class CopiedTrack:
     """Copies packets without encoding them again.
 
@@ -113,6 +143,7 @@ class CopiedTrack:
         self._target: Stream | None = None
         self._last_dts: int | None = None
         self._expected: Fraction | None = None
+        self._clock = _SampleClock(source) if isinstance(source, AudioStream) else None
 
     def add_to(self, container: OutputContainer) -> None:
         self._target = container.add_stream_from_template(self.source, opaque=True)
@@ -135,6 +166,9 @@ class CopiedTrack:
             return
         if is_subtitle and self._part.is_cut:
             time, duration = self._clip(time, duration)
+        if self._clock is not None:
+            time, duration, unit = self._clock.refine(time, duration, unit)
+            packet.time_base = unit
         packet.pts = round(time / unit)
         # Containers demand that times grow. Damaged or coarse ones are moved by one unit.
         packet.dts = packet.pts if self._last_dts is None else max(packet.pts, self._last_dts + 1)

@@ -20,6 +20,7 @@ from fedvsr.video.output_formats import (
     HOLD_PIXEL_ASPECT,
     OutputFormat,
     find_alternative,
+    find_caution,
     find_problem,
     output_format,
 )
@@ -33,6 +34,8 @@ SEGMENT_FRAMES: Final = 256
 # A rate with more digits than this is a measured one; no container has room for them.
 _MAX_RATE_DENOMINATOR = 100_000
 _MAX_RATE = 1_000_000
+# A time that is farther from its slot at the nominal rate, in slots, is not an error of rounding.
+_MAX_SLOT_ERROR = Fraction(1, 4)
 
 
 class VideoWriter:
@@ -117,6 +120,7 @@ class VideoWriter:
         self._segment_frames = segment_frames
         self._settings: VideoSettings | None = None
         self._dtype: np.dtype | None = None
+        self._has_lost_times = False
         self._last_duration: Fraction | None = None
         self._companions: CompanionStreams | None = None
         self._sink: FrameSink | None = None
@@ -166,6 +170,7 @@ class VideoWriter:
                 f"the first is {width}×{height}; give frames of one size"
             )
         time = self._start + self.frames_written / self._fps if time is None else time
+        self._note_lost_time(time)
         ticks = round((time - self._start) / self._settings.time_base)
         try:
             if self._dtype is None:
@@ -231,6 +236,21 @@ class VideoWriter:
         if problem is not None:
             raise VideoError(f"{self.path}: {problem}; use {find_alternative(size, self._fps)}")
         self._settings = settings
+        caution = find_caution(self._format, size)
+        if caution is not None:
+            self.notes.append(caution)
+
+    def _note_lost_time(self, time: Fraction) -> None:
+        """Says once that the container has one rate and the frames have not."""
+        lost_in = {"avi": "AVI has one frame rate", FOLDER: "A folder of images has no times"}
+        words = lost_in.pop(self._format.container, None)
+        if words is None or self._has_lost_times:
+            return
+        slots = (time - self._start) * self._fps
+        expected = round(slots) if self._format.container == "avi" else self.frames_written
+        if abs(slots - expected) > _MAX_SLOT_ERROR:
+            self._has_lost_times = True
+            self.notes.append(f"{words}, but these frames have their own times; .mp4 and .mkv hold them.")
 
     def _check_frame(self, frame: AnyFrames) -> None:
         dtypes = ["uint8", "uint16"] if self._format.bit_depth > 8 else ["uint8"]

@@ -120,6 +120,10 @@ HOLD_PIXEL_ASPECT: Final = ("mp4", "mov", "matroska")
 ACCEPTED: Final = f"{', '.join(CONTAINERS)}, or a name without a suffix for a folder of PNG frames"
 
 
+# The largest frames of H.264's highest level, 6.2, in macroblocks of 16×16 pixels (ITU-T H.264, table A-1).
+_MAX_H264_MACROBLOCKS = 139_264
+
+
 @dataclass(frozen=True)
 class OutputFormat:
     """How a video is written: made by `output_format`.
@@ -259,6 +263,17 @@ def find_problem(chosen: OutputFormat, size: tuple[int, int], fps: Fraction) -> 
         return f"{chosen.container} cannot hold {float(fps):g} frames per second: its times are milliseconds"
     if chosen.container == "avi" and fps > MAX_AVI_RATE:
         return f"avi cannot hold {float(fps):g} frames per second, only up to {MAX_AVI_RATE}"
+    return None
+
+
+def find_caution(chosen: OutputFormat, size: tuple[int, int]) -> str | None:
+    """Returns what to know about frames of a size (height, width) that a format can hold, or None."""
+    macroblocks = -(-size[0] // 16) * -(-size[1] // 16)
+    if chosen.codec == H264 and macroblocks > _MAX_H264_MACROBLOCKS:
+        return (
+            f"Few players show H.264 of {size[1]}×{size[0]} pixels: its highest level ends at 8192×4352. "
+            "FFV1 in .mkv and a folder of PNG frames are for further work."
+        )
     return None
 
 

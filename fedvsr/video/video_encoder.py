@@ -55,6 +55,10 @@ _MAX_SUBPIXEL_PIXELS = 8192 * 4608
 _MIN_LOOKAHEAD = 5
 _PRESETS_WITHOUT_LOOKAHEAD = ("ultrafast", "superfast")
 
+# Each core encodes a slice of an FFV1 frame. Small frames have too few pixels for so many.
+_FFV1_SLICES = 16
+_MIN_SLICED_SIDE = 256
+
 _CONVERSION = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -215,7 +219,7 @@ class VideoEncoder:
             format=self._settings.output_format.pixel_format,
             # swscale has no matrix 0: between two RGB formats it uses none.
             dst_colorspace=tags.matrix or Colorspace.ITU709,
-            interpolation=_CONVERSION,
+            interpolation=Interpolation.POINT if self._settings.output_format.is_rgb else _CONVERSION,
             src_color_range=ColorRange.JPEG,
             dst_color_range=tags.sample_range,
         )
@@ -273,6 +277,8 @@ def _encoder_options(settings: VideoSettings) -> dict[str, str]:
         options["x265-params"] = ":".join(f"{name}={value}" for name, value in x265.items())
     if chosen.codec == FFV1:
         options |= {"level": "3", "slicecrc": "1", "g": "1"}
+        if min(settings.size) >= _MIN_SLICED_SIDE:
+            options["slices"] = str(_FFV1_SLICES)
     if chosen.codec == PRORES:
         options |= {"profile": "hq", "vendor": "apl0"}
     return options

@@ -2,6 +2,7 @@
 
 import struct
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -130,6 +131,14 @@ def test_mp4_converts_what_its_players_do_not_know_and_says_so(tmp_path, film):
     assert rewrite(path, again).notes == []
     assert sound_packets(again, 1) == sound_packets(path, 1)
     assert "Kommentar" in describe(again)
+
+
+def test_sound_from_matroska_has_the_exact_times_of_its_samples_in_mp4(tmp_path, film):
+    rewrite(film, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        times = [packet.pts for packet in video.demux(audio=0) if packet.size]
+        assert video.streams.audio[0].time_base == Fraction(1, 48_000)
+    assert {later - earlier for earlier, later in pairwise(times)} == {1024}
 
 
 def test_avi_says_what_it_does_not_hold(tmp_path, film):

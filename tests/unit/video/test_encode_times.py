@@ -66,6 +66,7 @@ def test_a_variable_rate_keeps_its_length(tmp_path, name, error):
     with VideoWriter(tmp_path / name, 30, size=(64, 64)) as video:
         for time in before:
             video.write(np.zeros((64, 64, 3), np.uint8), time, Fraction(1))
+    assert video.notes == []
     # AVI repeats a frame by an empty packet, which has no time of its own.
     after = frame_times(tmp_path / name)
     assert len(after) == len(before)
@@ -73,6 +74,15 @@ def test_a_variable_rate_keeps_its_length(tmp_path, name, error):
     if name != "a.avi":
         with av.open(str(tmp_path / name)) as video:
             assert abs(video.duration / av.time_base - 5) <= 0.002
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a"])
+def test_times_that_the_output_cannot_hold_are_said_once(tmp_path, name):
+    with VideoWriter(tmp_path / name, 25) as video:
+        for time in (Fraction(0), Fraction(1, 70), Fraction(1, 9), Fraction(1, 7)):
+            video.write(FRAME, time)
+    assert len(video.notes) == 1
+    assert "these frames have their own times; .mp4 and .mkv hold them" in video.notes[0]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

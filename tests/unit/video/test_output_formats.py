@@ -8,7 +8,7 @@ import pytest
 
 from fedvsr.errors import VideoError
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import CONTAINERS, output_format
+from fedvsr.video.output_formats import CONTAINERS, find_caution, output_format
 from tests.unit.video.ffmpeg_cli import decode, describe
 
 PAIRS = [(suffix, codec) for suffix, container in CONTAINERS.items() for codec in container.codecs]
@@ -116,6 +116,12 @@ def test_frames_of_more_bits_stay_so_where_the_format_has_them(tmp_path):
         assert video.notes == []
         if error:
             assert np.abs(decode(path, kind="rgb48le")[0].astype(int) - ramp).max() < error
+
+
+def test_h264_beyond_its_levels_is_written_with_a_caution():
+    assert find_caution(output_format(Path("a.mp4")), (4320, 8192)) is None
+    assert "Few players" in find_caution(output_format(Path("a.mp4")), (8640, 15360))
+    assert find_caution(output_format(Path("a.mkv")), (8640, 15360)) is None
 
 
 def test_h264_keeps_8_bits_and_says_so(tmp_path):
