@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
@@ -72,7 +73,11 @@ class RgbConverter:
             )
         else:
             converted = self._convert_managed(picture, target, primaries, transfer)
-        return _pixels(converted)
+        pixels = _pixels(converted)
+        if target == "rgb24" or picture.format.is_rgb or picture.format.name.startswith("gray"):
+            return pixels
+        # libswscale maps the white of YUV to 255 · 256 in 16 bits.
+        return cv2.add(pixels, pixels >> 8)
 
     def _convert_managed(
         self, picture: VideoFrame, target: str, primaries: str, transfer: str | None

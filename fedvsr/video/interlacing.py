@@ -19,17 +19,18 @@ from fedvsr.video.video_file import DecodedFrame
 
 # The detector compares lines, so a sample of about this many columns tells as much as all.
 _DETECTION_COLUMNS = 200
-# In interlaced video, one of the two orders of fields is smoother in time than the other by 1.1 to 3 (measured
-# on videos and test pictures), and about as smooth as the frame itself. In progressive video, both are equally
-# smooth, and the frame itself is smoother than them if something moves. Fine patterns that move by one line
-# disturb either measure, so the stronger one decides.
+# In interlaced video, one of the two orders of fields is smoother in time than the other by 1.1 to 3, and
+# about as smooth as the frame itself. In progressive video, both are equally smooth, and the frame itself is
+# smoother than them if something moves. Fine patterns that move by one line disturb either measure, so the
+# stronger one decides. Measured on videos and test pictures.
 _MIN_ORDER_RATIO = 1.1
 _MIN_FRAME_RATIO = 1.15
 # So many frames that say the same, in a row of so many without one that says otherwise, show that a video is
-# interlaced although it says that it is progressive.
-_WINDOW = 8
-_MIN_AGREEING = 6
-_MIN_AGREEING_OF_SHORT_VIDEO = 3
+# interlaced although it says that it is progressive. Text that scrolls into a black picture looks interlaced
+# for up to six frames.
+_WINDOW = 10
+_MIN_AGREEING = 8
+_MIN_FRAMES = 3
 # So many frames must follow a progressive one in an interlaced video before it is believed.
 _CONFIRMING = 2
 _MIN_SIDE = 16  # interlaced video is not smaller
@@ -54,7 +55,7 @@ def deinterlace(frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
     otherwise, so fine detail and static graphics stay untouched. If only a small part of a detailed picture
     moves, the content does not tell.
 
-    Memory holds the decoded pictures of about eight frames.
+    Memory holds the decoded pictures of about ten frames.
 
     Args:
         frames: Decoded frames in order of display.
@@ -89,6 +90,7 @@ class _Deinterlacer:
         self._flags_are_wrong = False
         self._last_order: FieldOrder | None = None
         self._filter: _Bwdif | None = None
+        self._flag_remover: FilterChain | None = None
 
     def process(self, frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
         detector: _Detector | None = None
@@ -134,6 +136,8 @@ class _Deinterlacer:
         if order is FieldOrder.PROGRESSIVE:
             self._filter = None
             frame = entry.frame
+            if entry.flagged:
+                frame = replace(frame, picture=self._without_flag(picture))
         else:
             if self._filter is None or self._filter.order is not order:
                 self._filter = _Bwdif(picture, order, self._previous)
@@ -141,6 +145,13 @@ class _Deinterlacer:
             frame = replace(entry.frame, picture=self._filter.process(picture, following))
         self._previous = picture
         return frame
+
+    def _without_flag(self, picture: VideoFrame) -> VideoFrame:
+        """Returns a picture flagged as progressive; otherwise libswscale converts each field by itself."""
+        if self._flag_remover is None:
+            self._flag_remover = _chain(picture, ("setfield", "prog"))
+        (unflagged,) = self._flag_remover.push(picture)
+        return unflagged
 
     def _decide(self) -> FieldOrder:
         """Returns the field order of the first frame in the window."""
@@ -163,17 +174,16 @@ class _Deinterlacer:
     def _shows_interlacing(self, orders: list[FieldOrder | None]) -> bool:
         told = [order for order in orders[:_WINDOW] if order is not None]
         short = self._ended and self._frames_seen < _MIN_AGREEING
-        needed = _MIN_AGREEING_OF_SHORT_VIDEO if short else _MIN_AGREEING
+        needed = max(self._frames_seen, _MIN_FRAMES) if short else _MIN_AGREEING
         return len(told) >= needed and len(set(told)) == 1 and told[0] is not FieldOrder.PROGRESSIVE
 
 
 class _Detector:
     """Measures the field order of frames, one frame later than they are shown.
 
-    If a field lies between two others in time, its lines lie between theirs in brightness where something
-    moves. So the sums of | a frame's line − the mean of its neighbours in another frame | tell which fields
-    are close in time. FFmpeg's idet measures the same, but decides by the first of the two ratios alone, and so
-    takes FFmpeg's own test picture (testsrc2, 352×288) for interlaced.
+    The closer two fields are in time, the less a line of one differs from the mean of its neighbours in the
+    other. FFmpeg's idet measures the same, but one of two ratios decides alone, and so it takes FFmpeg's own
+    test picture (testsrc2, 352×288) for interlaced.
     """
 
     def __init__(self, picture: VideoFrame) -> None:
@@ -259,14 +269,10 @@ class _Bwdif:
 
     def __init__(self, picture: VideoFrame, order: FieldOrder, previous: VideoFrame | None) -> None:
         self.order = order
-        self._bwdif = FilterChain(
+        self._bwdif = _chain(
+            picture,
             ("bwdif", f"mode=send_frame:parity={order.value}:deint=all"),
             ("format", picture.format.name),
-            width=picture.width,
-            height=picture.height,
-            pixel_format=picture.format.name,
-            matrix=int(picture.colorspace),
-            value_range=int(picture.color_range),
         )
         self._fed: VideoFrame | None = None
         self._outputs: deque[VideoFrame] = deque()
@@ -288,3 +294,14 @@ class _Bwdif:
     def _feed(self, picture: VideoFrame | None) -> None:
         self._outputs.extend(self._bwdif.push(picture))
         self._fed = picture
+
+
+def _chain(picture: VideoFrame, *filters: tuple[str, str]) -> FilterChain:
+    return FilterChain(
+        *filters,
+        width=picture.width,
+        height=picture.height,
+        pixel_format=picture.format.name,
+        matrix=int(picture.colorspace),
+        value_range=int(picture.color_range),
+    )

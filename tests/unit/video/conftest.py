@@ -1,8 +1,10 @@
 """Fixtures of the tests of `fedvsr.video`."""
 
+import subprocess
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -37,3 +39,16 @@ def save_images():
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """Runs FFmpeg's program, which makes inputs and is the oracle of conversions; returns its output."""
+
+    def run(*arguments, data=None) -> bytes:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+        process = subprocess.run(command, input=data, capture_output=True)
+        assert process.returncode == 0, process.stderr.decode()
+        return process.stdout
+
+    return run
