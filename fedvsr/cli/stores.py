@@ -28,10 +28,12 @@ def tracking_config(tracking_uri: str, registered_model: str = "fedvsr") -> Trac
 
 def open_model(model: str, store: str, tracking_uri: str) -> "TrainedModel":
     """Returns a registered model (``models:/…``) or the trained model in a folder."""
-    from fedvsr.tracking.connection import connect
-    from fedvsr.tracking.model_registry import download_model
     from fedvsr.trained import load_trained
 
     if model.startswith("models:/"):
+        # MLflow takes seconds and 300 MB, which a model in a folder does not need.
+        from fedvsr.tracking.connection import connect
+        from fedvsr.tracking.model_registry import download_model
+
         return download_model(connect(tracking_config(tracking_uri), store, create=False), model)
     return load_trained(Path(model))

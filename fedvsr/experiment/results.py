@@ -10,6 +10,7 @@ from fedvsr.device import select_device
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
 from fedvsr.federation.records import RegistrationRecord, RunRecord
+from fedvsr.inference.sizes import choose_sizes
 from fedvsr.inference.windows import upscale_frames
 from fedvsr.progress import Progress
 from fedvsr.report.page import render_page
@@ -95,13 +96,16 @@ def _upscale_held_out(
     device = select_device(config.training.device)
     target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
     frames: Frames = np.asarray(shard[clip.name])
+    network = model.network.to(device)
+    sizes = choose_sizes(network, device, *frames.shape[1:3], scale=config.data.scale, length=len(frames))
     # H.264 needs an even height and width. ×3 may give odd ones.
     height, width = (side * config.data.scale // 2 * 2 for side in frames.shape[1:3])
     with (
         progress.stage("upscale", len(frames)) as advance,
         VideoWriter(target, clip.fps, size=(height, width)) as writer,
     ):
-        for done, frame in enumerate(upscale_frames(model.network.to(device), frames, device), start=1):
+        outputs = upscale_frames(network, iter(frames), device, sizes, scale=config.data.scale)
+        for done, frame in enumerate(outputs, start=1):
             writer.write(frame[:height, :width])
             advance(done, target.name)
     return target

@@ -50,13 +50,15 @@ _X265_FRAME_THREADS = 2
 _MAX_LOOKAHEAD_PIXELS = 40 * 1920 * 1080
 _MAX_FRAME_THREADS_PIXELS = 2560 * 1440
 # Beyond 8K, x264 may not keep four interpolated versions of a reference: 1.4 GB instead of 2.1 at 15360×8640.
-_MAX_SUBPIXEL_PIXELS = 8192 * 4608
+_MAX_8K_PIXELS = 8192 * 4608
 # Frames that are predicted from later ones, and the presets that choose them, need so many frames.
 _MIN_LOOKAHEAD = 5
 _PRESETS_WITHOUT_LOOKAHEAD = ("ultrafast", "superfast")
 
 # Each core encodes a slice of an FFV1 frame. Small frames have too few pixels for so many.
 _FFV1_SLICES = 16
+# FFV1 refuses slices of too many pixels: 256 million pixels of 16 bits need 100.
+_FFV1_SLICES_BEYOND_8K = 100
 _MIN_SLICED_SIDE = 256
 
 _CONVERSION = (
@@ -270,7 +272,7 @@ def _encoder_options(settings: VideoSettings) -> dict[str, str]:
     lookahead = _lookahead(settings)
     if chosen.codec == H264:
         options |= lookahead
-        if math.prod(settings.size) > _MAX_SUBPIXEL_PIXELS:
+        if math.prod(settings.size) > _MAX_8K_PIXELS:
             options["subq"] = "0"
     if chosen.codec == H265:
         x265 = {"log-level": "none", "frame-threads": str(_X265_FRAME_THREADS), **lookahead}
@@ -278,7 +280,8 @@ def _encoder_options(settings: VideoSettings) -> dict[str, str]:
     if chosen.codec == FFV1:
         options |= {"level": "3", "slicecrc": "1", "g": "1"}
         if min(settings.size) >= _MIN_SLICED_SIDE:
-            options["slices"] = str(_FFV1_SLICES)
+            is_large = math.prod(settings.size) > _MAX_8K_PIXELS
+            options["slices"] = str(_FFV1_SLICES_BEYOND_8K if is_large else _FFV1_SLICES)
     if chosen.codec == PRORES:
         options |= {"profile": "hq", "vendor": "apl0"}
     return options

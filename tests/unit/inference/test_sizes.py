@@ -123,3 +123,10 @@ def test_deep_frames_take_twice_the_memory():
         choose_sizes(FASTVSR, CPU, 2160, 3840, bytes_per_value=2, budget=budget).frames
         < choose_sizes(FASTVSR, CPU, 2160, 3840, bytes_per_value=1, budget=budget).frames
     )
+
+
+def test_half_of_what_is_free_may_be_used(monkeypatch):
+    monkeypatch.setattr("fedvsr.inference.sizes.free_memory", lambda: 1000)
+    monkeypatch.setattr("fedvsr.inference.sizes.free_gpu_memory", lambda device: 300)
+    assert Budget.free(CPU) == Budget(500, None)
+    assert Budget.free(torch.device("cuda:0")) == Budget(500, 150)
