@@ -31,9 +31,10 @@ class Recurrent(nn.Module):
 def bytes_of(sizes, height, width, overlap, context, per_frame_pixel):
     """Returns roughly what a choice takes: the window in and out, and one tile with its surroundings."""
     computed = sizes.frames + 2 * overlap
-    side = sizes.tile or 10**6
     margin = 2 * (context + 8)
-    tile = min(height, side + margin) * min(width, side + margin)
+    # Tiles are equally large, so they may be smaller than asked for.
+    sides = [-(-length // -(-length // (sizes.tile or length))) for length in (height, width)]
+    tile = min(height, sides[0] + margin) * min(width, sides[1] + margin)
     return 3 * height * width * (computed + 16 * sizes.frames) + computed * tile * per_frame_pixel
 
 
