@@ -85,6 +85,8 @@ def bare(tmp_path):
 def test_an_option_sets_its_field(name, kind, default, bare):
     text, value = value_for(name, kind, default)
     arguments = [f"--{name.replace('_', '-')}", text]
+    if name == "data.strict":
+        arguments.pop()  # a flag
     if name.startswith("clients.split.") and not name.endswith(("path", "count")):
         bare.write_text("name: bare\ntraining: {patch_size: 96}\nclients: {split: {path: a, count: 2}}")
     elif name.endswith("split.path"):

@@ -151,9 +151,10 @@ def test_shard_alone_then_again_changes_nothing(fedvsr, config, store):
     output = fedvsr("shard", config, "--store", store)
     assert (output.code, output.err) == (0, "")
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.out.splitlines()]
-    rows = {row[0]: row[1:4] for row in cells if len(row) == 6}
+    rows = {row[0]: row[1:5] for row in cells if len(row) == 7}
     # Two videos of ten frames are two clips; both kinds, at 48 and 24 pixels, are on disk.
-    assert rows == {"ann": ["2", "2", "20"], "bob": ["2", "2", "20"], "held-out": ["1", "1", "10"]}
+    two_videos = ["2", "0", "2", "20"]
+    assert rows == {"ann": two_videos, "bob": two_videos, "held-out": ["1", "0", "1", "10"]}
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     assert fedvsr("shard", config, "--store", store).out.splitlines()[-7:] == output.out.splitlines()[-7:]
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before

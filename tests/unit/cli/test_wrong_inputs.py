@@ -155,8 +155,14 @@ def test_a_video_that_cannot_be_used(fedvsr, config, store, tmp_path, videos, ki
     else:
         edit(config, evaluation_videos={"path": str(folder)})
     output = fedvsr("run", config, "--store", store)
-    name = {"too short": "data.minimum_frames = 3", "too small": "training.patch_size"}.get(kind, "bad")
-    one_sentence(output, name)
+    reason = {
+        "no video": "0 of 1 videos can be used: clip: cannot be opened as a video",
+        "cut short": "0 of 1 videos can be used: clip: frame 29 cannot be decoded",
+        "too short": "data.minimum_frames = 3",
+        "torn frame": "3.png",
+        "too small": "training.patch_size",
+    }
+    one_sentence(output, reason[kind])
     assert half_written(store) == []
     assert not (store / f"federation/runs/{RUN}/config.json").exists()
     # Corrected under the same name, it continues.

@@ -11,7 +11,7 @@ import pytest
 
 from fedvsr.federation.records import ClientOutcome, Outcome, OutcomesRecord, RegistrationRecord
 from fedvsr.federation.runs import load_run
-from fedvsr.federation.shard_records import ManifestRecord, ShardFile
+from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.report.figures import loss_figure, psnr_figure, to_png, to_svg
 from fedvsr.report.markdown import outcomes_markdown, registration_markdown, round_markdown, shards_markdown
 from fedvsr.report.page import client_rows, render_page
@@ -251,12 +251,9 @@ def test_markdown_of_a_round(summary):
 
 
 def test_markdown_of_shards():
-    shard = ShardFile(digest="0" * 64, bytes=2_500_000, clips=("a", "b"), frames=20)
-    manifest = ManifestRecord(
-        dataset="d", kind="bi-x2", source_digest="", settings_digest="", shards=(shard,)
-    )
-    rows = rows_of(shards_markdown({"ann": manifest}, {"bob": "no video | here"}))
-    assert rows[2:] == [["ann", "2", "20", "2.5", ""], ["bob", "–", "–", "–", "no video | here"]]
+    summary = ShardSummary(clips=2, frames=20, bytes=2_500_000, digest="0" * 64, skipped=3)
+    rows = rows_of(shards_markdown({"ann": summary}, {"bob": "no video | here"}))
+    assert rows[2:] == [["ann", "2", "20", "2.5", "3", ""], ["bob", "–", "–", "–", "–", "no video | here"]]
 
 
 def test_markdown_of_a_registration():
