@@ -85,3 +85,13 @@ def test_a_killed_run_that_is_submitted_again_gives_the_same_weights(deployment,
     for round_number in range(1, rounds + 1):
         key = layout.global_weights(run, round_number)
         assert deployment.read(key) == undisturbed.read(key), f"round {round_number}"
+
+
+def test_a_wrong_parameter_ends_the_step_with_one_sentence(deployment):
+    if deployment.kfp is None:
+        pytest.skip("needs Kubeflow Pipelines")
+    fields = fields_of(("ann", "bob"), 1, warm_start="models:/nothing@champion")
+    output = submit(deployment, "wrong", fields, check=False)
+    assert output.returncode == 1
+    assert "models:/nothing@champion cannot be loaded from MLflow" in output.stdout
+    assert "Traceback" not in output.stdout + output.stderr
