@@ -211,6 +211,23 @@ class Participant(BaseModel):
     dataset_digest: str
 
 
+class DataChange(BaseModel):
+    """A participant's clips are others than when it last took part in the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client: str
+    since: int = Field(description="the round in which it last took part")
+    clips_before: int
+    clips: int
+
+    def __str__(self) -> str:
+        return (
+            f"client {self.client}: its clips changed since round {self.since} "
+            f"({self.clips_before} → {self.clips} clips)"
+        )
+
+
 class RoundRecord(Record):
     """round.json: the result of a round. A round has ended if this record exists."""
 
@@ -230,6 +247,8 @@ class RoundRecord(Record):
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float] = Field(description="wall time by phase: train, aggregate")
+    # Left out if empty, so that a round whose data did not change has the bytes that it always had.
+    data_changes: tuple[DataChange, ...] = Field((), exclude_if=lambda changes: not changes)
 
     @property
     def losses(self) -> tuple[float, ...]:

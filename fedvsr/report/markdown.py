@@ -58,6 +58,7 @@ def round_markdown(record: RoundRecord, mlflow_link: str = "") -> str:
     return (
         f"# Round {record.round}\n\n{' · '.join(facts)}\n\n"
         + _table(("client", "loss", "share", "clips", "steps", "training s"), rows)
+        + "".join(f"\n{change}\n" for change in record.data_changes)
         + f"\nglobal weights `{record.global_digest[:16]}…`\n"
         + (f"\n{_linked('The run in MLflow', mlflow_link)}\n" if mlflow_link else "")
     )

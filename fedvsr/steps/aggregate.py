@@ -5,6 +5,7 @@ from pathlib import Path
 from fedvsr.federation.records import RoundRecord
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.server.aggregate import aggregate_round
+from fedvsr.progress import LogProgress
 from fedvsr.report.markdown import round_markdown
 from fedvsr.store.workspace import Workspace
 from fedvsr.tracking.connection import connect_from_environment
@@ -25,6 +26,9 @@ def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
     store = Workspace.from_environment().federation()
     run_record = load_run(store, run)
     record = aggregate_round(store, run_record, round_number)
+    progress = LogProgress()
+    for change in record.data_changes:
+        progress.message(str(change))
     tracker = RunTracker(connect_from_environment(), run_record)
     tracker.log_round(record)
     summary.write_text(round_markdown(record, tracker.url))

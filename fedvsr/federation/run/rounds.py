@@ -100,6 +100,8 @@ def run_rounds(
             if not store.exists(layout.round_record(config.name, round_number)):
                 train_round(workspace, record, round_number, runner, progress)
             round_record = aggregate_round(store, record, round_number)
+            for change in round_record.data_changes:
+                progress.message(f"round {round_number}: {change}")
             evaluation = find_evaluation(store, config.name, round_number)
             if evaluation is None and is_evaluated(config, round_number):
                 evaluation = evaluate_round(store, record, round_number, progress)

@@ -19,6 +19,7 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.server.data_changes import find_data_changes
 from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
 from fedvsr.federation.stored_weights import load_base_weights, load_strategy_state
 from fedvsr.store.base import Store, bytes_digest
@@ -62,6 +63,7 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         aggregate = _aggregate(round_deliveries, strategy, base, state, context)
     global_digest, strategy_digest = _write_weights(store, plan, aggregate)
     reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
+    participants = tuple(_participant(report, aggregate) for report in reports)
     record = RoundRecord(
         run=name,
         round=round_number,
@@ -69,12 +71,13 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         base_digest=plan.base_digest,
         global_digest=global_digest,
         strategy_digest=strategy_digest,
-        participants=tuple(_participant(report, aggregate) for report in reports),
+        participants=participants,
         outcomes=tuple(round_deliveries.outcomes[client] for client in plan.clients),
         diagnostics=aggregate.diagnostics,
         bytes_up=sum(report.update_bytes + report.extra_bytes for report in reports),
         bytes_down=sum(report.downloaded_bytes for report in reports),
         seconds={"train": round_deliveries.training_seconds, "aggregate": time.perf_counter() - start},
+        data_changes=find_data_changes(store, name, round_number, participants),
     )
     write_record(store, layout.round_record(name, round_number), record)
     return record

@@ -51,6 +51,7 @@ def evaluate_round(
     evaluation = find_evaluation(store, run, round_number)
     if evaluation and (evaluation.global_digest, evaluation.dataset_digest) == (weights_digest, clips_digest):
         return evaluation
+    _tell_changed_clips(store, run, round_number, clips_digest, progress or Progress())
     start = time.perf_counter()
     scores, bicubic, details = _score(store, config, round_number, weights_digest, clips_digest, progress)
     _write_picture(store, config, round_number, details)
@@ -115,3 +116,20 @@ def _write_picture(store: Store, config: RunConfig, round_number: int, details: 
     picture = io.BytesIO()
     draw_details(details, config.model.name, picture)
     store.write(layout.details_picture(config.name, round_number), picture.getvalue())
+
+
+def _tell_changed_clips(
+    store: Store, run: str, round_number: int, clips_digest: str, progress: Progress
+) -> None:
+    """Tells if the evaluations of earlier rounds are of other held-out clips."""
+    for earlier in range(round_number - 1, -1, -1):
+        evaluation = find_evaluation(store, run, earlier)
+        if evaluation is None:
+            continue
+        if evaluation.dataset_digest != clips_digest:
+            progress.message(
+                f"the held-out clips changed since the evaluation of round {earlier}: the scores of round "
+                f"{round_number} cannot be compared with it; `fedvsr evaluate {run} --round {earlier}` scores "
+                "it again"
+            )
+        return
