@@ -132,6 +132,11 @@ class CompanionStreams:
             for track in self._tracks.values():
                 self._add_ready(track.flush())
                 track.ended = True
+                if isinstance(track, EncodedAudioTrack) and track.damaged_packets:
+                    self.notes.append(
+                        f"{track.damaged_packets} packets of the audio stream {track.source.index} do not "
+                        "decode; there is silence in their place."
+                    )
             self._tracks = {}
         return bool(self._ready)
 

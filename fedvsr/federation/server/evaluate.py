@@ -129,7 +129,7 @@ def _tell_changed_clips(
         if evaluation.dataset_digest != clips_digest:
             progress.message(
                 f"the held-out clips changed since the evaluation of round {earlier}: the scores of round "
-                f"{round_number} cannot be compared with it; `fedvsr evaluate {run} --round {earlier}` scores "
-                "it again"
+                f"{round_number} cannot be compared with it; `fedvsr evaluate {run} --round {earlier}` "
+                "scores it again"
             )
         return

@@ -230,3 +230,16 @@ def test_the_same_frames_give_the_same_bytes(tmp_path, film):
         rewrite(film, first)
         rewrite(film, second)
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_sound_that_does_not_decode_is_noted(tmp_path, noise):
+    source = tmp_path / "source.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2", "-f", "lavfi", "-i", "sine=1000:d=2:r=48000",
+           "-c:v", "ffv1", "-c:a", "libvorbis", source)  # fmt: skip
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+        damaged = bytes(packets[len(packets) // 2])
+    source.write_bytes(source.read_bytes().replace(damaged, b"\xff" * len(damaged), 1))
+    with VideoWriter(tmp_path / "out.mp4", 25, copy_from=source) as video:
+        video.write(noise[0])
+    assert any("1 packets of the audio stream 1 do not decode" in note for note in video.notes)
