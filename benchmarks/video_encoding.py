@@ -22,7 +22,7 @@ import numpy as np
 from fedvsr.video.decode import read_frames
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
-from fedvsr.video.output_formats import output_format
+from fedvsr.video.writing.output_formats import output_format
 
 FRAMES_PER_SECOND = 24
 Writer = Callable[[Path, Frames, Frames], None]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fedvsr.video.decode import VideoReader
     from fedvsr.video.encode import VideoWriter
     from fedvsr.video.frames import AnyFrames, TimedFrame
-    from fedvsr.video.output_formats import OutputFormat
+    from fedvsr.video.writing.output_formats import OutputFormat
 
 _SHOWN_FRAMES = 20
 _BITS_OF_A_BYTE = 8
@@ -230,7 +230,7 @@ def _prepare(
 
 def _output_format(target: Path, options: _Options) -> "tuple[OutputFormat, bool]":
     """Returns the output's format, and whether it can hold more than 8 bits per sample."""
-    from fedvsr.video.output_formats import H264, output_format
+    from fedvsr.video.writing.output_formats import H264, output_format
 
     chosen = output_format(target, codec=options.codec, crf=options.crf, preset=options.preset)
     return chosen, chosen.codec != H264
@@ -241,8 +241,8 @@ def _decided_sizes(target: Path, options: _Options) -> tuple[int | None, int | N
 
     With as much free memory as now, the run that is continued may have chosen other sizes.
     """
-    from fedvsr.video.resume_record import read_record
-    from fedvsr.video.segments import segments_folder
+    from fedvsr.video.writing.resume_record import read_record
+    from fedvsr.video.writing.segments import segments_folder
 
     record = read_record(segments_folder(target)) if options.resume else None
     kept = {} if record is None else record.frame_settings
@@ -262,7 +262,7 @@ def _open_writer(
     options: _Options,
 ) -> "VideoWriter":
     from fedvsr.video.encode import VideoWriter
-    from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
+    from fedvsr.video.reading.image_folder import FOLDER_FRAMES_PER_SECOND
 
     return VideoWriter(
         target,
@@ -339,7 +339,7 @@ def _explained_lack_of_memory(sizes: "WindowSettings") -> Iterator[None]:
 
 
 def _what_is_left(target: Path, resume: bool) -> str:
-    from fedvsr.video.kept_frames import count_kept_frames
+    from fedvsr.video.writing.kept_frames import count_kept_frames
 
     kept = count_kept_frames(target) if resume else 0
     return f"the same command goes on at frame {kept}" if kept else "nothing was written"

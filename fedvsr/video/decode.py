@@ -12,14 +12,14 @@ import av.error
 import numpy as np
 
 from fedvsr.errors import VideoError
-from fedvsr.video.colour import RgbConverter
 from fedvsr.video.frames import AnyFrames, Frames, TimedFrame
-from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND, ImageFolder
-from fedvsr.video.interlacing import deinterlace
 from fedvsr.video.listing import ACCEPTED
-from fedvsr.video.lookahead import map_ahead
-from fedvsr.video.orientation import Orientation, orientation_of
-from fedvsr.video.video_file import DecodedFrame, VideoFile
+from fedvsr.video.reading.colour import RgbConverter
+from fedvsr.video.reading.image_folder import FOLDER_FRAMES_PER_SECOND, ImageFolder
+from fedvsr.video.reading.interlacing import deinterlace
+from fedvsr.video.reading.lookahead import map_ahead
+from fedvsr.video.reading.orientation import Orientation, orientation_of
+from fedvsr.video.reading.video_file import DecodedFrame, VideoFile
 
 # The conversion to RGB takes as long as decoding. One frame ahead is enough for both to go on all the time.
 _FRAMES_AHEAD = 1

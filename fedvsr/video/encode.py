@@ -10,12 +10,12 @@ import av
 import numpy as np
 
 from fedvsr.errors import VideoError
-from fedvsr.video.companion_streams import CompanionStreams
-from fedvsr.video.finished_files import discard
-from fedvsr.video.folder_sinks import FolderSink, ResumableFolderSink
-from fedvsr.video.frame_sinks import FileSink, FrameSink
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.output_formats import (
+from fedvsr.video.writing.companion_streams import CompanionStreams
+from fedvsr.video.writing.finished_files import discard
+from fedvsr.video.writing.folder_sinks import FolderSink, ResumableFolderSink
+from fedvsr.video.writing.frame_sinks import FileSink, FrameSink
+from fedvsr.video.writing.output_formats import (
     FOLDER,
     HOLD_PIXEL_ASPECT,
     OutputFormat,
@@ -24,9 +24,9 @@ from fedvsr.video.output_formats import (
     find_problem,
     output_format,
 )
-from fedvsr.video.resume_record import ResumeRecord, make_record
-from fedvsr.video.segments import SegmentSink, segments_folder
-from fedvsr.video.video_encoder import VideoSettings, try_encoder
+from fedvsr.video.writing.resume_record import ResumeRecord, make_record
+from fedvsr.video.writing.segments import SegmentSink, segments_folder
+from fedvsr.video.writing.video_encoder import VideoSettings, try_encoder
 
 SEGMENT_FRAMES: Final = 256
 """A resumable video is kept in segments of this many frames."""

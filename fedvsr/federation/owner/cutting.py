@@ -19,7 +19,7 @@ from fedvsr.progress import Progress
 from fedvsr.text import printable
 from fedvsr.video.decode import VideoReader
 from fedvsr.video.frames import Frames
-from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
+from fedvsr.video.reading.image_folder import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.shards import ClipInfo
 from fedvsr.video.shots import split_shots
 

@@ -10,8 +10,8 @@ import pytest
 
 from fedvsr.errors import VideoError
 from fedvsr.video.decode import VideoReader, read_frames
-from fedvsr.video.image_folder import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.listing import list_videos
+from fedvsr.video.reading.image_folder import FOLDER_FRAMES_PER_SECOND
 
 
 def smooth_clip(frames=12, height=48, width=64):

@@ -10,7 +10,7 @@ import pytest
 from fedvsr.errors import VideoError
 from fedvsr.video.decode import VideoReader, read_frames
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import CODECS, output_format
+from fedvsr.video.writing.output_formats import CODECS, output_format
 from tests.unit.video.ffmpeg_cli import decode
 
 

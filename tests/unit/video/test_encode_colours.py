@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import output_format
+from fedvsr.video.writing.output_formats import output_format
 from tests.unit.video.ffmpeg_cli import decode, describe
 
 COLOURS = np.array(

@@ -10,7 +10,7 @@ import pytest
 
 from fedvsr.errors import VideoError
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import output_format
+from fedvsr.video.writing.output_formats import output_format
 from tests.unit.video.ffmpeg_cli import decode, describe, ffmpeg, frame_times
 
 # A variable rate: the second half has long pauses.
@@ -127,7 +127,7 @@ def test_a_run_that_stopped_while_it_joined_the_segments_loses_no_frame(tmp_path
         def full_disk(*arguments):
             raise OSError(28, "No space left on device")
 
-        patch.setattr("fedvsr.video.output_file.OutputFile.add_segment", full_disk)
+        patch.setattr("fedvsr.video.writing.output_file.OutputFile.add_segment", full_disk)
         with pytest.raises(VideoError, match=r"No space left on device\); check for a full disk"):
             write(tmp_path / "a.mp4", frames)
     assert write(tmp_path / "a.mp4", frames) == 20

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import output_format
+from fedvsr.video.writing.output_formats import output_format
 from tests.unit.video.ffmpeg_cli import decode, decode_sound, ffmpeg, frame_times, rewrite
 
 FRAME = np.zeros((32, 32, 3), np.uint8)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from fedvsr.video.lookahead import map_ahead
+from fedvsr.video.reading.lookahead import map_ahead
 
 
 def test_results_come_in_order_from_another_thread():

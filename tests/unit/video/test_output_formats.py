@@ -8,7 +8,7 @@ import pytest
 
 from fedvsr.errors import VideoError
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import CONTAINERS, find_caution, output_format
+from fedvsr.video.writing.output_formats import CONTAINERS, find_caution, output_format
 from tests.unit.video.ffmpeg_cli import decode, describe
 
 PAIRS = [(suffix, codec) for suffix, container in CONTAINERS.items() for codec in container.codecs]

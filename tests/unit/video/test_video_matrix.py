@@ -14,7 +14,7 @@ import pytest
 
 from fedvsr.video.decode import VideoReader
 from fedvsr.video.encode import VideoWriter
-from fedvsr.video.output_formats import CODECS, CONTAINERS, output_format
+from fedvsr.video.writing.output_formats import CODECS, CONTAINERS, output_format
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "videos.md"
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()

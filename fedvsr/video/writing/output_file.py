@@ -9,16 +9,16 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from fedvsr.video.companion_streams import CompanionStreams
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.matroska_aspect import (
+from fedvsr.video.writing.companion_streams import CompanionStreams
+from fedvsr.video.writing.matroska_aspect import (
     MUXER_OPTIONS,
     STREAM_METADATA,
     needs_display_width,
     write_display_width,
 )
-from fedvsr.video.output_formats import PRORES
-from fedvsr.video.video_encoder import PacketTimer, VideoEncoder, VideoSettings
+from fedvsr.video.writing.output_formats import PRORES
+from fedvsr.video.writing.video_encoder import PacketTimer, VideoEncoder, VideoSettings
 
 # With bitexact there is no library version and no random identifier in the file. Packets are sorted here, so
 # FFmpeg need not keep seconds of them in memory to sort them.

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedvsr.errors import VideoError
-from fedvsr.video.finished_files import discard, partial_path, publish
-from fedvsr.video.output_formats import OutputFormat
+from fedvsr.video.writing.finished_files import discard, partial_path, publish
+from fedvsr.video.writing.output_formats import OutputFormat
 
 RECORD_NAME: Final = "settings.json"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedvsr.video.video_encoder import VideoSettings
+from fedvsr.video.writing.video_encoder import VideoSettings
 
 MUXER_OPTIONS = {"write_crc32": "0"}
 """The options of the muxer without which `write_display_width` would make a checksum wrong."""

@@ -14,9 +14,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from fedvsr.errors import VideoError
-from fedvsr.video.container import open_container, start_time, video_stream
-from fedvsr.video.damage import CarefulDecoder, is_damaged
-from fedvsr.video.truncation import is_cut_short
+from fedvsr.video.reading.container import open_container, start_time, video_stream
+from fedvsr.video.reading.damage import CarefulDecoder, is_damaged
+from fedvsr.video.reading.truncation import is_cut_short
 
 DEFAULT_FRAMES_PER_SECOND = Fraction(25)
 """The assumed frame rate of a stream that states neither a rate nor times, as in FFmpeg."""
@@ -54,7 +54,8 @@ class VideoFile:
     Decoders notice most damage, but not all: changed bytes may be a valid stream of another picture.
 
     First, several frames are decoded at once. At the first error, the file is read again from its start with
-    one frame at a time (`fedvsr.video.damage`), since only then it is known which frame an error belongs to.
+    one frame at a time (`fedvsr.video.reading.damage`), since only then it is known which frame an error
+    belongs to.
     Frames are equal in both ways.
 
     Args:

@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fedvsr.video.finished_files import discard, partial_path, publish
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.resume_record import ResumeRecord, check_same, read_record, write_record
-from fedvsr.video.video_encoder import VideoSettings
+from fedvsr.video.writing.finished_files import discard, partial_path, publish
+from fedvsr.video.writing.resume_record import ResumeRecord, check_same, read_record, write_record
+from fedvsr.video.writing.video_encoder import VideoSettings
 
 IMAGES = "images"
 

@@ -17,7 +17,7 @@ from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from fedvsr.errors import VideoError
-from fedvsr.video.companion_tracks import (
+from fedvsr.video.writing.companion_tracks import (
     CopiedTrack,
     EncodedAudioTrack,
     EncodedSubtitleTrack,
@@ -25,7 +25,7 @@ from fedvsr.video.companion_tracks import (
     Track,
     carried_metadata,
 )
-from fedvsr.video.output_formats import OutputFormat
+from fedvsr.video.writing.output_formats import OutputFormat
 
 if TYPE_CHECKING:
     from av.container.core import Chapter

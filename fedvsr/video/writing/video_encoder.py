@@ -31,7 +31,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from fedvsr.video.frames import AnyFrames, Frames
-from fedvsr.video.output_formats import CODECS, FFV1, H264, H265, PRORES, OutputFormat
+from fedvsr.video.writing.output_formats import CODECS, FFV1, H264, H265, PRORES, OutputFormat
 
 # The times of a file are multiples of 1 / (k × frames per second), with k such that the unit is not longer
 # than this. So constant rates are exact, and variable ones have an error of 5 µs at most.

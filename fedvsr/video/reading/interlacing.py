@@ -13,9 +13,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from fedvsr.errors import VideoError
-from fedvsr.video.filter_graph import FilterChain
 from fedvsr.video.frames import Frames
-from fedvsr.video.video_file import DecodedFrame
+from fedvsr.video.reading.filter_graph import FilterChain
+from fedvsr.video.reading.video_file import DecodedFrame
 
 # The detector compares lines, so a sample of about this many columns tells as much as all.
 _DETECTION_COLUMNS = 100

@@ -8,8 +8,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
-from fedvsr.video.filter_graph import FilterChain
 from fedvsr.video.frames import AnyFrames
+from fedvsr.video.reading.filter_graph import FilterChain
 
 _RGB, _BT709, _SMPTE170M, _BT2020, _BT2020_CONSTANT_LUMINANCE = 0, 1, 6, 9, 10
 _MATRICES = frozenset({_BT709, 4, 5, _SMPTE170M, 7, _BT2020})

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fedvsr.video.folder_sinks import IMAGES
-from fedvsr.video.segments import SegmentRecord, segments_folder
+from fedvsr.video.writing.folder_sinks import IMAGES
+from fedvsr.video.writing.segments import SegmentRecord, segments_folder
 
 
 def count_kept_frames(path: Path) -> int:

@@ -10,12 +10,12 @@ from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedvsr.errors import VideoError
-from fedvsr.video.companion_streams import CompanionStreams
-from fedvsr.video.finished_files import discard, partial_path, publish
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.output_file import OutputFile, file_url, open_segment
-from fedvsr.video.resume_record import ResumeRecord, check_same, read_record, write_record
-from fedvsr.video.video_encoder import VideoEncoder, VideoSettings
+from fedvsr.video.writing.companion_streams import CompanionStreams
+from fedvsr.video.writing.finished_files import discard, partial_path, publish
+from fedvsr.video.writing.output_file import OutputFile, file_url, open_segment
+from fedvsr.video.writing.resume_record import ResumeRecord, check_same, read_record, write_record
+from fedvsr.video.writing.video_encoder import VideoEncoder, VideoSettings
 
 
 def segments_folder(path: Path) -> Path:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Protocol
 
-from fedvsr.video.companion_streams import CompanionStreams
-from fedvsr.video.finished_files import discard, partial_path, publish
 from fedvsr.video.frames import AnyFrames
-from fedvsr.video.output_file import OutputFile
-from fedvsr.video.video_encoder import VideoSettings
+from fedvsr.video.writing.companion_streams import CompanionStreams
+from fedvsr.video.writing.finished_files import discard, partial_path, publish
+from fedvsr.video.writing.output_file import OutputFile
+from fedvsr.video.writing.video_encoder import VideoSettings
 
 
 class FrameSink(Protocol):

@@ -1,0 +1,1 @@
+"""What `fedvsr.video.encode` is made of: from RGB frames to a file or folder, and what goes along."""
