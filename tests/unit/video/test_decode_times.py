@@ -143,3 +143,9 @@ def test_a_playlist_with_the_name_of_a_video_opens_no_other_file(tmp_path, ffmpe
         (tmp_path / "a.mp4").write_text(text)
         with pytest.raises(VideoError, match=r"a\.mp4"):
             read_frames(tmp_path / "a.mp4")
+
+
+def test_a_codec_without_a_decoder_is_named(tmp_path, ffmpeg):
+    ffmpeg(*source(0.4), "-vf", "scale=128:96", "-c:v", "libxavs2", tmp_path / "a.mkv")
+    with pytest.raises(VideoError, match=r"a\.mkv: the installed FFmpeg has no decoder for its codec avs2"):
+        read_frames(tmp_path / "a.mkv")
