@@ -25,6 +25,10 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.shards import open_shard
 
 _RESULTS = "results"
+# File systems allow 255 bytes. The suffix, and the name of the file while it is written, need some of them.
+_MAX_NAME_BYTES = 200
+# By Windows, or with a meaning in addresses.
+_REFUSED_CHARACTERS = frozenset('\\/:*?"<>|%#')
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,19 @@ def results_folder(store: str, run: str) -> Path:
     return root / _RESULTS / run
 
 
+def file_name(clip: str) -> str:
+    """Returns the start of the name of a clip's file: characters that some file systems refuse become ``_``.
+
+    It has at most 200 bytes, so that there is room for a suffix.
+    """
+    name = clip.rpartition("/")[2].strip()
+    safe_name = "".join(
+        "_" if character in _REFUSED_CHARACTERS or not character.isprintable() else character
+        for character in name
+    ).strip(". ")
+    return safe_name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore") or "clip"
+
+
 def _upscale_held_out(
     summary: RunSummary,
     workspace: Workspace,
@@ -94,7 +111,7 @@ def _upscale_held_out(
     clip = next(iter(shard.clips.values()))
     model = download_model(connection, f"models:/{registration.model}/{registration.model_version}")
     device = select_device(config.training.device)
-    target = folder / f"{Path(clip.name).name}-x{config.data.scale}.mp4"
+    target = folder / f"{file_name(clip.name)}-x{config.data.scale}.mp4"
     frames: Frames = np.asarray(shard[clip.name])
     network = model.network.to(device)
     sizes = choose_sizes(network, device, *frames.shape[1:3], scale=config.data.scale, length=len(frames))

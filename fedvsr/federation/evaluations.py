@@ -32,7 +32,14 @@ def list_evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
 def find_best_evaluation(evaluations: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
     """Returns the evaluation of a trained round with the highest PSNR (Y), or None if there is none.
 
-    If several are equal, returns the earliest.
+    If the held-out clips changed during the run, only the evaluations on the newest clips are compared: those
+    of the last evaluated round. If several are equal, returns the earliest.
+
+    Args:
+        evaluations: The evaluations of a run, in the order of the rounds.
     """
     trained = [evaluation for evaluation in evaluations if evaluation.round > layout.INITIAL_ROUND]
-    return max(trained, key=lambda evaluation: evaluation.mean("psnr_y"), default=None)
+    comparable = [
+        evaluation for evaluation in trained if evaluation.dataset_digest == trained[-1].dataset_digest
+    ]
+    return max(comparable, key=lambda evaluation: evaluation.mean("psnr_y"), default=None)

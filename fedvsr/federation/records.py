@@ -269,6 +269,11 @@ class EvaluationRecord(Record):
     scores: tuple[ClipScores, ...]
     bicubic: tuple[ClipScores, ...]
     seconds: float
+    other_clips_in_round: int | None = Field(
+        None,
+        exclude_if=lambda round_number: round_number is None,
+        description="the round evaluated before this one, if on other clips: the scores are not comparable",
+    )
 
     def mean(self, metric: str, *, of_bicubic: bool = False) -> float:
         """Returns the mean of a metric over all frames."""

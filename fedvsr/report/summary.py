@@ -1,6 +1,7 @@
 """Collects a run's records from its store."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
@@ -39,6 +40,20 @@ class RunSummary:
     def has_ended(self) -> bool:
         """Whether all rounds have ended."""
         return len(self.rounds) == self.record.config.federation.rounds
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The changes of clients' clips and of the held-out clips between rounds, as sentences."""
+        sentences = [
+            f"Round {record.round}: {change}." for record in self.rounds for change in record.data_changes
+        ]
+        for before, after in pairwise(self.evaluations):
+            if before.dataset_digest != after.dataset_digest:
+                sentences.append(
+                    f"The held-out clips changed between the evaluations of rounds {before.round} and "
+                    f"{after.round}: their scores cannot be compared."
+                )
+        return tuple(sentences)
 
 
 def summarise_run(store: Store, record: RunRecord) -> RunSummary:

@@ -1,5 +1,6 @@
 """Pictures for an evaluation: details of clips, by bicubic interpolation, the model and the ground truth."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -9,11 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedvsr.metrics.psnr import psnr
+from fedvsr.text import printable
 from fedvsr.video.frames import Frames
 from fedvsr.video.resize import upscale
 
 _SIZE = 96
 """Height and width of a detail, in pixels."""
+# A longer name would not fit beside its row of pictures.
+_MAX_LABEL = 40
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,13 @@ def draw_details(details: Sequence[Detail], model: str, file: IO[bytes]) -> None
                 ax.set_title(title)
                 ax.set_xticks([])
                 ax.set_yticks([])
-            axes[0].set_ylabel(detail.clip)
-        # Without a date or version in the file, the same details give the same bytes.
-        figure.savefig(file, format="png", metadata={"Software": None})
+            # A dollar sign would start a formula.
+            axes[0].set_ylabel(printable(detail.clip, _MAX_LABEL), parse_math=False)
+        with warnings.catch_warnings():
+            # A character that the font does not have is drawn as a box, which is all that a label can do.
+            warnings.filterwarnings("ignore", message=r"Glyph \d+", category=UserWarning)
+            # Without a date or version in the file, the same details give the same bytes.
+            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def _find_most_detailed(frame: Frames) -> tuple[int, int]:

@@ -106,7 +106,8 @@ class LocalStore(Store):
 
     def _replace(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
         target = self._path(key)
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_PART}")
+        # Without the object's name, which may be as long as the file system allows.
+        part = target.with_name(f".{uuid.uuid4().hex}{_PART}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:

@@ -120,7 +120,8 @@ class S3Store(Store):
         return False
 
     def download(self, key: str, path: Path) -> None:
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        # Without the file's name, which may be as long as the file system allows.
+        part = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
             with self._translating_errors("read", key):
                 self._client.fget_object(

@@ -62,6 +62,8 @@ class RunTracker:
             **record.diagnostics,
             **{f"seconds_{phase}": seconds for phase, seconds in record.seconds.items()},
         }
+        if record.data_changes:
+            values["clients_with_changed_clips"] = float(len(record.data_changes))
         self._log(values, record.round, _ROUND_METRIC)
 
     def log_evaluation(self, evaluation: EvaluationRecord) -> None:

@@ -51,7 +51,13 @@ def evaluate_round(
     evaluation = find_evaluation(store, run, round_number)
     if evaluation and (evaluation.global_digest, evaluation.dataset_digest) == (weights_digest, clips_digest):
         return evaluation
-    _tell_changed_clips(store, run, round_number, clips_digest, progress or Progress())
+    other_clips_in_round = _find_other_clips(store, run, round_number, clips_digest)
+    if other_clips_in_round is not None:
+        (progress or Progress()).message(
+            f"the held-out clips changed since the evaluation of round {other_clips_in_round}: the scores of "
+            f"round {round_number} cannot be compared with it; "
+            f"`fedvsr evaluate {run} --round {other_clips_in_round}` scores it again"
+        )
     start = time.perf_counter()
     scores, bicubic, details = _score(store, config, round_number, weights_digest, clips_digest, progress)
     _write_picture(store, config, round_number, details)
@@ -65,6 +71,7 @@ def evaluate_round(
         scores=scores,
         bicubic=bicubic,
         seconds=time.perf_counter() - start,
+        other_clips_in_round=other_clips_in_round,
     )
     write_record(store, layout.evaluation(run, round_number), evaluation)
     return evaluation
@@ -118,18 +125,10 @@ def _write_picture(store: Store, config: RunConfig, round_number: int, details: 
     store.write(layout.details_picture(config.name, round_number), picture.getvalue())
 
 
-def _tell_changed_clips(
-    store: Store, run: str, round_number: int, clips_digest: str, progress: Progress
-) -> None:
-    """Tells if the evaluations of earlier rounds are of other held-out clips."""
+def _find_other_clips(store: Store, run: str, round_number: int, clips_digest: str) -> int | None:
+    """Returns the round evaluated last before a round, if that was on other held-out clips, else None."""
     for earlier in range(round_number - 1, -1, -1):
         evaluation = find_evaluation(store, run, earlier)
-        if evaluation is None:
-            continue
-        if evaluation.dataset_digest != clips_digest:
-            progress.message(
-                f"the held-out clips changed since the evaluation of round {earlier}: the scores of round "
-                f"{round_number} cannot be compared with it; `fedvsr evaluate {run} --round {earlier}` "
-                "scores it again"
-            )
-        return
+        if evaluation is not None:
+            return earlier if evaluation.dataset_digest != clips_digest else None
+    return None

@@ -87,6 +87,13 @@ def test_an_unreasonable_number_in_a_summary_of_shards_is_refused(field, value):
         ShardSummary.from_bytes(text.encode(), "the summary")
 
 
+@pytest.mark.parametrize("value", ["-1", str(2**53 + 1), HUGE, '["a.mp4"]', '"a.mp4"'])
+def test_the_videos_left_out_are_a_number_in_a_summary(value):
+    text = f'{{"clips": 1, "frames": 1, "bytes": 1, "digest": "{"0" * 64}", "skipped": {value}}}'
+    with pytest.raises(RecordError, match="skipped"):
+        ShardSummary.from_bytes(text.encode(), "the summary")
+
+
 def test_an_error_about_a_record_has_no_control_characters():
     with pytest.raises(RecordError) as caught:
         ShardSummary.from_bytes(

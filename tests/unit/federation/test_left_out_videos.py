@@ -29,6 +29,7 @@ DATA = DataConfig(scale=2, minimum_frames=4, maximum_frames=8, split_shots=False
 STRICT = DATA.model_copy(update={"strict": True})
 SKIPPING = DATA.model_copy(update={"damaged_frames": "skip"})
 CLIPS = layout.training_clips(DATA.dataset)
+OLDER_SETTINGS_DIGEST = "4caf1a2b9a914f25cf0466d479bd0096599cadc7a18ed8ad5fa7057744867a11"
 
 
 class Messages(Progress):
@@ -206,6 +207,20 @@ def test_a_video_that_is_too_small_for_one_scale_is_used_for_another(store, tmp_
         data = DATA.model_copy(update={"scale": scale})
         shard(store, tmp_path / "videos", data)
         assert [pair.name for pair in open_clips(store, CLIPS, data)] == names
+
+
+def test_a_manifest_of_an_older_fedvsr_stays_current(store, whole_video):
+    data = DataConfig()
+    manifests, _ = shard(store, whole_video, data)
+    # Computed before there was data.damaged_frames.
+    assert manifests.ground_truth.settings_digest == OLDER_SETTINGS_DIGEST
+    key = layout.manifest(CLIPS, "frames")
+    older = manifests.ground_truth.model_copy(update={"videos": ()})
+    assert b"videos" not in older.to_bytes()
+    store.write(key, older.to_bytes())
+    again, lines = shard(store, whole_video, data)
+    assert (again.ground_truth, lines) == (older, [])
+    assert store.read(key) == older.to_bytes()
 
 
 # Errors.

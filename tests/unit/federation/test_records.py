@@ -54,6 +54,20 @@ def test_a_runs_identity_depends_on_everything_except_the_number_of_rounds(make_
     assert len({identity(), identity("e"), identity(seed=1), identity(strategy__name="fedsr")}) == 4
 
 
+def test_a_run_without_newer_settings_has_the_identity_that_it_always_had(make_config):
+    record = RunRecord(config=make_config(), initial_digest="d", parameters=1, fedvsr_version="any")
+    data = json.loads(record.to_bytes())["config"]["data"]
+    assert not {"strict", "damaged_frames"} & set(data)
+    # Computed before there were data.strict and data.damaged_frames.
+    assert record.identity == "3322b8578d69fe6ae707630b652b50935ec6f28bab44697575c0b4742bac78fc"
+
+
+def test_newer_settings_survive_a_record(make_config):
+    config = make_config(data__strict=True, data__damaged_frames="skip")
+    record = RunRecord(config=config, initial_digest="d", parameters=1, fedvsr_version="any")
+    assert RunRecord.from_bytes(record.to_bytes(), KEY) == record
+
+
 def test_round_records_are_listed_in_order(local_store):
     round_numbers = (1, 2, 9, 10, 11, 100, 999, 1000)
     keys = [layout.round_record("demo", round_number) for round_number in round_numbers]

@@ -105,6 +105,7 @@ def test_preparing_again_returns_the_stored_run(clips_of_two, make_config, monke
         ("federation.quorum", 2),
         ("evaluation.crop_border", 2),
         ("data.degradation", "bd"),
+        ("data.damaged_frames", "skip"),
     ],
 )
 def test_a_stored_run_refuses_another_value_of_any_field(clips_of_two, make_config, field, value):
@@ -141,6 +142,15 @@ def test_job_settings_may_change_and_are_not_part_of_the_identity(clips_of_two, 
     assert (continued.config.jobs.gpus, continued.config.jobs.retries) == (2, 0)
     assert continued.identity == stored_record.identity
     assert load_run(store, RUN) == continued
+
+
+def test_a_run_may_become_strict_and_stays_the_same_run(clips_of_two, make_config):
+    store = clips_of_two.federation()
+    stored_record = prepare_run(store, make_config())
+    continued = prepare_run(store, make_config(data__strict=True))
+    assert continued.config.data.strict
+    assert continued.identity == stored_record.identity
+    assert prepare_run(store, make_config()) == stored_record
 
 
 @pytest.mark.parametrize(

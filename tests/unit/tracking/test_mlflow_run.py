@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
 from fedvsr.federation import layout
-from fedvsr.federation.records import EvaluationRecord, RoundRecord, read_record
+from fedvsr.federation.records import DataChange, EvaluationRecord, RoundRecord, read_record
 from fedvsr.federation.runs import load_run
 from fedvsr.report.summary import summarise_run
 from fedvsr.tracking.connection import connect
@@ -83,6 +83,17 @@ def test_metrics_are_those_of_the_records_with_the_round_as_step(client, finishe
         history = client.get_metric_history(run.info.run_id, name)
         assert [metric.step for metric in history] == [1, 2], name
         assert [metric.value for metric in history] == pytest.approx(values), name
+
+
+def test_a_round_whose_clips_changed_has_a_metric_of_it(copied):
+    store = copied.workspace.federation()
+    tracker = RunTracker(connect(TrackingConfig(), str(copied.store)), load_run(store, RUN))
+    change = DataChange(client="ann", since=2, clips_before=2, clips=3)
+    record = read_record(store, layout.round_record(RUN, 2), RoundRecord)
+    tracker.log_round(record.model_copy(update={"round": 3, "data_changes": (change,)}))
+    client = MlflowClient(copied.tracking_uri, registry_uri=copied.tracking_uri)
+    history = client.get_metric_history(tracker.run_id, "clients_with_changed_clips")
+    assert [(metric.step, metric.value) for metric in history] == [(3, 1)]
 
 
 def test_artifacts_are_whole(client, finished, tmp_path):
