@@ -97,8 +97,8 @@ def test_freed_memory_is_given_back():
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // MEGABYTE
 
     # Blocks too small to be mapped one by one, and one that stays above them.
-    blocks = [bytes(100_000) for _ in range(2000)]
-    last = bytes(100_000)
+    blocks = [b"x" * (100_000 + number) for number in range(2000)]
+    last = b"x" * len(blocks[-1])
     full = resident()
     blocks.clear()
     give_back_memory()
