@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from fedvsr.errors import ConfigError
-from fedvsr.inference.free_memory import give_back_memory
 from fedvsr.inference.tiles import upscale_tiles
 from fedvsr.models.base import contexts
 from fedvsr.video.frames import Frames, FramesT
@@ -81,7 +80,6 @@ def upscale_frames(
     for window, kept in _windows(frames, settings.frames, overlap, first):
         with torch.inference_mode():
             output = upscale_tiles(model, window, kept, device, settings.tile, settings.blend, scale)
-        give_back_memory()
         # A frame is released as soon as its consumer has done with it.
         output.reverse()
         while output:
