@@ -15,12 +15,12 @@ from fedvsr.models.base import contexts, size_multiple
 _USABLE_SHARE = 0.5
 """The share of free memory that windows and tiles may take; decoder, encoder and other programs need some."""
 
-_ENOUGH = 5 * 2**28
-"""With more memory than this (1.3 GB), a model with finite contexts becomes hardly faster on a CPU."""
+_ENOUGH = 2**30
+"""With more memory than this (1.1 GB), a model with finite contexts becomes hardly faster on a CPU."""
 
 _WINDOWS = (1, 2, 3, 4, 6, 8, 12, 16)
 _RECURRENT_WINDOWS = (*_WINDOWS, 24, 32)
-_TILES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 0)
+_TILES = (32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 768, 1024, 0)
 _LONG = 100
 """The assumed number of frames of a video of unknown length that is upscaled at once."""
 
@@ -67,7 +67,7 @@ def choose_sizes(
     gets the longest window whose tiles can still be 128 pixels wide, and then the largest tile.
 
     The model's need is measured on a small input. On a CPU, windows and tiles take at most half of the free
-    memory, and at most 1.3 GB for a model with finite contexts; on a GPU, half of the GPU's free memory.
+    memory, and at most 1.1 GB for a model with finite contexts; on a GPU, half of the GPU's free memory.
 
     Args:
         model: A model on the device.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedvsr.inference.free_memory import give_back_memory
 from fedvsr.inference.outputs import checked_output
 from fedvsr.models.base import contexts, size_multiple
 from fedvsr.video.frames import AnyFrames, FramesT
@@ -147,6 +148,7 @@ def upscale_tiles(
             for target, part in zip(outputs, pixels, strict=True):
                 target[top : top + part.shape[0], first : first + part.shape[1]] = part
         above = below
+        give_back_memory()
     return outputs
 
 

@@ -1,9 +1,13 @@
 """Free memory is what the operating system and every control group above the process leave."""
 
+import ctypes
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from fedvsr.inference.free_memory import free_gpu_memory, free_memory
+from fedvsr.inference.free_memory import free_gpu_memory, free_memory, give_back_memory
 
 MEGABYTE = 2**20
 
@@ -85,3 +89,24 @@ def test_what_pytorch_has_released_on_the_gpu_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
     assert free_gpu_memory(torch.device("cuda:1")) == 1500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the resident memory in /proc")
+def test_freed_memory_is_given_back():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // MEGABYTE
+
+    # Blocks too small to be mapped one by one, and one that stays above them.
+    blocks = [b"x" * (100_000 + number) for number in range(2000)]
+    last = b"x" * len(blocks[-1])
+    full = resident()
+    blocks.clear()
+    give_back_memory()
+    assert resident() < full - 150
+    assert last
+
+
+def test_other_systems_give_back_by_themselves(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", None)
+    give_back_memory()
