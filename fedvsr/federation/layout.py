@@ -11,6 +11,7 @@ Federation's store::
     runs/<run>/rounds/<r>/plan.json                   clients, base weights, quorum, deadline
     runs/<run>/rounds/<r>/updates/<client>/           update.safetensors, strategy.safetensors, report.json
     runs/<run>/rounds/<r>/outcomes.json               each client's outcome
+    runs/<run>/rounds/<r>/lease.json                  rewritten while the round's step waits for sites
     runs/<run>/rounds/<r>/global.safetensors          the aggregated weights
     runs/<run>/rounds/<r>/strategy.safetensors        the strategy state
     runs/<run>/rounds/<r>/round.json                  the round's record: written last
@@ -18,6 +19,11 @@ Federation's store::
     runs/<run>/evaluation/<r>/crops.png               details of the held-out clips, as a picture
     runs/<run>/registration.json                      the registered model version
     checks/<id>                                       what `fedvsr check` writes and deletes
+    federation.json                                   the federation's name and version, for its sites
+    sites/<site>/site.json                            a site: the operator writes it
+    sites/<site>/heartbeat.json                       what the site's agent does: the site writes it
+    sites/<site>/assignments/<run>/<r>.json           what the site is asked to do; round 0: make shards
+    sites/<site>/answers/<run>/<r>.json               how far the site is with it: the site writes it
 
 Client's store::
 
@@ -35,6 +41,8 @@ INITIAL_ROUND = 0
 RAW_VIDEOS = "raw/"
 HELD_OUT_VIDEOS = "evaluation-videos/"
 CLIENTS = "clients/"
+SITES = "sites/"
+FEDERATION = "federation.json"
 
 HELD_OUT = "held-out"
 """What messages and tables call the owner of the held-out videos."""
@@ -106,6 +114,35 @@ def registration(run: str) -> str:
 
 def check(name: str) -> str:
     return f"checks/{name}"
+
+
+def lease(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "lease.json"
+
+
+def site_folder(site: str) -> str:
+    return f"{SITES}{site}/"
+
+
+def site(name: str) -> str:
+    return f"{site_folder(name)}site.json"
+
+
+def heartbeat(site: str) -> str:
+    return f"{site_folder(site)}heartbeat.json"
+
+
+def assignments(site: str) -> str:
+    return f"{site_folder(site)}assignments/"
+
+
+def assignment(site: str, run: str, round_number: int) -> str:
+    """Returns the key of what a site is asked to do in a round; in round 0 it makes the run's shards."""
+    return f"{assignments(site)}{run}/{round_number:04d}.json"
+
+
+def answer(site: str, run: str, round_number: int) -> str:
+    return f"{site_folder(site)}answers/{run}/{round_number:04d}.json"
 
 
 def client_state_folder(run: str, identity: str) -> str:

@@ -170,6 +170,8 @@ class Outcome(StrEnum):
     CUT_OFF = "cut-off"
     UNSCHEDULABLE = "unschedulable"
     REFUSED = "refused"
+    DECLINED = "declined"
+    OFFLINE = "offline"
 
 
 class ClientOutcome(BaseModel):

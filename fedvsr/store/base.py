@@ -76,6 +76,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def age(self, key: str) -> float:
+        """Returns the seconds since the object was written, by the store's clock.
+
+        In S3 both moments are the server's, with a resolution of a second. So the clocks of those who wrote
+        and who read the object do not matter.
+        """
+
+    @abstractmethod
     def exists(self, key: str) -> bool:
         """Returns whether an object has that key."""
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -77,6 +78,11 @@ class LocalStore(Store):
         if not self.exists(key):
             raise NotFoundError(key, self.uri)
         return file_digest(self._path(key))
+
+    def age(self, key: str) -> float:
+        if not self.exists(key):
+            raise NotFoundError(key, self.uri)
+        return max(0.0, time.time() - self._path(key).stat().st_mtime)
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()

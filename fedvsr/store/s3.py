@@ -7,7 +7,10 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import cast
 
 import certifi
 import urllib3
@@ -138,6 +141,12 @@ class S3Store(Store):
 
     def fingerprint(self, key: str) -> str:
         return str(self._stat(key).etag)
+
+    def age(self, key: str) -> float:
+        item = self._stat(key)
+        now = parsedate_to_datetime(str((item.metadata or {})["date"]))
+        written = cast("datetime", item.last_modified)
+        return max(0.0, (now - written).total_seconds())
 
     def exists(self, key: str) -> bool:
         try:
