@@ -18,7 +18,8 @@ from fedvsr.progress import Progress
 from fedvsr.text import printable
 
 _MAX_QUEUED_EVENTS, _JOIN_SECONDS = 10_000, 5.0
-_MIN_WAIT_SECONDS = 0.01
+# What ends the remaining Jobs may come from outside, such as deliveries of clients without Jobs.
+_MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.01, 5.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class JobFollower:
         jobs: The Jobs, at most one per client.
         progress: Receives each client's log lines, and why its work has not begun.
         on_verdict: Called once for each Job, when its verdict is known.
-        find_cut_off: Returns why the remaining Jobs must be ended, or None. Called after every event.
+        find_cut_off: Returns why the remaining Jobs must be ended, or None. Called after every event, and
+            every few seconds.
     """
 
     def __init__(
@@ -100,10 +102,10 @@ class JobFollower:
             return
 
     def _next_event(self) -> _Event | None:
-        """Returns the next event, or None if an action is due before an event arrives."""
+        """Returns the next event, or None if none arrives for some seconds or before an action is due."""
         wait = min(job.next_due for job in self._unsettled()) - time.monotonic()
         try:
-            return self._events.get(timeout=max(_MIN_WAIT_SECONDS, wait))
+            return self._events.get(timeout=min(max(_MIN_WAIT_SECONDS, wait), _MAX_WAIT_SECONDS))
         except queue.Empty:
             return None
 

@@ -1,6 +1,7 @@
 """A round's clients as Jobs, each in its client's namespace."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Sequence
 
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.client_job import ClientJob, CutOff, start_jobs
@@ -10,13 +11,13 @@ from fedvsr.cluster.settings import NO_CLIENT, Clients
 from fedvsr.cluster.verdict import Verdict
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
-from fedvsr.federation.run.training_round import ClientRunner
+from fedvsr.federation.run.training_round import Delivered, PartRunner
 from fedvsr.progress import Advance, Progress
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 
 
-class JobRunner(ClientRunner):
+class JobRunner(PartRunner):
     """Runs a round's clients as Kubernetes Jobs, all at once.
 
     A client that has delivered for this round gets no Job. If this process is stopped, the Jobs continue; a
@@ -31,11 +32,19 @@ class JobRunner(ClientRunner):
         self._cluster = cluster
         self._clients = clients
 
-    def run(
-        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
-    ) -> Iterable[ClientOutcome]:
-        round_jobs = _RoundJobs(self._cluster, self._clients, workspace.federation(), record, plan, progress)
-        return round_jobs.run()
+    def run_part(
+        self,
+        workspace: Workspace,
+        record: RunRecord,
+        plan: PlanRecord,
+        clients: Sequence[str],
+        delivered: Delivered,
+        stop: threading.Event,
+        progress: Progress,
+    ) -> list[ClientOutcome]:
+        store = workspace.federation()
+        round_jobs = _RoundJobs(self._cluster, self._clients, store, record, plan, delivered, progress)
+        return round_jobs.run(clients)
 
 
 class _RoundJobs:
@@ -48,23 +57,24 @@ class _RoundJobs:
         store: Store,
         record: RunRecord,
         plan: PlanRecord,
+        delivered: Delivered,
         progress: Progress,
     ) -> None:
         self._cluster, self._clients, self._store = cluster, clients, store
         self._record, self._plan, self._progress = record, plan, progress
         self._outcomes: dict[str, ClientOutcome] = {}
-        self._delivered: set[str] = set()
+        self._delivered = delivered
 
-    def run(self) -> list[ClientOutcome]:
-        jobs = [job for client in self._plan.clients if (job := self._prepare(client))]
+    def run(self, clients: Sequence[str]) -> list[ClientOutcome]:
+        jobs = [job for client in clients if (job := self._prepare(client))]
         start_jobs(self._cluster, jobs)
-        with self._progress.stage("clients", len(self._plan.clients)) as advance:
+        with self._progress.stage("clients", len(clients)) as advance:
 
             def on_verdict(job: ClientJob, verdict: Verdict) -> None:
                 self._conclude(job.client, verdict, advance)
 
             JobFollower(self._cluster, jobs, self._progress, on_verdict, self._find_cut_off).follow()
-        return [self._outcomes[client] for client in self._plan.clients]
+        return [self._outcomes[client] for client in clients]
 
     def _prepare(self, client: str) -> ClientJob | None:
         """Returns the Job to follow, or None if the client's outcome is known without a Job."""

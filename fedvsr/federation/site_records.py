@@ -4,6 +4,7 @@ The federation asks by an assignment, the site answers by an answer and a heartb
 calls the site. All ages are measured by the store's clock (`fedvsr.store.base.Store.age`).
 """
 
+import uuid
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final
@@ -82,9 +83,10 @@ class LeaseRecord(Record):
 
 
 class AssignmentRecord(Record):
-    """assignments/<run>/<r>.json: what a site is asked to do. It is a function of the round's plan.
+    """assignments/<run>/<r>.json: what a site is asked to do.
 
     Attributes:
+        attempt: Differs in each attempt of the round's step: an answer to an earlier one does not count.
         round: The round to train for; 0 to make the run's shards only.
         identity: The run's identity, `fedvsr.federation.records.RunRecord.identity`.
         base_digest: The digest of the round's base weights; empty in round 0.
@@ -98,6 +100,7 @@ class AssignmentRecord(Record):
     run: Name
     round: Count
     site: Name
+    attempt: str = Field(default_factory=lambda: uuid.uuid4().hex, max_length=64)
     identity: Digest
     base_digest: str = ""
     clients: PositiveCount
@@ -106,6 +109,10 @@ class AssignmentRecord(Record):
     retries: Count = 0
     fedvsr_version: str
     protocol: PositiveCount = PROTOCOL
+
+    def asks_the_same(self, other: "AssignmentRecord") -> bool:
+        """Returns whether another assignment differs in its attempt only."""
+        return self == other.model_copy(update={"attempt": self.attempt})
 
 
 class SiteState(StrEnum):

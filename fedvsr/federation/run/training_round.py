@@ -1,8 +1,9 @@
 """Trains a round: plans the round, runs its clients and records their outcomes."""
 
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fedvsr.federation import layout
 from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, RunRecord, write_record
@@ -19,6 +20,42 @@ class ClientRunner(ABC):
         self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
     ) -> Iterable[ClientOutcome]:
         """Trains the plan's clients and yields their outcomes. A client's failure raises no error."""
+
+
+class Delivered(set[str]):
+    """The clients of a round that have delivered. Runners that share a round add to one set."""
+
+
+class PartRunner(ClientRunner):
+    """A runner that can run a part of a round's clients, beside another runner."""
+
+    def run(
+        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
+    ) -> Iterable[ClientOutcome]:
+        return self.run_part(workspace, record, plan, plan.clients, Delivered(), threading.Event(), progress)
+
+    @abstractmethod
+    def run_part(
+        self,
+        workspace: Workspace,
+        record: RunRecord,
+        plan: PlanRecord,
+        clients: Sequence[str],
+        delivered: Delivered,
+        stop: threading.Event,
+        progress: Progress,
+    ) -> list[ClientOutcome]:
+        """Trains some of the plan's clients and returns their outcomes.
+
+        Args:
+            workspace: The stores.
+            record: The run's record.
+            plan: The round's plan, with all clients of the round.
+            clients: The clients to train.
+            delivered: The clients of the whole round that have delivered. The runner adds its own.
+            stop: When it is set, the result is not needed any more.
+            progress: Reports progress per client.
+        """
 
 
 def train_round(

@@ -1,0 +1,164 @@
+"""The sites of a federation, and what a run asks of them: shards, and a round of training."""
+
+import threading
+from collections.abc import Sequence
+
+import fedvsr
+from fedvsr.federation import layout
+from fedvsr.federation.delivery import find_delivery, find_report
+from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
+from fedvsr.federation.run.site_follower import SiteFollower, SiteResult
+from fedvsr.federation.run.training_round import Delivered, PartRunner
+from fedvsr.federation.shard_records import ShardSummary
+from fedvsr.federation.site_records import AssignmentRecord
+from fedvsr.progress import Progress
+from fedvsr.store.base import Store
+from fedvsr.store.workspace import Workspace
+
+_SITE = "/site.json"
+_SHARDING = 0
+
+
+def site_names(store: Store) -> tuple[str, ...]:
+    """Returns the names of the federation's sites, sorted; also of those that were revoked."""
+    keys = store.keys(layout.SITES)
+    names = (key.removeprefix(layout.SITES).removesuffix(_SITE) for key in keys if key.endswith(_SITE))
+    return tuple(sorted(name for name in names if "/" not in name))
+
+
+class SiteRunner(PartRunner):
+    """Runs a round's clients that are sites, all at once.
+
+    Args:
+        poll_seconds: Seconds between two looks at the answers; None chooses by the number of sites.
+    """
+
+    def __init__(self, poll_seconds: float | None = None) -> None:
+        self._poll_seconds = poll_seconds
+
+    def run_part(
+        self,
+        workspace: Workspace,
+        record: RunRecord,
+        plan: PlanRecord,
+        clients: Sequence[str],
+        delivered: Delivered,
+        stop: threading.Event,
+        progress: Progress,
+    ) -> list[ClientOutcome]:
+        store = workspace.federation()
+        outcomes: dict[str, ClientOutcome] = {}
+        assignments: dict[str, AssignmentRecord] = {}
+        for site in clients:
+            report = find_delivery(store, plan, site)
+            if report:
+                delivered.add(site)
+                outcomes[site] = ClientOutcome(client=site, outcome=Outcome.OK, seconds=report.seconds)
+            else:
+                assignments[site] = training_assignment(record, plan, site)
+
+        def conclude(site: str, result: SiteResult) -> None:
+            outcomes[site] = outcome = _conclude(store, plan, site, result)
+            if find_report(store, plan, site):
+                delivered.add(site)
+            if outcome.reason:
+                progress.message(f"{site}: {outcome.outcome}: {outcome.reason}")
+            advance(len(outcomes), f"{site} {outcome.outcome}")
+
+        def find_cut_off() -> str | None:
+            if record.config.federation.wait_for == "all" or len(delivered) < plan.quorum:
+                return None
+            return f"the quorum of {plan.quorum} had delivered"
+
+        with progress.stage("sites", len(clients)) as advance:
+            SiteFollower(
+                store, assignments, progress, conclude, find_cut_off, stop, self._poll_seconds
+            ).follow()
+        return [outcomes[site] for site in clients if site in outcomes]
+
+
+class SiteShards:
+    """Asks a run's sites to make their shards.
+
+    Args:
+        store: The federation's store.
+        record: The run.
+        sites: The sites.
+        progress: Receives each site's answers as lines.
+        poll_seconds: Seconds between two looks at the answers; None chooses by the number of sites.
+
+    Attributes:
+        summaries: After `wait`, a summary of each site's shards.
+        failures: After `wait`, the reason for each site without shards.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        record: RunRecord,
+        sites: Sequence[str],
+        progress: Progress,
+        poll_seconds: float | None = None,
+    ) -> None:
+        self._store, self._record, self._progress = store, record, progress
+        self._sites, self._poll_seconds = sites, poll_seconds
+        self.summaries: dict[str, ShardSummary] = {}
+        self.failures: dict[str, str] = {}
+
+    def wait(self) -> None:
+        """Waits until every site has made its shards, has declined, or is offline."""
+        assignments = {site: sharding_assignment(self._record, site) for site in self._sites}
+        with self._progress.stage("sites' shards", len(assignments)) as advance:
+
+            def conclude(site: str, result: SiteResult) -> None:
+                summary = result.answer.shards if result.answer else None
+                if result.outcome is Outcome.OK and summary:
+                    self.summaries[site] = summary
+                else:
+                    reason = result.reason or "it made no shards"
+                    self.failures[site] = f"{result.outcome}: {reason}"
+                    self._progress.message(f"{site}: {result.outcome}: {reason}")
+                advance(len(self.summaries) + len(self.failures), site)
+
+            SiteFollower(
+                self._store, assignments, self._progress, conclude, poll_seconds=self._poll_seconds
+            ).follow()
+
+
+def training_assignment(record: RunRecord, plan: PlanRecord, site: str) -> AssignmentRecord:
+    """Returns what a site is asked to do in a round."""
+    jobs = record.config.jobs
+    return AssignmentRecord(
+        run=plan.run,
+        round=plan.round,
+        site=site,
+        identity=record.identity,
+        base_digest=plan.base_digest,
+        clients=len(plan.clients),
+        deadline_seconds=plan.deadline_seconds,
+        gpus=jobs.gpus,
+        retries=jobs.retries,
+        fedvsr_version=fedvsr.__version__,
+    )
+
+
+def sharding_assignment(record: RunRecord, site: str) -> AssignmentRecord:
+    """Returns what a site is asked to do before a run's first round."""
+    config = record.config
+    return AssignmentRecord(
+        run=config.name,
+        round=_SHARDING,
+        site=site,
+        identity=record.identity,
+        clients=config.federation.clients_per_round or len(config.federation.clients),
+        deadline_seconds=config.jobs.sharding_deadline_seconds,
+        retries=config.jobs.retries,
+        fedvsr_version=fedvsr.__version__,
+    )
+
+
+def _conclude(store: Store, plan: PlanRecord, site: str, result: SiteResult) -> ClientOutcome:
+    outcome, reason = result.outcome, result.reason
+    if outcome is Outcome.OK and find_report(store, plan, site) is None:
+        outcome, reason = Outcome.FAILED, "it says that it has delivered, and there is no report"
+    return ClientOutcome(client=site, outcome=outcome, reason=reason, seconds=result.seconds)
