@@ -206,7 +206,7 @@ def test_the_authoritys_key_stays_in_its_secret(render):
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
-def test_a_given_certificate_is_served_to_sites_beside_the_clusters_own(render, tmp_path):
+def test_the_operators_certificate_is_served_to_sites_beside_the_clusters_own(render, tmp_path):
     objects = render(opened("direct", direct={"existingSecret": "fed-tls"}))
     mounted = get_object(objects, "StatefulSet", "s3", "fedvsr")["spec"]["template"]["spec"]["volumes"]
     (volume,) = (item for item in mounted if item["name"] == "certificates")
