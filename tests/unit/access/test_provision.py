@@ -121,7 +121,7 @@ def test_secrets_are_read_from_files_named_after_users(tmp_path):
 def test_a_quota_is_a_kubernetes_quantity_of_bytes(quota, size):
     server = Server()
     listed = Deployment.parse({"federation": "fed", "mlflow": "mlflow", "quota": quota})
-    provision(server, listed, {user: "secret-of-it" for user in listed.users()}, lambda line: None)
+    provision(server, listed, dict.fromkeys(listed.users(), "secret-of-it"), lambda line: None)
     assert server.quotas == {"fed": size}
 
 
