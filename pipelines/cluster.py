@@ -23,6 +23,8 @@ ADDRESSES = (
     "MLFLOW_TRACKING_URI",
     "AWS_REGION",
 )
+# The ConfigMap has this key only if the S3 server's certificate authority is private.
+OPTIONAL_ADDRESSES = ("FEDVSR_S3_CA",)
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 # A quantity, or the pipeline parameter whose value is the quantity.
@@ -45,6 +47,9 @@ def step(
         The task.
     """
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in ADDRESSES})
+    kubernetes.use_config_map_as_env(
+        task, CONFIG_MAP, {name: name for name in OPTIONAL_ADDRESSES}, optional=True
+    )
     kubernetes.use_secret_as_env(task, SECRET, {name: name for name in CREDENTIALS})
     # KFP labels its pods with the pipeline run's ID, which the run in MLflow records.
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")

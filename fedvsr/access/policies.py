@@ -21,6 +21,14 @@ _WRITE = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadPart
 _DELETE = ["s3:DeleteObject"]
 # By default, a MinIO user may make access keys, which would stay valid after its secret key is replaced.
 _DENY_ADMIN: Policy = {"Effect": "Deny", "Action": ["admin:*"]}
+# A MinIO user may also get temporary keys (AssumeRole), which no policy can forbid. They would stay valid for
+# up to seven days after its secret key is replaced, even if the user is removed and made again.
+_DENY_TEMPORARY_KEYS: Policy = {
+    "Effect": "Deny",
+    "Action": ["s3:*"],
+    "Resource": ["arn:aws:s3:::*"],
+    "Condition": {"StringEquals": {"aws:principaltype": "AssumedRole"}},
+}
 
 
 def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Policy:
@@ -66,7 +74,7 @@ def _of_any_round(key: str) -> str:
 
 
 def _policy(*statements: Policy) -> Policy:
-    return {"Version": "2012-10-17", "Statement": [*statements, _DENY_ADMIN]}
+    return {"Version": "2012-10-17", "Statement": [*statements, _DENY_ADMIN, _DENY_TEMPORARY_KEYS]}
 
 
 def _allow(actions: list[str], bucket: str, keys: list[str] | None = None) -> Policy:

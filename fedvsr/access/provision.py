@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, StringConstraints, model_validator
 
 from fedvsr.access.policies import Policy, client_policy, owner_policy
 from fedvsr.config.base import FieldError, Section
@@ -21,6 +21,11 @@ _MIN_SECRET_LENGTH = 8
 _Bucket = StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
 
 
+def _with_unit(quantity: object) -> object:
+    """Returns a Kubernetes quantity (``50Gi``) as pydantic writes it (``50GiB``)."""
+    return f"{quantity}B" if isinstance(quantity, str) else quantity
+
+
 class Deployment(Section):
     """The buckets of a deployment.
 
@@ -28,11 +33,14 @@ class Deployment(Section):
         federation: The federation's bucket.
         mlflow: The bucket of MLflow's artifacts.
         clients: Each client's own bucket.
+        quota: The most bytes in the federation's bucket, as a Kubernetes quantity (``50Gi``); 0 removes an
+            earlier quota, None leaves it.
     """
 
     federation: Annotated[str, _Bucket]
     mlflow: Annotated[str, _Bucket]
     clients: dict[Name, Annotated[str, _Bucket]] = Field(default_factory=dict)
+    quota: Annotated[ByteSize, BeforeValidator(_with_unit)] | None = None
 
     @model_validator(mode="after")
     def _buckets_differ(self) -> "Deployment":
@@ -58,6 +66,7 @@ class Admin(Protocol):
     """The methods of `fedvsr.store.s3_admin.S3Admin` that provisioning uses."""
 
     def make_bucket(self, name: str) -> bool: ...
+    def set_quota(self, bucket: str, size: int) -> None: ...
     def users(self) -> Mapping[str, bool]: ...
     def set_user(self, name: str, secret: str, policy: Policy) -> None: ...
     def disable_user(self, name: str) -> None: ...
@@ -87,6 +96,9 @@ def provision(
     listed_users, existing_users = deployment.users(), admin.users()
     for bucket in sorted({bucket for bucket, _ in listed_users.values()}):
         report(f"bucket {bucket}: {'made' if admin.make_bucket(bucket) else 'exists'}")
+    if deployment.quota is not None:
+        admin.set_quota(deployment.federation, deployment.quota)
+        report(f"bucket {deployment.federation}: its quota is {deployment.quota.human_readable()}")
     for user, (bucket, policy) in listed_users.items():
         admin.set_user(user, secrets[user], policy)
         if user not in existing_users:

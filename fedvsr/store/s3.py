@@ -31,6 +31,8 @@ from fedvsr.store.base import Store, check_digest, file_digest, require_digest, 
 from fedvsr.text import without_password
 
 ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
+# PEM text of a private certificate authority. A variable needs no file in the pods of every namespace.
+CA_VARIABLE = "FEDVSR_S3_CA"
 CACHE_VARIABLE = "FEDVSR_CACHE"
 # A host's name, an IPv4 address, or an IPv6 address in brackets.
 _ENDPOINT = re.compile(
@@ -49,9 +51,9 @@ class S3Store(Store):
     """Objects under a prefix in a bucket of any S3 server.
 
     ``FEDVSR_S3_ENDPOINT`` is the server's address (``http://host:port``); if it is not set, the server is
-    Amazon's. The credentials come from the usual variables and files (``AWS_ACCESS_KEY_ID``,
-    ``MINIO_ACCESS_KEY``, ``~/.aws/credentials``, a pod's role). Downloads are cached by digest in
-    ``FEDVSR_CACHE`` (default ``~/.cache/fedvsr``).
+    Amazon's. ``FEDVSR_S3_CA`` may hold the PEM text of a private certificate authority. The credentials come
+    from the usual variables and files (``AWS_ACCESS_KEY_ID``, ``MINIO_ACCESS_KEY``, ``~/.aws/credentials``,
+    a pod's role). Downloads are cached by digest in ``FEDVSR_CACHE`` (default ``~/.cache/fedvsr``).
 
     Args:
         bucket: The bucket. It must exist.
@@ -267,6 +269,7 @@ def _connections(connect: float, read: float, retries: int) -> urllib3.PoolManag
         maxsize=10,
         cert_reqs="CERT_REQUIRED",
         ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        ca_cert_data=os.environ.get(CA_VARIABLE) or None,
         retries=urllib3.Retry(
             total=retries,
             connect=min(retries, 1),

@@ -95,6 +95,11 @@ class S3Admin:
                 return False
         return True
 
+    def set_quota(self, bucket: str, size: int) -> None:
+        """Sets the most bytes that a bucket may hold; 0 for no limit."""
+        with self._translating_errors(f"set the quota of bucket {bucket!r}"):
+            self._admin.bucket_quota_set(bucket=bucket, size=size)
+
     def users(self) -> Mapping[str, bool]:
         """Returns each user's name, and whether the user is enabled."""
         with self._translating_errors("list the users"):

@@ -36,7 +36,7 @@ class Forward:
 
 @contextmanager
 def forward_service(
-    cluster: Cluster, namespace: str, service: str, port: int, local: int | None = None
+    cluster: Cluster, namespace: str, service: str, port: int, local: int | None = None, scheme: str = "http"
 ) -> Iterator[Forward]:
     """Forwards a local port to a service while the block runs.
 
@@ -46,6 +46,7 @@ def forward_service(
         service: The service's name.
         port: The service's port.
         local: The local port; None for any free port.
+        scheme: The scheme of the service's address.
 
     Raises:
         DeployError: kubectl ended or gave no connection in time.
@@ -57,7 +58,7 @@ def forward_service(
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             local_port = _wait_until_ready(command, process, output)
-            yield Forward(service, f"http://localhost:{local_port}", process)
+            yield Forward(service, f"{scheme}://localhost:{local_port}", process)
         finally:
             process.terminate()
             process.wait()

@@ -17,6 +17,8 @@ _CONFIG_MAP = "fedvsr"
 _SECRET = "fedvsr-federation"  # noqa: S105  its name
 # Settings with the same value inside and outside the cluster.
 _SHARED_SETTINGS = ("FEDVSR_FEDERATION_STORE", "FEDVSR_CLIENT_STORE", "AWS_REGION")
+# Those of a front door for sites, which not every deployment has.
+_OPTIONAL_SETTINGS = ("FEDVSR_S3_CA", "FEDVSR_SITE_ADDRESS", "FEDVSR_SITE_CA")
 
 
 def open_ui(settings: Settings, cluster: Cluster) -> None:
@@ -27,7 +29,9 @@ def open_ui(settings: Settings, cluster: Cluster) -> None:
         deployed = _deployed_settings(settings, cluster)
         forwards: dict[str, Forward] = {}
         for service, namespace, port, local in _services(settings, cluster):
-            forwards[service] = stack.enter_context(forward_service(cluster, namespace, service, port, local))
+            scheme = "https" if service == "s3" and "FEDVSR_S3_CA" in deployed else "http"
+            forward = forward_service(cluster, namespace, service, port, local, scheme)
+            forwards[service] = stack.enter_context(forward)
         _print_addresses(forwards, _exports(settings, cluster, deployed, forwards))
         while True:
             time.sleep(1)
@@ -64,6 +68,7 @@ def _exports(
     exports = {name: deployed[name] for name in _SHARED_SETTINGS}
     exports["FEDVSR_NAMESPACE"] = settings.namespace
     exports["FEDVSR_S3_ENDPOINT"] = forwards["s3"].url if "s3" in forwards else deployed["FEDVSR_S3_ENDPOINT"]
+    exports.update({name: deployed[name] for name in _OPTIONAL_SETTINGS if name in deployed})
     if "mlflow" in forwards:
         exports["MLFLOW_TRACKING_URI"] = forwards["mlflow"].url
     # KFP's web server forwards its API, and only it has the logs of running steps.

@@ -34,7 +34,12 @@ VIDEOS = {
 HELD_OUT = ("eval_103.mp4",)
 SMALL = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
 VALUES = {
-    "s3": {"storage": "2Gi"},
+    "s3": {
+        "storage": "2Gi",
+        "federationQuota": "1Gi",
+        # Every test so uses TLS. Nothing balances loads or routes addresses in a cluster of tests.
+        "frontDoor": {"mode": "direct", "host": "localhost", "direct": {"service": {"type": "ClusterIP"}}},
+    },
     "postgres": {"storage": "1Gi"},
     "clients": [
         {"name": "ann", "resources": SMALL},
@@ -78,12 +83,14 @@ def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
         with ExitStack() as forwards:
             cluster = Cluster.of(Settings.read())
 
-            def reach(namespace: str, service: str, port: int) -> str:
-                return forwards.enter_context(forward_service(cluster, namespace, service, port)).url
+            def reach(namespace: str, service: str, port: int, scheme: str = "http") -> str:
+                forward = forward_service(cluster, namespace, service, port, scheme=scheme)
+                return forwards.enter_context(forward).url
 
             deployment = Deployment(
                 namespace=NAMESPACE,
-                s3=reach(NAMESPACE, "s3", 9000),
+                s3=reach(NAMESPACE, "s3", 9000, "https"),
+                front_door=reach(NAMESPACE, "front-door", 443, "https"),
                 mlflow=reach(NAMESPACE, "mlflow", 5000),
                 kfp=reach("kubeflow", "ml-pipeline", 8888) if has_kfp else None,
                 values=values,

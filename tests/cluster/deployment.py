@@ -3,13 +3,16 @@
 import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import urllib3
 from minio import Minio
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,7 @@ class Deployment:
     Attributes:
         namespace: The namespace that the deployment is named by.
         s3: The S3 server's address.
+        front_door: The address that sites reach, on this machine.
         mlflow: MLflow's address.
         kfp: the address of KFP's API, or None if KFP is not installed.
         values: The Helm values file it was deployed with.
@@ -60,6 +64,7 @@ class Deployment:
 
     namespace: str
     s3: str
+    front_door: str
     mlflow: str
     values: Path
     kfp: str | None = None
@@ -88,6 +93,7 @@ class Deployment:
             "FEDVSR_FEDERATION_STORE": f"s3://{self.namespace}",
             "FEDVSR_CLIENT_STORE": f"s3://{self.namespace}-client-{{client}}",
             "FEDVSR_S3_ENDPOINT": self.s3,
+            "FEDVSR_S3_CA": self.ca_certificate,
             "FEDVSR_NAMESPACE": self.namespace,
             "MLFLOW_TRACKING_URI": self.mlflow,
             **({"FEDVSR_KFP_ENDPOINT": self.kfp} if self.kfp else {}),
@@ -105,12 +111,22 @@ class Deployment:
         """Connects to the S3 server as a client, or as the federation."""
         keys = self.credentials(client)
         return Minio(
-            endpoint=self.s3.removeprefix("http://"),
+            endpoint=self.s3.removeprefix("https://"),
             access_key=keys["AWS_ACCESS_KEY_ID"],
             secret_key=keys["AWS_SECRET_ACCESS_KEY"],
-            secure=False,
             region="us-east-1",
+            http_client=self.connections(),
         )
+
+    @cached_property
+    def ca_certificate(self) -> str:
+        """The authority of the S3 server's certificate, as PEM text."""
+        return self.settings()["FEDVSR_S3_CA"]
+
+    def connections(self) -> urllib3.PoolManager:
+        """Returns connections that trust the S3 server's authority and no other."""
+        context = ssl.create_default_context(cadata=self.ca_certificate)
+        return urllib3.PoolManager(ssl_context=context, retries=False, timeout=10)
 
     def read(self, key: str) -> bytes:
         """Returns an object of the federation's bucket."""

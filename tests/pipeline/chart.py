@@ -53,6 +53,30 @@ GPU_CLIENT = {
         }
     ],
 }
+# The S3 server itself speaks TLS: with the certificate that the cluster trusts, and one for sites.
+FRONT_DOOR = {
+    "s3": {
+        "federationQuota": "50Gi",
+        "frontDoor": {
+            "mode": "direct",
+            "host": "fed.example.org",
+            "allowFrom": ["203.0.113.0/24"],
+            "direct": {
+                "existingSecret": "fed-example-org",
+                "certificate": {
+                    "ca": "-----BEGIN CERTIFICATE-----\nauthority\n-----END CERTIFICATE-----\n",
+                    "certificate": "-----BEGIN CERTIFICATE-----\nserver\n-----END CERTIFICATE-----\n",
+                    "key": "-----BEGIN PRIVATE KEY-----\nkey\n-----END PRIVATE KEY-----\n",
+                },
+                "service": {
+                    "externalTrafficPolicy": "Local",
+                    "annotations": {"service.example.org/subnet": "public"},
+                },
+            },
+        },
+    },
+    "clients": [{"name": "site-a"}],
+}
 
 
 def merged(base, changes):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.chart import CHART, EXTERNAL, GPU_CLIENT, TWO_CLIENTS, get_object
+from tests.pipeline.chart import CHART, EXTERNAL, FRONT_DOOR, GPU_CLIENT, TWO_CLIENTS, get_object
 
 pytestmark = pytest.mark.pipeline
 
@@ -33,10 +33,22 @@ CLIENT_TEMPLATES = [
     "settings/secret.yaml",
     "settings/configmap.yaml",
 ]
+FRONT_DOOR_TEMPLATES = [
+    "front-door/certificate.yaml",
+    "front-door/networkpolicy.yaml",
+    "front-door/service.yaml",
+    "s3/statefulset.yaml",
+    "mlflow/deployment.yaml",
+    "provision/configmap.yaml",
+    "provision/job.yaml",
+    "clients/configmap.yaml",
+    "settings/configmap.yaml",
+]
 RENDERINGS = {
     "two-clients": (TWO_CLIENTS, []),
     "external-servers": (EXTERNAL, []),
     "gpu-client": (GPU_CLIENT, CLIENT_TEMPLATES),
+    "front-door": (FRONT_DOOR, FRONT_DOOR_TEMPLATES),
 }
 
 

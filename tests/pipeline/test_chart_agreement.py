@@ -12,7 +12,7 @@ import yaml
 from fedvsr.access.provision import Deployment
 from fedvsr.cluster.deployment import CONFIG_MAP
 from fedvsr.cluster.settings import ClientSettings
-from pipelines.cluster import ADDRESSES, CREDENTIALS
+from pipelines.cluster import ADDRESSES, CREDENTIALS, OPTIONAL_ADDRESSES
 from scripts.deploy import ui
 from tests.pipeline.chart import CHART, TWO_CLIENTS, get_object
 
@@ -35,7 +35,7 @@ def helper(file, name):
 
 def test_the_config_map_has_the_addresses_that_a_step_gets():
     text = (TEMPLATES / "settings" / "configmap.yaml").read_text()
-    assert sorted(variables(text)) == sorted(ADDRESSES)
+    assert sorted(variables(text)) == sorted({*ADDRESSES, *OPTIONAL_ADDRESSES, *ui._OPTIONAL_SETTINGS})
 
 
 def test_the_secret_has_the_credentials_that_a_step_gets():

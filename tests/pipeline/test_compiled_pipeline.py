@@ -13,7 +13,7 @@ from components.prepare.component import prepare
 from fedvsr.cli.logs import STEPS as LOGGED_STEPS
 from fedvsr.config.parameters import FIELDS, OTHERS, to_fields
 from fedvsr.config.run import RunConfig
-from pipelines.cluster import ADDRESSES, CREDENTIALS
+from pipelines.cluster import ADDRESSES, CREDENTIALS, OPTIONAL_ADDRESSES
 from pipelines.federated_training import COMPILED, federated_training
 
 pytestmark = pytest.mark.pipeline
@@ -147,10 +147,12 @@ def test_every_step_has_a_readable_name(specification):
 def test_every_step_has_the_deployments_addresses_and_credentials(specification, executors):
     assert set(executors) == set(specification["deploymentSpec"]["executors"])
     for executor in executors.values():
-        (addresses,) = executor["configMapAsEnv"]
-        assert (addresses["configMapName"], addresses["optional"]) == ("fedvsr", False)
-        names = {entry["configMapKey"]: entry["envVar"] for entry in addresses["keyToEnv"]}
-        assert names == {name: name for name in ADDRESSES}
+        for addresses, expected, is_optional in zip(
+            executor["configMapAsEnv"], (ADDRESSES, OPTIONAL_ADDRESSES), (False, True), strict=True
+        ):
+            assert (addresses["configMapName"], addresses["optional"]) == ("fedvsr", is_optional)
+            names = {entry["configMapKey"]: entry["envVar"] for entry in addresses["keyToEnv"]}
+            assert names == {name: name for name in expected}
         (credentials,) = executor["secretAsEnv"]
         assert (credentials["secretName"], credentials["optional"]) == ("fedvsr-federation", False)
         names = {entry["secretKey"]: entry["envVar"] for entry in credentials["keyToEnv"]}

@@ -29,7 +29,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "fedvsr.s3Endpoint" -}}
-{{- .Values.s3.external.endpoint | default (printf "http://s3.%s.svc.cluster.local:9000" .Release.Namespace) -}}
+{{- .Values.s3.external.endpoint | default (printf "%s://s3.%s.svc.cluster.local:9000" (ternary "https" "http" (eq (include "fedvsr.s3HasTls" .) "true")) .Release.Namespace) -}}
 {{- end }}
 
 {{- define "fedvsr.s3Port" -}}

@@ -50,3 +50,12 @@
     matchExpressions:
       - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }}}
 {{- end }}
+
+{{/* NetworkPolicy peers: a list of address ranges and of peers. */}}
+{{- define "fedvsr.fromPeers" -}}
+{{- $peers := list -}}
+{{- range . -}}
+{{- if kindIs "string" . }}{{ $peers = append $peers (dict "ipBlock" (dict "cidr" .)) }}{{ else }}{{ $peers = append $peers . }}{{ end -}}
+{{- end -}}
+{{- toYaml $peers -}}
+{{- end }}

@@ -18,16 +18,19 @@ def matches(pattern, text):
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
-def allowed(policy, action, bucket, key=None):
-    """Returns whether a policy allows an action: there is an Allow and no Deny."""
+def allowed(policy, action, bucket, key=None, principal="User"):
+    """Returns whether a policy allows a kind of principal an action: there is an Allow and no Deny."""
     arn = f"arn:aws:s3:::{bucket}" if key is None else f"arn:aws:s3:::{bucket}/{key}"
     effects = {
         statement["Effect"]
         for statement in policy["Statement"]
         if any(matches(pattern, action) for pattern in statement["Action"])
         and any(matches(pattern, arn) for pattern in statement.get("Resource", ["*"]))
+        and statement.get("Condition", {"StringEquals": {"aws:principaltype": principal}})
+        == {"StringEquals": {"aws:principaltype": principal}}
     }
-    assert all(set(statement) <= {"Effect", "Action", "Resource"} for statement in policy["Statement"])
+    known = {"Effect", "Action", "Resource", "Condition"}
+    assert all(set(statement) <= known for statement in policy["Statement"])
     return effects == {"Allow"}
 
 
@@ -119,6 +122,13 @@ def test_a_client_lists_only_its_own_bucket(policy, bucket):
 def test_no_user_may_administer(policy, action):
     assert not allowed(policy, action, "*")
     assert not allowed(owner_policy(FEDERATION), action, "*")
+
+
+@pytest.mark.parametrize("action", [GET, PUT])
+def test_temporary_keys_of_a_user_have_no_rights(policy, action):
+    assert allowed(policy, action, OWN, "raw/video.mp4")
+    assert not allowed(policy, action, OWN, "raw/video.mp4", principal="AssumedRole")
+    assert not allowed(owner_policy(FEDERATION), action, FEDERATION, "any/key", principal="AssumedRole")
 
 
 @pytest.mark.parametrize(

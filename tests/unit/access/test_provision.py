@@ -10,12 +10,15 @@ class Server:
     """A fake of `fedvsr.store.s3_admin.S3Admin` that keeps buckets and users in memory."""
 
     def __init__(self):
-        self.buckets, self.known = set(), {}
+        self.buckets, self.known, self.quotas = set(), {}, {}
 
     def make_bucket(self, name):
         is_new = name not in self.buckets
         self.buckets.add(name)
         return is_new
+
+    def set_quota(self, bucket, size):
+        self.quotas[bucket] = size
 
     def users(self):
         return {name: enabled for name, (enabled, _, _) in self.known.items()}
@@ -109,3 +112,27 @@ def test_secrets_are_read_from_files_named_after_users(tmp_path):
     with pytest.raises(ConfigError, match="at least 8 characters") as caught:
         read_secrets(tmp_path, deployment("ann"))
     assert "short" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("quota", "size"),
+    [("50Gi", 50 << 30), ("1.5Ti", 3 << 39), ("20G", 20 * 10**9), ("1048576", 1 << 20), ("0", 0)],
+)
+def test_a_quota_is_a_kubernetes_quantity_of_bytes(quota, size):
+    server = Server()
+    listed = Deployment.parse({"federation": "fed", "mlflow": "mlflow", "quota": quota})
+    provision(server, listed, dict.fromkeys(listed.users(), "secret-of-it"), lambda line: None)
+    assert server.quotas == {"fed": size}
+
+
+def test_without_a_quota_the_servers_stays():
+    server = Server()
+    server.quotas["fed"] = 7
+    run(server, "ann")
+    assert server.quotas == {"fed": 7}
+
+
+@pytest.mark.parametrize("quota", ["50GiB", "much", "-1", ""])
+def test_another_quota_is_refused(quota):
+    with pytest.raises(ConfigError, match="quota"):
+        Deployment.parse({"federation": "fed", "mlflow": "mlflow", "quota": quota})

@@ -1,5 +1,6 @@
 """Buckets and users of a MinIO server. Skipped if FEDVSR_TEST_S3_ENDPOINT is not set."""
 
+import json
 import os
 import socket
 import uuid
@@ -76,3 +77,10 @@ def test_a_user_has_its_policy_until_it_is_disabled(admin, bucket, monkeypatch, 
     assert not S3Admin().users()[user]
     with pytest.raises(StoreError, match="disabled"):
         store.read("open/it")
+
+
+def test_a_quota_is_set_and_removed(admin, bucket, s3_environment):
+    admin.set_quota(bucket, 5 << 20)
+    assert json.loads(admin._admin.bucket_quota_get(bucket=bucket))["quota"] == 5 << 20
+    admin.set_quota(bucket, 0)
+    assert not json.loads(admin._admin.bucket_quota_get(bucket=bucket)).get("quota")
