@@ -1,5 +1,6 @@
 """The invitation: the one file by which a site joins a federation. It has the site's keys."""
 
+import json
 import os
 import uuid
 from contextlib import suppress
@@ -15,6 +16,7 @@ from fedvsr.errors import AccessFileError, RecordError
 from fedvsr.federation.records import PositiveCount, Record
 from fedvsr.federation.site_records import PROTOCOL
 from fedvsr.store.connection import S3Connection
+from fedvsr.text import printable
 
 SUFFIX = ".fedvsr-invitation"
 _MAX_BYTES = 1 << 20
@@ -69,7 +71,10 @@ class Invitation(Record):
                 os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
-            raise AccessFileError(f"{path} cannot be written ({error.strerror})") from error
+            raise AccessFileError(
+                f"the invitation {path} cannot be written ({error.strerror}); "
+                "make room there or name another file"
+            ) from error
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -90,16 +95,28 @@ def read_invitation(path: Path) -> Invitation:
             f"the invitation {path} cannot be read ({error.strerror}); the operator makes one with "
             "`fedvsr sites invite`"
         ) from None
+    _check_protocol(data, path)
     invitation = Invitation.from_bytes(data, str(path))
-    if invitation.protocol != PROTOCOL:
-        older = "this fedvsr" if invitation.protocol > PROTOCOL else "the federation"
-        raise RecordError(
-            f"{path} is for protocol {invitation.protocol} of fedvsr {invitation.fedvsr_version}, and fedvsr "
-            f"{fedvsr.__version__} here speaks protocol {PROTOCOL}; upgrade {older}"
-        )
     if invitation.expires and invitation.expires <= datetime.now(UTC):
         raise AccessFileError(
             f"the keys in {path} expired on {invitation.expires:%Y-%m-%d %H:%M} UTC; ask the operator for "
             f"new ones (`fedvsr sites rotate {invitation.site}`)"
         )
     return invitation
+
+
+def _check_protocol(data: bytes, path: Path) -> None:
+    """Raises RecordError for another protocol, whose invitations may have other fields."""
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        return
+    protocol = fields.get("protocol") if isinstance(fields, dict) else None
+    if not isinstance(protocol, int) or protocol == PROTOCOL:
+        return
+    older = "this fedvsr" if protocol > PROTOCOL else "the federation"
+    version = printable(str(fields.get("fedvsr_version")), 40)
+    raise RecordError(
+        f"{path} is for protocol {protocol} of fedvsr {version}, and fedvsr {fedvsr.__version__} here speaks "
+        f"protocol {PROTOCOL}; upgrade {older}"
+    )
