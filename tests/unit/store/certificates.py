@@ -1,6 +1,10 @@
 """Certificates of private authorities, for servers of tests."""
 
+import ssl
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,3 +31,24 @@ def authority(name):
     """Returns a private authority: its key and its certificate as PEM text."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key, certificate(name, key, name, key, x509.BasicConstraints(ca=True, path_length=0))
+
+
+@contextmanager
+def tls_server(folder, handler):
+    """Runs a server whose certificate is from a private authority: its port, and the authority's PEM text."""
+    ca_key, ca = authority("hospital")
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    chain = folder / "chain.pem"
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(pem, pkcs8, serialization.NoEncryption()).decode()
+    chain.write_text(certificate("s3", key, "hospital", ca_key, names) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    with ThreadingHTTPServer(("localhost", 0), handler) as listener:
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        yield listener.server_port, ca
+        listener.shutdown()
+        thread.join()

@@ -1,18 +1,15 @@
 """Which certificates of an S3 server are accepted."""
 
-import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedvsr.errors import CertificateError
+from fedvsr.store.connection import S3Connection
 from fedvsr.store.s3 import S3Store
 from fedvsr.store.s3_connection import CA_VARIABLE, ENDPOINT_VARIABLE
-from tests.unit.store.certificates import authority, certificate
+from tests.unit.store.certificates import authority, tls_server
 
 
 class NothingHere(BaseHTTPRequestHandler):
@@ -29,25 +26,11 @@ class NothingHere(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """An S3 server whose certificate is from a private authority; the value is the authority's PEM text."""
-    ca_key, ca = authority("hospital")
-    key = ec.generate_private_key(ec.SECP256R1())
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    chain = tmp_path / "chain.pem"
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    private = key.private_bytes(pem, pkcs8, serialization.NoEncryption()).decode()
-    chain.write_text(certificate("s3", key, "hospital", ca_key, names) + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    with ThreadingHTTPServer(("localhost", 0), NothingHere) as listener:
-        listener.socket = context.wrap_socket(listener.socket, server_side=True)
-        thread = threading.Thread(target=listener.serve_forever)
-        thread.start()
-        monkeypatch.setenv(ENDPOINT_VARIABLE, f"https://localhost:{listener.server_port}")
+    with tls_server(tmp_path, NothingHere) as (port, ca):
+        monkeypatch.setenv(ENDPOINT_VARIABLE, f"https://localhost:{port}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "user")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-user")
         yield ca
-        listener.shutdown()
-        thread.join()
 
 
 def test_a_private_authority_is_trusted_by_its_text(server, monkeypatch):
@@ -66,3 +49,27 @@ def test_a_server_of_another_authority_is_refused(server, monkeypatch, text):
         monkeypatch.setenv(CA_VARIABLE, text)
     with pytest.raises(CertificateError, match=r"certificate of https://localhost.* is not valid"):
         S3Store("bucket").exists("key")
+
+
+def connected(ca_certificate):
+    """Opens a bucket of the server by an explicit connection."""
+    connection = S3Connection(os.environ[ENDPOINT_VARIABLE], "user", "secret-of-the-user", ca_certificate)
+    return S3Store.connect(connection, "bucket")
+
+
+def test_an_explicit_connection_has_its_own_authority(server, monkeypatch):
+    assert not connected(server).exists("key")
+    # That of the environment does not count.
+    monkeypatch.setenv(CA_VARIABLE, server)
+    with pytest.raises(CertificateError, match="it must be of a public authority"):
+        connected("").exists("key")
+
+
+def test_the_error_names_the_authority_that_was_expected(server):
+    with pytest.raises(
+        CertificateError, match=r"it must be of the authority 'another', or a public one"
+    ) as caught:
+        connected(authority("another")[1]).exists("key")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CertificateError, match="is no PEM certificate"):
+        connected("no certificate").exists("key")
