@@ -283,6 +283,35 @@ def audit(as_csv: bool, sent: bool, folder: str, settings: Path | None, invitati
         Console().print(audit_table(chosen))
 
 
+@site.command()
+@click.option("--user", "user_name", default="", help="The user it runs as. [default: the folder's owner]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="The unit to write; - prints it. [default: in /etc/systemd/system]",
+)
+@_folder_options
+def install(
+    user_name: str, output: Path | None, folder: str, settings: Path | None, invitation: Path | None
+) -> None:
+    """Write a systemd unit that runs the agent, restarts it and gives it no more rights than it needs."""
+    from fedvsr.access.invitation import read_invitation
+    from fedvsr.site.service import UNITS, unit_name, unit_text
+    from fedvsr.site.settings import load_settings
+
+    site_folder = _open_folder(folder, settings, invitation)
+    name = read_invitation(site_folder.invitation).site
+    user = user_name or site_folder.root.owner()
+    text = unit_text(site_folder, load_settings(site_folder.settings), name, user)
+    if str(output) == "-":
+        click.echo(text, nl=False)
+        return
+    path = output or UNITS / unit_name(name)
+    path.write_text(text)
+    print_line(Console(), f"{path} is written. Start it with:")
+    print_line(Console(), f"  systemctl daemon-reload && systemctl enable --now {path.name}")
+
+
 def _open_site(site_folder: "SiteFolder") -> "tuple[SiteSettings, Invitation, AuditedStore]":
     from fedvsr.site.federation import open_federation
     from fedvsr.site.settings import load_settings

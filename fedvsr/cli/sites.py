@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedvsr.cli.progress import print_line
+from fedvsr.cluster.settings import clients_from_environment
 from fedvsr.config.run import Name
 from fedvsr.errors import ConfigError
 from fedvsr.text import printable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fedvsr.store.base import Store
 
 ADDRESS_VARIABLE = "FEDVSR_SITE_ADDRESS"
-CA_VARIABLE = "FEDVSR_S3_CA"
+CA_VARIABLE = "FEDVSR_SITE_CA"
 
 _Command = Callable[..., object]
 
@@ -40,7 +41,7 @@ def _invitation_options(command: _Command) -> _Command:
             "--ca",
             type=click.Path(path_type=Path, dir_okay=False),
             help="The PEM file of the private authority that signed the address's certificate. "
-            "[default: FEDVSR_S3_CA, or else the public authorities]",
+            "[default: the text in FEDVSR_SITE_CA, or else the public authorities]",
         ),
         click.option(
             "--federation", default="fedvsr", show_default=True, help="The federation's name, for the site."
@@ -80,7 +81,8 @@ def invite(
 
     store = _federation()
     door = _front_door(address, ca, federation)
-    _write(invite_site(store, S3Admin(), door, _checked(name), days), output)
+    hosted = clients_from_environment()
+    _write(invite_site(store, S3Admin(), door, _checked(name), days, hosted), output)
 
 
 @sites.command()
