@@ -77,7 +77,7 @@ def test_without_keys_nothing_opens(deployment, path):
     "path", ["/../minio/health/live", "/%2e%2e/minio/health/live", "%2f..%2fminio/health/live"]
 )
 def test_a_path_does_not_lead_out_of_the_bucket(deployment, path):
-    """An Ingress or a Gateway that does not resolve such paths passes them on, since they begin as it asks."""
+    """An Ingress or a Gateway that does not resolve such a path passes it on: it begins with the bucket."""
     context = ssl.create_default_context(cadata=deployment.ca_certificate)
     # urllib3 would resolve the path before it sends it.
     connection = HTTPSConnection(deployment.front_door.removeprefix("https://"), context=context, timeout=10)
