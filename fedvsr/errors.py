@@ -16,6 +16,7 @@
     ├── UpdateError               the aggregator refuses a client's update
     ├── TrainingError             local training cannot continue
     │   └── NonFiniteLossError    the loss became NaN or infinite
+    ├── SiteError                 a site's agent or its folder
     ├── QuorumError               too few clients delivered in a round
     ├── ClusterError              Kubernetes refused or cannot be reached
     ├── TrackingError             MLflow refused or failed
@@ -160,6 +161,10 @@ class NonFiniteLossError(TrainingError):
             f"the loss is {loss} at step {step} (batch: {', '.join(self.clips)}); "
             "lower training.learning_rate or look at these clips"
         )
+
+
+class SiteError(FedVSRError):
+    """A site's agent cannot work: its folder, its audit log or another agent stands in the way."""
 
 
 class QuorumError(FedVSRError):

@@ -19,6 +19,20 @@ class Progress:
         """Shows a permanent line."""
 
 
+class MessagesOnly(Progress):
+    """Passes on messages only, for a thread beside the one that shows stages.
+
+    Args:
+        progress: Receives the messages.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def message(self, text: str) -> None:
+        self._progress.message(text)
+
+
 class LogProgress(Progress):
     """Writes progress as lines of a log: about ten lines per outer stage, one at the end of an inner stage.
 

@@ -62,9 +62,10 @@ def train(run: str, round_number: int, name: str) -> None:
         from fedvsr.store.workspace import Workspace
 
         workspace = Workspace.from_environment()
-        record = load_run(workspace.federation(), run)
+        federation = workspace.federation()
+        record = load_run(federation, run)
         check_code_allowed(record.config)
-        report = train_client(workspace, record, round_number, name, LogProgress())
+        report = train_client(federation, workspace.client(name), record, round_number, name, LogProgress())
         took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
         print(f"delivered: loss {report.loss:.4f}, {took}")
 

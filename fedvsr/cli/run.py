@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @click.option(
     "--on",
     "place",
-    type=click.Choice(["local", "cluster"]),
+    type=click.Choice(["local", "cluster", "sites"]),
     default="local",
     show_default=True,
-    help="Where clients train: on this machine, one after the other, or as Jobs on the cluster of the "
-    "kube context.",
+    help="Where clients train: on this machine, one after the other; as Jobs on the cluster of the kube "
+    "context, and at the federation's sites; or at the sites alone, without a cluster.",
 )
 @namespace_option
 @click.pass_context
@@ -45,16 +45,17 @@ def run(
 
     With --on cluster, the clients of a deployment train on the videos in its stores. Environment variables
     name the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
-    MLFLOW_TRACKING_URI). CONFIG does not need the sections clients and evaluation_videos then.
+    MLFLOW_TRACKING_URI). CONFIG does not need the sections clients and evaluation_videos then. With
+    --on sites, the same holds, and no cluster is needed; see `fedvsr sites invite`.
     """
-    if values["federation__clients"] in ("here", "cluster"):
-        raise click.UsageError("--clients names the run's clients; use --on local or --on cluster.", context)
+    if values["federation__clients"] in ("here", "cluster", "sites"):
+        raise click.UsageError("--clients names the run's clients; --on says where they train.", context)
     experiment = load_experiment(config, read_overrides(values))
-    deployment = namespace if place == "cluster" else ""
+    remote = {"local": None, "cluster": namespace, "sites": ""}[place]
     if dry_run:
-        _print_plan(experiment, deployment)
+        _print_plan(experiment, remote)
     else:
-        _run(experiment, deployment)
+        _run(experiment, remote)
 
 
 @click.command()
@@ -70,25 +71,27 @@ def resume(name: str, store: str) -> None:
 
     stored = load_stored_experiment(open_workspace(store).federation(), name)
     experiment = moved_experiment(stored.experiment, store)
-    if not stored.namespace:
+    is_remote = stored.namespace or stored.sites
+    if not is_remote:
         check_videos_exist(experiment)
-    _run(experiment, stored.namespace)
+    _run(experiment, stored.namespace if is_remote else None)
 
 
-def _print_plan(experiment: Experiment, namespace: str) -> None:
+def _print_plan(experiment: Experiment, namespace: str | None) -> None:
     from fedvsr.cli.tables import plan_table
 
-    if namespace:
-        from fedvsr.experiment.cluster import plan_on_cluster
+    if namespace is not None:
+        from fedvsr.experiment.remote import plan_remotely
 
-        Console().print(plan_table(*plan_on_cluster(experiment, namespace)))
+        Console().print(plan_table(*plan_remotely(experiment, namespace)))
     else:
         from fedvsr.experiment.local import plan_experiment
 
         Console().print(plan_table(*plan_experiment(experiment)))
 
 
-def _run(experiment: Experiment, namespace: str) -> None:
+def _run(experiment: Experiment, namespace: str | None) -> None:
+    """Runs an experiment with a deployment's clients and sites, with sites alone ("") or here (None)."""
     # Imported here so that a wrong configuration is reported before PyTorch is loaded.
     from fedvsr.cli.tables import round_line, rounds_table
 
@@ -122,12 +125,12 @@ def _run(experiment: Experiment, namespace: str) -> None:
 
 
 def _run_experiment(
-    experiment: Experiment, namespace: str, progress: Progress, on_round: "OnRound"
+    experiment: Experiment, namespace: str | None, progress: Progress, on_round: "OnRound"
 ) -> "ExperimentResult":
-    if namespace:
-        from fedvsr.experiment.cluster import run_on_cluster
+    if namespace is not None:
+        from fedvsr.experiment.remote import run_remotely
 
-        return run_on_cluster(experiment, namespace, progress=progress, on_round=on_round)
+        return run_remotely(experiment, namespace, progress=progress, on_round=on_round)
     from fedvsr.experiment.local import run_experiment
 
     return run_experiment(experiment, progress, on_round)

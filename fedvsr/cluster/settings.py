@@ -93,8 +93,10 @@ def choose_clients(known: Iterable[str], requested: Iterable[str]) -> tuple[str,
     """
     names, chosen = sorted(known), tuple(requested)
     if not names:
-        raise ConfigError(CLIENTS_VARIABLE, "{}", "add a client first: `fedvsr clients add NAME`")
+        allowed = "add a client with `fedvsr clients add`, or invite a site with `fedvsr sites invite`"
+        raise ConfigError("federation.clients", [], allowed)
     for name in chosen:
         if name not in names:
-            raise UnknownNameError("client", name, names, "`fedvsr clients add` adds one")
+            hint = "`fedvsr clients add` adds one, `fedvsr sites invite` a site"
+            raise UnknownNameError("client", name, names, hint)
     return chosen or tuple(names)

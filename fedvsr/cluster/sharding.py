@@ -1,5 +1,7 @@
 """Sharding as Jobs, each in its client's namespace: only there can the client's videos be read."""
 
+from collections.abc import Sequence
+
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.client_job import ClientJob, start_jobs
 from fedvsr.cluster.job_follower import JobFollower
@@ -21,16 +23,24 @@ class ShardJobs:
         clients: The deployment's clients.
         record: The run.
         progress: Receives each client's log lines.
+        names: The clients that make shards; None for all of the run's.
 
     Attributes:
         summaries: After `wait`, a summary of each client's shards.
         failures: After `wait`, the reason for each client without shards.
     """
 
-    def __init__(self, cluster: Cluster, clients: Clients, record: RunRecord, progress: Progress) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        clients: Clients,
+        record: RunRecord,
+        progress: Progress,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self._progress = progress
         self._cluster = cluster
-        names = record.config.federation.clients
+        names = record.config.federation.clients if names is None else names
         self._jobs = [ClientJob(shard_job(record, name), clients[name]) for name in names if name in clients]
         self.summaries: dict[str, ShardSummary] = {}
         self.failures = {name: NO_CLIENT.format(", ".join(clients)) for name in names if name not in clients}

@@ -12,15 +12,16 @@ from fedvsr.store.base import Store
 from fedvsr.tracking.sqlite import database_path, sqlite_uri
 
 
-def store_experiment(store: Store, experiment: Experiment, namespace: str = "") -> None:
+def store_experiment(store: Store, experiment: Experiment, namespace: str = "", sites: bool = False) -> None:
     """Stores an experiment for `load_stored_experiment`.
 
     Args:
         store: The federation's store.
         experiment: The experiment.
-        namespace: The deployment's namespace; empty if the clients train on this machine.
+        namespace: The deployment's namespace; empty if there is none.
+        sites: Whether the clients are the federation's sites alone.
     """
-    record = ExperimentRecord(experiment=_absolute(experiment), namespace=namespace)
+    record = ExperimentRecord(experiment=_absolute(experiment), namespace=namespace, sites=sites)
     write_record(store, layout.experiment(experiment.name), record)
 
 

@@ -97,13 +97,15 @@ class ClientRecord(Record):
 class ExperimentRecord(Record):
     """experiment.json: the experiment of `fedvsr run`, so that it can be resumed.
 
-    ``namespace`` is that of the deployment whose clients train; empty if they train on this machine.
+    ``namespace`` is that of the deployment whose clients train; empty if there is none. If ``sites``, the
+    federation's sites train; otherwise, without a namespace, the clients train on this machine.
     """
 
     what: ClassVar[str] = "experiment record"
 
     experiment: Experiment
     namespace: str = ""
+    sites: bool = Field(False, exclude_if=lambda sites: not sites)
 
 
 class RunRecord(Record):

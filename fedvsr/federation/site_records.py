@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from fedvsr.config.run import Name
-from fedvsr.federation.records import Count, Digest, Loss, PositiveCount, Record
+from fedvsr.federation.records import Count, Digest, PositiveCount, Record
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.text import printable
 
@@ -140,7 +140,7 @@ class AnswerRecord(Record):
         assignment_digest: The SHA-256 of the assignment that this answers.
         done: Completed steps of the state, of ``total``: videos, local steps or bytes.
         total: Number of steps of the state; 0 if it is not known.
-        loss: The loss of the last local step, in training.
+        text: More about the last step, for example its loss.
         reason: Why it waits, declines or fails.
         seconds: Seconds of work until now.
         shards: The summary of the site's shards, once they are made.
@@ -155,20 +155,20 @@ class AnswerRecord(Record):
     state: SiteState
     done: Count = 0
     total: Count = 0
-    loss: Loss | None = None
+    text: Text = ""
     reason: Text = ""
     seconds: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     shards: ShardSummary | None = None
 
     def describe(self) -> str:
-        """Returns the state as a phrase: ``training 120/400, loss 0.0312``."""
+        """Returns the state as a phrase: ``training 120/400 (loss 0.0312)``."""
         words = str(self.state)
         if self.state is SiteState.UPLOADING and self.total:
             words += f" {100 * self.done // self.total} %"
         elif self.total:
             words += f" {self.done}/{self.total}"
-        if self.loss is not None:
-            words += f", loss {self.loss:.4f}"
+        if self.text:
+            words += f" ({self.text})"
         return f"{words}: {self.reason}" if self.reason else words
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedvsr.cluster.settings import choose_clients, clients_from_environment
+from fedvsr.cluster.settings import clients_from_environment
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.config.run import RunConfig
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.clients import client_names, clients_of_run
+from fedvsr.federation.run.sites import active_sites
 from fedvsr.federation.runs import find_run, rounds_left
 from fedvsr.federation.sampling import select_clients
 from fedvsr.store.base import Store
@@ -27,8 +28,8 @@ def prepare(
 
     Args:
         settings: Values by the dotted names of `fedvsr.config.run.RunConfig`'s fields. Without
-            ``federation.clients`` all clients take part: those of the deployment, which FEDVSR_CLIENTS
-            describes, or without a deployment those in the federation's store.
+            ``federation.clients`` all clients take part: the sites, and the clients of the deployment, which
+            FEDVSR_CLIENTS describes, or without a deployment those in the federation's store.
         registered_model: The registered model of the last step, and of ``warm_start: champion``. Its name is
             checked here, because registration would refuse it only after the training.
 
@@ -59,8 +60,11 @@ def _clients(store: Store, stored: RunRecord | None, requested_clients: Sequence
     def choose() -> Sequence[str]:
         deployed = clients_from_environment()
         if deployed is None:
-            return requested_clients or client_names(store)
-        return choose_clients(deployed, requested_clients)
+            return requested_clients or (*client_names(store), *active_sites(store))
+        # Imported here because it needs the Kubernetes library.
+        from fedvsr.cluster.remote import RemoteClients
+
+        return RemoteClients(store, deployed).choose(requested_clients)
 
     return clients_of_run(stored, requested_clients, choose)
 

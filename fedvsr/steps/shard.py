@@ -8,9 +8,10 @@ from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import evaluation_side, tell_small_videos
 from fedvsr.federation.owner.sharding import shard_client, shard_held_out
 from fedvsr.federation.records import RunRecord
+from fedvsr.federation.run.sites import SiteShards, site_names
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
-from fedvsr.progress import LogProgress, Progress
+from fedvsr.progress import LogProgress, MessagesOnly, Progress
 from fedvsr.report.markdown import shards_markdown
 from fedvsr.store.workspace import Workspace
 
@@ -18,10 +19,10 @@ from fedvsr.store.workspace import Workspace
 def shard(run: str, summary: Path) -> None:
     """Makes the shards of a run's clients and of the held-out clips. Current shards are kept.
 
-    In a deployment, which FEDVSR_CLIENTS describes, each client makes its shards in a Job in its own
-    namespace, because only there its videos can be read. Without a deployment, this process makes all
-    shards. A client without shards is reported, but is not an error: its training will fail for the same
-    reason, and the quorum decides.
+    In a deployment, which FEDVSR_CLIENTS describes, each hosted client makes its shards in a Job in its own
+    namespace, because only there its videos can be read. Without a deployment, this process makes their
+    shards. Sites make theirs in both cases. A client without shards is reported, but is not an error: its
+    training will fail for the same reason, and the quorum decides.
 
     Args:
         run: The run's name.
@@ -33,42 +34,54 @@ def shard(run: str, summary: Path) -> None:
     if clients is None:
         summaries, failures = _shard_in_process(workspace, record)
     else:
-        summaries, failures = _shard_in_jobs(workspace, record, clients)
+        summaries, failures = _shard_remotely(workspace, record, clients)
     summary.write_text(shards_markdown(summaries, failures))
 
 
 def _shard_in_process(
     workspace: Workspace, record: RunRecord
 ) -> tuple[dict[str, ShardSummary], dict[str, str]]:
-    progress = LogProgress()
-    data = record.config.data
-    summaries = {layout.HELD_OUT: _shard_held_out(workspace, record, progress)}
-    patch_size = record.config.training.patch_size
-    failures: dict[str, str] = {}
-    for client in record.config.federation.clients:
-        try:
-            manifests = shard_client(workspace, client, data, progress)
-            tell_small_videos(manifests, patch_size, "training.patch_size", client, progress)
-            summaries[client] = ShardSummary.of(manifests, patch_size)
-        except VideoError as error:
-            failures[client] = str(error)
-            progress.message(f"client {client}: {error}")
-    return summaries, failures
+    progress, store = LogProgress(), workspace.federation()
+    names = site_names(store)
+    sites = [name for name in record.config.federation.clients if name in names]
+    site_shards = SiteShards(store, record, sites, MessagesOnly(progress))
+    site_shards.start()
+    try:
+        data = record.config.data
+        summaries = {layout.HELD_OUT: _shard_held_out(workspace, record, progress)}
+        patch_size = record.config.training.patch_size
+        failures: dict[str, str] = {}
+        for client in record.config.federation.clients:
+            if client in sites:
+                continue
+            try:
+                manifests = shard_client(workspace, client, data, progress)
+                tell_small_videos(manifests, patch_size, "training.patch_size", client, progress)
+                summaries[client] = ShardSummary.of(manifests, patch_size)
+            except VideoError as error:
+                failures[client] = str(error)
+                progress.message(f"client {client}: {error}")
+        site_shards.wait()
+    finally:
+        site_shards.stop()
+    return summaries | site_shards.summaries, failures | site_shards.failures
 
 
-def _shard_in_jobs(
+def _shard_remotely(
     workspace: Workspace, record: RunRecord, clients: Clients
 ) -> tuple[dict[str, ShardSummary], dict[str, str]]:
-    from fedvsr.cluster.api import Cluster
-    from fedvsr.cluster.sharding import ShardJobs
+    # Imported here because it needs the Kubernetes library.
+    from fedvsr.cluster.remote import RemoteClients
 
     progress = LogProgress()
-    jobs = ShardJobs(Cluster(), clients, record, progress)
-    jobs.start()
-    # Meanwhile the Jobs run. If this call fails, a retry of the step finds the Jobs again.
-    held_out = _shard_held_out(workspace, record, progress)
-    jobs.wait()
-    return {layout.HELD_OUT: held_out, **jobs.summaries}, jobs.failures
+    shards = RemoteClients(workspace.federation(), clients).start_shards(record, progress)
+    try:
+        # Meanwhile the clients work. If this call fails, a retry of the step finds the Jobs again.
+        held_out = _shard_held_out(workspace, record, progress)
+        shards.wait()
+    finally:
+        shards.stop()
+    return {layout.HELD_OUT: held_out, **shards.summaries}, shards.failures
 
 
 def _shard_held_out(workspace: Workspace, record: RunRecord, progress: Progress) -> ShardSummary:

@@ -3,18 +3,21 @@
 from pathlib import Path
 
 from fedvsr.cluster.settings import clients_from_environment
+from fedvsr.federation.run.sites import site_names
 from fedvsr.federation.run.training_round import ClientRunner, train_round
 from fedvsr.federation.runs import load_run
 from fedvsr.progress import LogProgress
 from fedvsr.report.markdown import outcomes_markdown
+from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 
 
 def train_clients(run: str, round_number: int, summary: Path) -> None:
     """Trains a round's clients. The step succeeds even if clients fail.
 
-    In a deployment, which FEDVSR_CLIENTS describes, each client trains in a Job in its own namespace.
-    Without a deployment, the clients train in this process, one after the other.
+    In a deployment, which FEDVSR_CLIENTS describes, each hosted client trains in a Job in its own namespace.
+    Without a deployment, these clients train in this process, one after the other. Sites are asked in both
+    cases.
 
     Args:
         run: The run's name.
@@ -22,19 +25,20 @@ def train_clients(run: str, round_number: int, summary: Path) -> None:
         summary: The Markdown file to write: each client's outcome.
     """
     workspace = Workspace.from_environment()
-    record = load_run(workspace.federation(), run)
-    outcomes = train_round(workspace, record, round_number, _make_runner(), LogProgress())
+    store = workspace.federation()
+    record = load_run(store, run)
+    outcomes = train_round(workspace, record, round_number, _make_runner(store), LogProgress())
     summary.write_text(outcomes_markdown(outcomes))
 
 
-def _make_runner() -> ClientRunner:
+def _make_runner(store: Store) -> ClientRunner:
     # Imported here because one runner needs PyTorch and the other the Kubernetes library.
     clients = clients_from_environment()
     if clients is None:
         from fedvsr.federation.run.in_process import InProcessRunner
+        from fedvsr.federation.run.mixed_runner import MixedRunner
 
-        return InProcessRunner()
-    from fedvsr.cluster.api import Cluster
-    from fedvsr.cluster.runner import JobRunner
+        return MixedRunner(InProcessRunner(), site_names(store))
+    from fedvsr.cluster.remote import RemoteClients
 
-    return JobRunner(Cluster(), clients)
+    return RemoteClients(store, clients).runner()

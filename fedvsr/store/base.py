@@ -3,7 +3,7 @@
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,9 @@ from fedvsr.errors import DataError, StoreError
 
 DIGEST_PATTERN: Final = r"^[0-9a-f]{64}$"
 _DIGEST = re.compile(DIGEST_PATTERN)
+
+OnBytes = Callable[[int, int], None]
+"""Receives the number of bytes that have been transferred, and the number of all."""
 
 
 class Store(ABC):
@@ -36,7 +39,7 @@ class Store(ABC):
         """Writes an object, and replaces an existing one."""
 
     @abstractmethod
-    def upload(self, key: str, path: Path) -> None:
+    def upload(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         """Writes a file's bytes as an object without holding them in memory."""
 
     @abstractmethod
@@ -65,7 +68,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def download(self, key: str, path: Path) -> None:
+    def download(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         """Copies the object's bytes to a new file without holding them in memory."""
 
     @abstractmethod

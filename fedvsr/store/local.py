@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fedvsr.errors import NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, file_digest, require_digest, require_key, require_prefix
+from fedvsr.store.base import (
+    OnBytes,
+    Store,
+    check_digest,
+    file_digest,
+    require_digest,
+    require_key,
+    require_prefix,
+)
 
 # A hidden file with this suffix is not an object. It is being written, or its writer died.
 _PART = ".part"
@@ -43,9 +51,10 @@ class LocalStore(Store):
     def write(self, key: str, data: bytes) -> None:
         self._replace(key, lambda file: file.write(data))
 
-    def upload(self, key: str, path: Path) -> None:
+    def upload(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         with path.open("rb") as source:
             self._replace(key, lambda file: shutil.copyfileobj(source, file, 1 << 20))
+        _tell_all(path, on_bytes)
 
     def local(self, key: str, digest: str) -> Path:
         require_digest(digest)
@@ -66,13 +75,14 @@ class LocalStore(Store):
     def is_damaged(self, key: str, digest: str) -> bool:
         return self.fingerprint(key) != digest
 
-    def download(self, key: str, path: Path) -> None:
+    def download(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         if not self.exists(key):
             raise NotFoundError(key, self.uri)
         try:
             shutil.copyfile(self._path(key), path)
         except OSError as error:
             raise StoreError(f"cannot copy {self._path(key)} to {path}: {error.strerror or error}") from error
+        _tell_all(path, on_bytes)
 
     def fingerprint(self, key: str) -> str:
         if not self.exists(key):
@@ -129,6 +139,12 @@ class LocalStore(Store):
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def _tell_all(path: Path, on_bytes: OnBytes | None) -> None:
+    if on_bytes:
+        size = path.stat().st_size
+        on_bytes(size, size)
 
 
 def _is_part(path: Path) -> bool:

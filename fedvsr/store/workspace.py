@@ -42,8 +42,11 @@ class Workspace:
         return cls(f"{root}/federation", f"{root}/clients/{_CLIENT}")
 
     @classmethod
-    def from_environment(cls) -> "Workspace":
+    def from_environment(cls, with_clients: bool = True) -> "Workspace":
         """Returns the workspace of FEDVSR_FEDERATION_STORE and FEDVSR_CLIENT_STORE, which a pod has.
+
+        Args:
+            with_clients: Whether clients' stores are needed. Those of sites cannot be opened from outside.
 
         Raises:
             fedvsr.errors.ConfigError: A variable is not set, or FEDVSR_CLIENT_STORE lacks ``{client}``.
@@ -52,6 +55,8 @@ class Workspace:
         client = os.environ.get(CLIENT_VARIABLE, "")
         if not federation:
             raise ConfigError(FEDERATION_VARIABLE, federation, "set it to a folder or s3://BUCKET")
+        if not with_clients:
+            return cls(federation, client)
         if _CLIENT not in client:
             raise ConfigError(CLIENT_VARIABLE, client, f"set it to an address with {_CLIENT} in it")
         return cls(federation, client)

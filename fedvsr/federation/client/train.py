@@ -23,7 +23,6 @@ from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state, state_of
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
-from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.base import LocalResult, Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.training.batches import batches, step_count
@@ -34,7 +33,8 @@ from fedvsr.weights import Array, Tensors, load, serialize
 
 
 def train_client(
-    workspace: Workspace,
+    federation: Store,
+    own: Store,
     record: RunRecord,
     round_number: int,
     client: str,
@@ -46,7 +46,8 @@ def train_client(
     the update depends only on the run, the round, and the client's shards and client state.
 
     Args:
-        workspace: The federation's store and the client's.
+        federation: The federation's store.
+        own: The client's own store.
         record: The run's record.
         round_number: The round. Its plan exists.
         client: The client's name. It is in the plan.
@@ -56,7 +57,6 @@ def train_client(
         fedvsr.errors.FedVSRError: The client cannot train, for example because it has no shards, its
             clips are too short, the base weights do not match the plan, or the loss is not finite.
     """
-    federation, own = workspace.federation(), workspace.client(client)
     run = record.config.name
     plan = read_record(federation, layout.plan(run, round_number), PlanRecord)
     if client not in plan.clients:

@@ -1,12 +1,13 @@
 """Runs a round's clients in this process, one after the other."""
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from fedvsr.errors import FedVSRError
 from fedvsr.federation.client.train import train_client
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
-from fedvsr.federation.run.training_round import ClientRunner
+from fedvsr.federation.run.training_round import Delivered, PartRunner
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -15,36 +16,49 @@ from fedvsr.store.workspace import Workspace
 _CLIENT_FAILURES = (FedVSRError, OSError, RuntimeError)
 
 
-class InProcessRunner(ClientRunner):
+class InProcessRunner(PartRunner):
     """Runs the clients one after the other in this process.
 
     A client that fails gets the outcome ``failed``. A client whose turn comes after the deadline gets
     ``timed-out`` and does not train.
     """
 
-    def run(
-        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
-    ) -> Iterable[ClientOutcome]:
+    def run_part(
+        self,
+        workspace: Workspace,
+        record: RunRecord,
+        plan: PlanRecord,
+        clients: Sequence[str],
+        delivered: Delivered,
+        stop: threading.Event,
+        progress: Progress,
+    ) -> list[ClientOutcome]:
+        outcomes = []
         round_start = time.monotonic()
-        with progress.stage("clients", len(plan.clients)) as advance:
-            for number, client in enumerate(plan.clients, start=1):
+        with progress.stage("clients", len(clients)) as advance:
+            for number, client in enumerate(clients, start=1):
                 client_start = time.monotonic()
                 if client_start - round_start > plan.deadline_seconds:
                     reason = f"the round's {plan.deadline_seconds} s were over before its turn"
-                    yield ClientOutcome(client=client, outcome=Outcome.TIMED_OUT, reason=reason)
+                    outcomes.append(ClientOutcome(client=client, outcome=Outcome.TIMED_OUT, reason=reason))
                     continue
                 try:
-                    report = train_client(workspace, record, plan.round, client, progress)
+                    report = train_client(
+                        workspace.federation(),
+                        workspace.client(client),
+                        record,
+                        plan.round,
+                        client,
+                        progress,
+                    )
                 except _CLIENT_FAILURES as error:
                     advance(number, f"{client} failed")
                     progress.message(f"client {client}: {error}")
-                    yield ClientOutcome(
-                        client=client,
-                        outcome=Outcome.FAILED,
-                        reason=str(error) or type(error).__name__,
-                        seconds=time.monotonic() - client_start,
-                    )
+                    outcome, reason = Outcome.FAILED, str(error) or type(error).__name__
                 else:
+                    delivered.add(client)
                     advance(number, f"{client} loss {report.loss:.4f}")
-                    seconds = time.monotonic() - client_start
-                    yield ClientOutcome(client=client, outcome=Outcome.OK, seconds=seconds)
+                    outcome, reason = Outcome.OK, ""
+                seconds = time.monotonic() - client_start
+                outcomes.append(ClientOutcome(client=client, outcome=outcome, reason=reason, seconds=seconds))
+        return outcomes

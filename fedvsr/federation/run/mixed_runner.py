@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fedvsr.federation.records import ClientOutcome, PlanRecord, RunRecord
 from fedvsr.federation.run.sites import SiteRunner
 from fedvsr.federation.run.training_round import ClientRunner, Delivered, PartRunner
-from fedvsr.progress import Progress
+from fedvsr.progress import MessagesOnly, Progress
 from fedvsr.store.workspace import Workspace
 
 
@@ -32,6 +32,8 @@ class MixedRunner(ClientRunner):
         hosted = [client for client in plan.clients if client not in self._sites]
         sites = [client for client in plan.clients if client in self._sites]
         delivered, stop = Delivered(), threading.Event()
+        if not sites:
+            return self._hosted.run_part(workspace, record, plan, hosted, delivered, stop, progress)
         if not hosted:
             return self._site_runner.run_part(workspace, record, plan, sites, delivered, stop, progress)
         with ThreadPoolExecutor(1, "sites") as pool:
@@ -44,7 +46,7 @@ class MixedRunner(ClientRunner):
                 sites,
                 delivered,
                 stop,
-                _Messages(progress),
+                MessagesOnly(progress),
             )
             try:
                 outcomes = self._hosted.run_part(workspace, record, plan, hosted, delivered, stop, progress)
@@ -54,13 +56,3 @@ class MixedRunner(ClientRunner):
             outcomes += site_part.result()
         by_client = {outcome.client: outcome for outcome in outcomes}
         return [by_client[client] for client in plan.clients if client in by_client]
-
-
-class _Messages(Progress):
-    """Passes on messages only: the stages of two threads would get mixed up."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def message(self, text: str) -> None:
-        self._progress.message(text)

@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import fedvsr
 from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_delivery, find_report
-from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
+from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord, read_record
 from fedvsr.federation.run.site_follower import SiteFollower, SiteResult
 from fedvsr.federation.run.training_round import Delivered, PartRunner
 from fedvsr.federation.shard_records import ShardSummary
-from fedvsr.federation.site_records import AssignmentRecord
+from fedvsr.federation.site_records import AssignmentRecord, SiteRecord
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
@@ -24,6 +26,13 @@ def site_names(store: Store) -> tuple[str, ...]:
     keys = store.keys(layout.SITES)
     names = (key.removeprefix(layout.SITES).removesuffix(_SITE) for key in keys if key.endswith(_SITE))
     return tuple(sorted(name for name in names if "/" not in name))
+
+
+def active_sites(store: Store) -> tuple[str, ...]:
+    """Returns the names of the sites that may take part now: neither revoked nor with expired keys."""
+    now = datetime.now(UTC)
+    records = [read_record(store, layout.site(name), SiteRecord) for name in site_names(store)]
+    return tuple(record.site for record in records if record.find_refusal(now) is None)
 
 
 class SiteRunner(PartRunner):
@@ -104,9 +113,25 @@ class SiteShards:
         self._sites, self._poll_seconds = sites, poll_seconds
         self.summaries: dict[str, ShardSummary] = {}
         self.failures: dict[str, str] = {}
+        self._pool, self._stop = ThreadPoolExecutor(1, "sites"), threading.Event()
+
+    def start(self) -> None:
+        """Begins to ask, in a thread of its own, because the federation's lease must be renewed."""
+        self._asking = self._pool.submit(self._ask)
 
     def wait(self) -> None:
         """Waits until every site has made its shards, has declined, or is offline."""
+        try:
+            self._asking.result()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Takes back what is still asked."""
+        self._stop.set()
+        self._pool.shutdown()
+
+    def _ask(self) -> None:
         assignments = {site: sharding_assignment(self._record, site) for site in self._sites}
         with self._progress.stage("sites' shards", len(assignments)) as advance:
 
@@ -121,7 +146,12 @@ class SiteShards:
                 advance(len(self.summaries) + len(self.failures), site)
 
             SiteFollower(
-                self._store, assignments, self._progress, conclude, poll_seconds=self._poll_seconds
+                self._store,
+                assignments,
+                self._progress,
+                conclude,
+                stop=self._stop,
+                poll_seconds=self._poll_seconds,
             ).follow()
 
 

@@ -45,7 +45,13 @@ class ClientContainers:
             message = ""
             record = load_run(self.workspace.federation(), run)
             if command[2] == "train":
-                train_client(self.workspace, record, int(options["--round"]), client)
+                train_client(
+                    self.workspace.federation(),
+                    self.workspace.client(client),
+                    record,
+                    int(options["--round"]),
+                    client,
+                )
             else:
                 message = ShardSummary.of(
                     shard_client(self.workspace, client, record.config.data)

@@ -82,7 +82,7 @@ def test_all_clients_are_chosen_unless_some_are_named():
     assert choose_clients(["bob", "ann"], ["bob"]) == ("bob",)
     with pytest.raises(UnknownNameError, match="unknown client 'eve'; known: ann, bob"):
         choose_clients(["bob", "ann"], ["eve"])
-    with pytest.raises(ConfigError, match="add a client first"):
+    with pytest.raises(ConfigError, match="add a client with"):
         choose_clients([], ())
 
 

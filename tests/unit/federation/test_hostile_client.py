@@ -172,7 +172,13 @@ def test_a_loss_too_large_for_a_report_is_an_error_at_the_client(trained_round, 
     trained.store.delete(REPORT)
     monkeypatch.setattr(client, "train_locally", lambda *_, **__: TrainingSummary(1e13, 1, 1, 1.0))
     with pytest.raises(TrainingError, match=r"the mean loss is 1e\+13, .*; lower training"):
-        train_client(trained.workspace, load_run(trained.workspace.federation(), RUN), 1, "bob")
+        train_client(
+            trained.workspace.federation(),
+            trained.workspace.client("bob"),
+            load_run(trained.workspace.federation(), RUN),
+            1,
+            "bob",
+        )
     assert not trained.store.exists(REPORT)
 
 

@@ -46,7 +46,8 @@ def run_rounds(
 
 
 def train(workspace: Workspace, client: str, round_number: int = 1) -> ReportRecord:
-    return train_client(workspace, load_run(workspace.federation(), RUN), round_number, client)
+    store = workspace.federation()
+    return train_client(store, workspace.client(client), load_run(store, RUN), round_number, client)
 
 
 def weights(workspace: Workspace, round_number: int) -> bytes:

@@ -1,10 +1,9 @@
-"""An experiment on a cluster: each client trains in its own namespace, and this process drives the rounds."""
+"""An experiment whose clients are elsewhere: hosted by a cluster, or sites."""
 
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.deployment import read_clients
-from fedvsr.cluster.runner import JobRunner
-from fedvsr.cluster.settings import Clients, choose_clients
-from fedvsr.cluster.sharding import ShardJobs
+from fedvsr.cluster.remote import RemoteClients
+from fedvsr.cluster.settings import Clients
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.experiment.checks import check_plan, validate_experiment
@@ -19,25 +18,26 @@ from fedvsr.federation.run.clients import clients_of_run
 from fedvsr.federation.run.rounds import OnRound
 from fedvsr.federation.runs import find_run
 from fedvsr.progress import Progress
+from fedvsr.store.base import Store
 from fedvsr.store.workspace import Workspace
 
 
-def run_on_cluster(
+def run_remotely(
     experiment: Experiment,
-    namespace: str,
+    namespace: str = "",
     cluster: Cluster | None = None,
     progress: Progress | None = None,
     on_round: OnRound = lambda record, evaluation: None,
 ) -> ExperimentResult:
-    """Runs or continues an experiment with a deployment's clients.
+    """Runs or continues an experiment with a deployment's clients and the federation's sites.
 
-    Clients shard and train in Jobs. This process aggregates, evaluates and writes the report. Environment
-    variables name the stores and MLflow. The stores hold the videos, so the experiment's own videos are
-    ignored.
+    Clients shard and train elsewhere. This process aggregates, evaluates and writes the report. Environment
+    variables name the stores and MLflow. The stores and the sites hold the videos, so the experiment's own
+    videos are ignored.
 
     Args:
-        experiment: The experiment. Without ``federation.clients`` all clients of the deployment take part.
-        namespace: The deployment's namespace.
+        experiment: The experiment. Without ``federation.clients`` all clients take part.
+        namespace: The deployment's namespace; empty for a federation of sites alone, without a cluster.
         cluster: The cluster; None for `Cluster`'s default.
         progress: Reports progress per shard and round, and every client's log.
         on_round: Called with every round's record, also of rounds that had already ended.
@@ -46,36 +46,39 @@ def run_on_cluster(
         fedvsr.errors.FedVSRError: It cannot continue. Run it again to continue.
     """
     progress = progress or Progress()
-    workspace = Workspace.from_environment()
+    workspace = _workspace(namespace)
     store = workspace.federation()
     experiment = experiment.model_copy(update={"store": store.uri})
-    cluster = cluster or Cluster()
-    clients = read_clients(cluster, namespace)
+    clients = _clients(store, namespace, cluster)
     stored = find_run(store, experiment.name)
     config = _run_config(experiment, clients, stored)
     start = validate_experiment(experiment, config, stored)
-    store_experiment(store, experiment, namespace)
-    # The clients read their settings from the run's record, so it comes before their first Job.
+    store_experiment(store, experiment, namespace, sites=not namespace)
+    # The clients read their settings from the run's record, so it comes before their first work.
     record = start.write(store)
-    shards = ShardJobs(cluster, clients, record, progress)
-    shards.start()
-    held_out = shard_held_out(workspace, config.data, progress)
-    side = evaluation_side(config.evaluation)
-    tell_small_videos(held_out, side, "the evaluation", layout.HELD_OUT, progress)
-    shards.wait()
+    shards = clients.start_shards(record, progress)
+    try:
+        held_out = shard_held_out(workspace, config.data, progress)
+        side = evaluation_side(config.evaluation)
+        tell_small_videos(held_out, side, "the evaluation", layout.HELD_OUT, progress)
+        shards.wait()
+    finally:
+        shards.stop()
     run_tracked_rounds(
         workspace,
         record,
         start.connection,
-        runner=JobRunner(cluster, clients),
+        runner=clients.runner(),
         on_round=on_round,
         progress=progress,
     )
     return conclude(experiment, record, workspace, start.connection, progress)
 
 
-def plan_on_cluster(experiment: Experiment, namespace: str) -> tuple[Experiment, RunConfig, dict[str, int]]:
-    """Resolves an experiment with a deployment's clients, without writing anything.
+def plan_remotely(
+    experiment: Experiment, namespace: str = ""
+) -> tuple[Experiment, RunConfig, dict[str, int]]:
+    """Resolves an experiment with a deployment's clients and the federation's sites. Writes nothing.
 
     Returns:
         The experiment, its run with the clients' names filled in, and an empty mapping in place of the
@@ -84,14 +87,26 @@ def plan_on_cluster(experiment: Experiment, namespace: str) -> tuple[Experiment,
     Raises:
         fedvsr.errors.FedVSRError: Running it would be refused.
     """
-    store = Workspace.from_environment().federation()
+    store = _workspace(namespace).federation()
     stored = find_run(store, experiment.name)
-    config = _run_config(experiment, read_clients(Cluster(), namespace), stored)
+    config = _run_config(experiment, _clients(store, namespace, None), stored)
     check_plan(config, stored)
     return experiment.model_copy(update={"store": store.uri}), config, {}
 
 
-def _run_config(experiment: Experiment, clients: Clients, stored: RunRecord | None) -> RunConfig:
+def _workspace(namespace: str) -> Workspace:
+    return Workspace.from_environment(with_clients=bool(namespace))
+
+
+def _clients(store: Store, namespace: str, cluster: Cluster | None) -> RemoteClients:
+    if not namespace:
+        return RemoteClients(store, {})
+    cluster = cluster or Cluster()
+    hosted: Clients = read_clients(cluster, namespace)
+    return RemoteClients(store, hosted, lambda: cluster)
+
+
+def _run_config(experiment: Experiment, clients: RemoteClients, stored: RunRecord | None) -> RunConfig:
     requested_clients = experiment.federation.clients
-    names = clients_of_run(stored, requested_clients, lambda: choose_clients(clients, requested_clients))
+    names = clients_of_run(stored, requested_clients, lambda: clients.choose(requested_clients))
     return experiment.run_config(names)

@@ -1,0 +1,5 @@
+"""`python -m fedvsr`: the same as the command `fedvsr`."""
+
+from fedvsr.cli.main import main
+
+main()

@@ -1,0 +1,91 @@
+"""The clients that do not train in this process, as one: those of a deployment and the federation's sites."""
+
+from collections.abc import Callable, Sequence
+
+from fedvsr.cluster.api import Cluster
+from fedvsr.cluster.runner import JobRunner
+from fedvsr.cluster.settings import Clients, choose_clients
+from fedvsr.cluster.sharding import ShardJobs
+from fedvsr.federation.records import RunRecord
+from fedvsr.federation.run.mixed_runner import MixedRunner
+from fedvsr.federation.run.sites import SiteRunner, SiteShards, active_sites, site_names
+from fedvsr.federation.run.training_round import ClientRunner
+from fedvsr.federation.shard_records import ShardSummary
+from fedvsr.progress import MessagesOnly, Progress
+from fedvsr.store.base import Store
+
+
+class RemoteClients:
+    """A federation's hosted clients and sites.
+
+    Args:
+        store: The federation's store, which knows the sites.
+        hosted: The deployment's clients; empty for a federation of sites alone, which needs no cluster.
+        connect: Connects to the cluster. Called only if there are hosted clients.
+    """
+
+    def __init__(self, store: Store, hosted: Clients, connect: Callable[[], Cluster] = Cluster) -> None:
+        self._store, self._hosted, self._connect = store, hosted, connect
+
+    def choose(self, requested: Sequence[str]) -> tuple[str, ...]:
+        """Returns the requested clients, or all if none is requested; of the sites those with valid keys.
+
+        Raises:
+            fedvsr.errors.UnknownNameError: A requested client is neither hosted nor a site.
+            fedvsr.errors.ConfigError: The federation has no clients.
+        """
+        if requested:
+            return choose_clients([*self._hosted, *site_names(self._store)], requested)
+        return choose_clients([*self._hosted, *active_sites(self._store)], ())
+
+    def start_shards(self, record: RunRecord, progress: Progress) -> "RemoteShards":
+        """Asks a run's clients to make their shards. Call `RemoteShards.wait` in any case."""
+        sites = [name for name in record.config.federation.clients if name in site_names(self._store)]
+        hosted = [name for name in record.config.federation.clients if name not in sites]
+        jobs = ShardJobs(self._connect(), self._hosted, record, progress, hosted) if hosted else None
+        if jobs:
+            jobs.start()
+        site_progress = MessagesOnly(progress) if jobs else progress
+        site_shards = SiteShards(self._store, record, sites, site_progress)
+        site_shards.start()
+        return RemoteShards(jobs, site_shards)
+
+    def runner(self) -> ClientRunner:
+        """Returns the runner of the clients."""
+        sites = site_names(self._store)
+        if not self._hosted:
+            return SiteRunner()
+        hosted = JobRunner(self._connect(), self._hosted)
+        return MixedRunner(hosted, sites) if sites else hosted
+
+
+class RemoteShards:
+    """The shards that clients are asked for.
+
+    Attributes:
+        summaries: After `wait`, a summary of each client's shards.
+        failures: After `wait`, the reason for each client without shards.
+    """
+
+    def __init__(self, jobs: ShardJobs | None, sites: SiteShards) -> None:
+        self._jobs, self._sites = jobs, sites
+        self.summaries: dict[str, ShardSummary] = {}
+        self.failures: dict[str, str] = {}
+
+    def stop(self) -> None:
+        """Stops the sites, whose assignments are taken back. Jobs go on, and a later call follows them."""
+        self._sites.stop()
+
+    def wait(self) -> None:
+        """Waits until every client has its shards or has failed."""
+        try:
+            if self._jobs:
+                self._jobs.wait()
+        except BaseException:
+            self._sites.stop()
+            raise
+        self._sites.wait()
+        for part in (self._jobs, self._sites):
+            if part:
+                self.summaries |= part.summaries
+                self.failures |= part.failures
