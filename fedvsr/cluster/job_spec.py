@@ -17,7 +17,8 @@ SERVICE_ACCOUNT = "fedvsr-client"
 CONFIG_MAP = "fedvsr-client"
 SECRET = "fedvsr-client"  # noqa: S105 -- a name
 
-# The exit code of `fedvsr client` and `fedvsr site work` if another attempt would fail for the same reason (BSD's EX_DATAERR).
+# The exit code of `fedvsr client` and `fedvsr site work` if another attempt would fail for the same reason
+# (BSD's EX_DATAERR).
 PERMANENT_FAILURE = 65
 
 NAME_LABEL = "app.kubernetes.io/name"
