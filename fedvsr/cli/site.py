@@ -41,12 +41,15 @@ def _folder_options(command: _Command) -> _Command:
         click.option(
             "--settings",
             type=click.Path(path_type=Path),
-            help="The site's settings. [default: site.yaml in the folder]",
+            envvar="FEDVSR_SITE_SETTINGS",
+            help="The site's settings. [default: site.yaml in the folder; env: FEDVSR_SITE_SETTINGS]",
         ),
         click.option(
             "--invitation",
             type=click.Path(path_type=Path),
-            help="The invitation with the site's keys. [default: invitation.json in the folder]",
+            envvar="FEDVSR_SITE_INVITATION",
+            help="The invitation with the site's keys. [default: invitation.json in the folder; "
+            "env: FEDVSR_SITE_INVITATION]",
         ),
     ):
         command = option(command)
