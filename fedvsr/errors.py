@@ -12,10 +12,14 @@
     │   └── RecordError           a JSON record that is invalid or has an unsupported version
     ├── StoreError                the object store refused or failed
     │   ├── NotFoundError         no object has that key
-    │   └── AccessDeniedError     the credentials do not allow it
+    │   ├── AccessDeniedError     the credentials do not allow it
+    │   ├── CredentialsError      the server does not know the credentials
+    │   ├── ClockError            this machine's clock is wrong
+    │   └── CertificateError      the server's certificate is not valid
     ├── UpdateError               the aggregator refuses a client's update
     ├── TrainingError             local training cannot continue
     │   └── NonFiniteLossError    the loss became NaN or infinite
+    ├── AccessFileError           an invitation that cannot be used or written
     ├── SiteError                 a site's agent or its folder
     ├── QuorumError               too few clients delivered in a round
     ├── ClusterError              Kubernetes refused or cannot be reached
@@ -124,6 +128,18 @@ class AccessDeniedError(StoreError):
     """The object store's credentials do not allow the request."""
 
 
+class CredentialsError(StoreError):
+    """The object store does not know the keys, or knows them no longer."""
+
+
+class ClockError(StoreError):
+    """The object store refuses the request because this machine's clock is wrong."""
+
+
+class CertificateError(StoreError):
+    """The object store's certificate is not signed by an authority that this machine trusts."""
+
+
 class UpdateError(FedVSRError):
     """The aggregator refuses a client's update.
 
@@ -161,6 +177,10 @@ class NonFiniteLossError(TrainingError):
             f"the loss is {loss} at step {step} (batch: {', '.join(self.clips)}); "
             "lower training.learning_rate or look at these clips"
         )
+
+
+class AccessFileError(FedVSRError):
+    """A file with keys cannot be used or written."""
 
 
 class SiteError(FedVSRError):

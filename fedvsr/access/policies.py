@@ -5,6 +5,7 @@ The keys in a policy contain wildcards, and ``*`` matches slashes too. So a roun
 (``rounds/0001/updates/bob/strategy.safetensors``).
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fedvsr.federation import layout
@@ -44,28 +45,75 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
         federation_bucket: The federation's bucket.
         client_bucket: The client's own bucket.
     """
-    reads = [
-        layout.config(_ANY_RUN),
-        _of_any_round(layout.plan(_ANY_RUN, 0)),
-        _of_any_round(layout.global_weights(_ANY_RUN, 0)),
-        _of_any_round(layout.strategy_state(_ANY_RUN, 0)),
-    ]
-    writes = [
-        _of_any_round(layout.update(_ANY_RUN, 0, name)),
-        _of_any_round(layout.strategy_tensors(_ANY_RUN, 0, name)),
-        _of_any_round(layout.report(_ANY_RUN, 0, name)),
-    ]
     return _policy(
         _allow(_LIST, client_bucket),
         _allow(_READ + _WRITE, client_bucket, ["*"]),
+        _allow(_READ, federation_bucket, _run_reads()),
+        _allow(_READ + _WRITE, federation_bucket, _deliveries(name)),
+    )
+
+
+def site_policy(name: str, federation_bucket: str, expires: datetime | None = None) -> Policy:
+    """Returns a site's policy: what a client needs for its training, and what its agent needs.
+
+    The site lists only its own folder, where the federation writes its assignments. It deletes nothing, and
+    has no bucket of its own. After ``expires``, the server refuses every request.
+
+    Args:
+        name: The site's name.
+        federation_bucket: The federation's bucket.
+        expires: When the rights end; None for never.
+    """
+    own = layout.site_folder(name)
+    reads = [
+        layout.FEDERATION,
+        layout.site(name),
+        f"{layout.assignments(name)}*",
+        *_run_reads(),
+        _of_any_round(layout.lease(_ANY_RUN, 0)),
+    ]
+    writes = [
+        layout.heartbeat(name),
+        layout.answer(name, _ANY_RUN, 0).replace("/0000.json", f"/{_ANY_ROUND}.json"),
+        *_deliveries(name),
+    ]
+    listing = _allow(["s3:ListBucket"], federation_bucket)
+    listing["Condition"] = {"StringLike": {"s3:prefix": [f"{own}*"]}}
+    statements = [
+        listing,
+        _allow(["s3:GetBucketLocation"], federation_bucket),
         _allow(_READ, federation_bucket, reads),
         _allow(_READ + _WRITE, federation_bucket, writes),
-    )
+    ]
+    if expires:
+        moment = expires.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for statement in statements:
+            statement.setdefault("Condition", {})["DateLessThan"] = {"aws:CurrentTime": moment}
+    return _policy(*statements)
 
 
 def owner_policy(bucket: str) -> Policy:
     """Returns the policy of the federation or of MLflow: all rights on the objects of one bucket."""
     return _policy(_allow(_LIST, bucket), _allow(_READ + _WRITE + _DELETE, bucket, ["*"]))
+
+
+def _run_reads() -> list[str]:
+    """Returns what every client reads of a run."""
+    return [
+        layout.config(_ANY_RUN),
+        _of_any_round(layout.plan(_ANY_RUN, 0)),
+        _of_any_round(layout.global_weights(_ANY_RUN, 0)),
+        _of_any_round(layout.strategy_state(_ANY_RUN, 0)),
+    ]
+
+
+def _deliveries(client: str) -> list[str]:
+    """Returns what a client writes for a round."""
+    return [
+        _of_any_round(layout.update(_ANY_RUN, 0, client)),
+        _of_any_round(layout.strategy_tensors(_ANY_RUN, 0, client)),
+        _of_any_round(layout.report(_ANY_RUN, 0, client)),
+    ]
 
 
 def _of_any_round(key: str) -> str:

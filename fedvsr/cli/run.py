@@ -1,5 +1,6 @@
 """`fedvsr run` and `fedvsr resume`: train a model with federated learning."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,14 @@ from rich.console import Console
 
 from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.options import namespace_option, store_option
-from fedvsr.cli.progress import print_line, show_progress
+from fedvsr.cli.progress import show_progress
+from fedvsr.cli.results import print_result
 from fedvsr.cli.stopping import when_stopped
 from fedvsr.cli.stores import open_workspace
+from fedvsr.cli.trial import run_trial_of_sites
 from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.progress import Progress
+from fedvsr.store.workspace import FEDERATION_VARIABLE
 
 if TYPE_CHECKING:
     from fedvsr.experiment.results import ExperimentResult
@@ -46,13 +50,17 @@ def run(
     With --on cluster, the clients of a deployment train on the videos in its stores. Environment variables
     name the stores and MLflow (FEDVSR_FEDERATION_STORE, FEDVSR_CLIENT_STORE, FEDVSR_S3_ENDPOINT,
     MLFLOW_TRACKING_URI). CONFIG does not need the sections clients and evaluation_videos then. With
-    --on sites, the same holds, and no cluster is needed; see `fedvsr sites invite`.
+    --on sites, the same holds, and no cluster is needed; see `fedvsr sites invite`. If
+    FEDVSR_FEDERATION_STORE is not set then, this is a trial: the command starts an S3 server and an agent per
+    client of CONFIG on this machine.
     """
     if values["federation__clients"] in ("here", "cluster", "sites"):
         raise click.UsageError("--clients names the run's clients; --on says where they train.", context)
     experiment = load_experiment(config, read_overrides(values))
     remote = {"local": None, "cluster": namespace, "sites": ""}[place]
-    if dry_run:
+    if place == "sites" and not os.environ.get(FEDERATION_VARIABLE):
+        run_trial_of_sites(experiment, dry_run)
+    elif dry_run:
         _print_plan(experiment, remote)
     else:
         _run(experiment, remote)
@@ -93,7 +101,7 @@ def _print_plan(experiment: Experiment, namespace: str | None) -> None:
 def _run(experiment: Experiment, namespace: str | None) -> None:
     """Runs an experiment with a deployment's clients and sites, with sites alone ("") or here (None)."""
     # Imported here so that a wrong configuration is reported before PyTorch is loaded.
-    from fedvsr.cli.tables import round_line, rounds_table
+    from fedvsr.cli.tables import round_line
 
     console = Console()
     name = experiment.name
@@ -109,19 +117,7 @@ def _run(experiment: Experiment, namespace: str | None) -> None:
             progress,
             lambda record, evaluation: progress.message(round_line(record, evaluation, experiment)),
         )
-    console.print(rounds_table(result.summary))
-    registration = result.registration
-    print_line(
-        console,
-        f"Registered round {registration.round} as {registration.model} version "
-        f"{registration.model_version}, alias challenger. MLflow: {result.tracking_uri}",
-    )
-    for label, path in (
-        ("Report", result.report),
-        ("Picture", result.picture),
-        ("Upscaled clip", result.upscaled),
-    ):
-        print_line(console, f"{label + ':':<14} {path}")
+    print_result(console, result)
 
 
 def _run_experiment(

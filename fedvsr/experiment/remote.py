@@ -1,5 +1,7 @@
 """An experiment whose clients are elsewhere: hosted by a cluster, or sites."""
 
+from pathlib import Path
+
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.deployment import read_clients
 from fedvsr.cluster.remote import RemoteClients
@@ -28,6 +30,7 @@ def run_remotely(
     cluster: Cluster | None = None,
     progress: Progress | None = None,
     on_round: OnRound = lambda record, evaluation: None,
+    results: Path | None = None,
 ) -> ExperimentResult:
     """Runs or continues an experiment with a deployment's clients and the federation's sites.
 
@@ -41,6 +44,7 @@ def run_remotely(
         cluster: The cluster; None for `Cluster`'s default.
         progress: Reports progress per shard and round, and every client's log.
         on_round: Called with every round's record, also of rounds that had already ended.
+        results: The folder of the results; None for that of `fedvsr.experiment.results.results_folder`.
 
     Raises:
         fedvsr.errors.FedVSRError: It cannot continue. Run it again to continue.
@@ -72,7 +76,7 @@ def run_remotely(
         on_round=on_round,
         progress=progress,
     )
-    return conclude(experiment, record, workspace, start.connection, progress)
+    return conclude(experiment, record, workspace, start.connection, progress, results)
 
 
 def plan_remotely(

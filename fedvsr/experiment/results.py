@@ -58,15 +58,25 @@ def conclude(
     workspace: Workspace,
     connection: MlflowConnection,
     progress: Progress,
+    folder: Path | None = None,
 ) -> ExperimentResult:
-    """Registers the best round of a run that has ended, and writes its report, picture and upscaled clip."""
+    """Registers the best round of a run that has ended, and writes its report, picture and upscaled clip.
+
+    Args:
+        experiment: The experiment.
+        record: The run's record.
+        workspace: The stores.
+        connection: The connection to MLflow.
+        progress: Reports progress per frame that is upscaled.
+        folder: The folder of the results; None for that of `results_folder`.
+    """
     store = workspace.federation()
     registration = register_run(connection, store, record, experiment.tracking.registered_model)
     summary = summarise_run(store, record)
     tracker = RunTracker(connection, record)
     tracker.log_summary(summary)
     tracker.finish()
-    folder = results_folder(experiment.store, experiment.name)
+    folder = folder or results_folder(experiment.store, experiment.name)
     results = LocalStore(folder)
     report, picture = folder / "report.html", folder / "before-after.png"
     results.write(report.name, render_page(summary).encode())

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 
 import fedvsr
 from fedvsr.cluster.job_spec import PERMANENT_FAILURE
-from fedvsr.errors import DataError, NotFoundError, RecordError, SiteError, StoreError
+from fedvsr.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    DataError,
+    NotFoundError,
+    RecordError,
+    SiteError,
+    StoreError,
+)
 from fedvsr.federation import layout
 from fedvsr.federation.records import read_record, write_record
 from fedvsr.federation.runs import find_run
@@ -40,6 +48,11 @@ _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 5.0, 60.0
 # How often it is looked whether the worker has ended.
 _WORKER_POLL_SECONDS = 0.2
 _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 5.0, 60.0
+
+_REFUSED = (
+    "the federation refuses this site's keys: they were revoked, replaced or have expired; ask the operator "
+    "for a new invitation, and run `fedvsr site join` with it"
+)
 
 
 class Agent:
@@ -124,9 +137,10 @@ class Agent:
 
     def _back_off(self, error: StoreError) -> float:
         """Tells why the federation does not answer, once. Returns the seconds to wait: longer every time."""
-        trouble = printable(str(error))
+        refused = isinstance(error, AccessDeniedError | CredentialsError)
+        trouble = printable(_REFUSED if refused else str(error))
         if trouble != self._agent.trouble:
-            self._log(f"site {self._site}: {error}; it is tried again")
+            self._log(f"site {self._site}: {trouble}; it is tried again")
         self._remember(trouble=trouble)
         if self._work and time.monotonic() > self._work.deadline:
             self._stop_work("its time is over")

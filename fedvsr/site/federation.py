@@ -29,5 +29,6 @@ def open_federation(
         invitation.bucket,
         patience_seconds=patience_seconds,
         bytes_per_second=settings.resources.bandwidth,
+        resume_folder=folder.downloads,
     )
     return invitation, AuditedStore(store, AuditLog(folder.audit), folder.downloads)

@@ -1,50 +1,51 @@
 """A store in an S3 bucket. Only this module and `s3_admin` import minio."""
 
-import io
-import ipaddress
 import os
-import re
+import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
-import certifi
-import urllib3
 from minio import Minio
-from minio.credentials.providers import (
-    AWSConfigProvider,
-    ChainedProvider,
-    EnvAWSProvider,
-    EnvMinioProvider,
-    IamAwsProvider,
-)
 from minio.datatypes import Object
 from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
-from fedvsr.errors import AccessDeniedError, ConfigError, NotFoundError, StoreError
-from fedvsr.store.base import Store, check_digest, file_digest, require_digest, require_key, require_prefix
-from fedvsr.text import without_password
-
-ENDPOINT_VARIABLE = "FEDVSR_S3_ENDPOINT"
-# PEM text of a private certificate authority. A variable needs no file in the pods of every namespace.
-CA_VARIABLE = "FEDVSR_S3_CA"
-CACHE_VARIABLE = "FEDVSR_CACHE"
-# A host's name, an IPv4 address, or an IPv6 address in brackets.
-_ENDPOINT = re.compile(
-    r"(?P<scheme>https?)://"
-    r"(?P<address>([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[(?P<ipv6>[^]]*)\])(:(?P<port>\d{1,5}))?)/?",
-    re.IGNORECASE | re.ASCII,
+from fedvsr.errors import (
+    AccessDeniedError,
+    CertificateError,
+    ClockError,
+    CredentialsError,
+    NotFoundError,
+    StoreError,
 )
-# Part size of a multipart upload of unknown length; S3 takes 5 MiB to 5 GiB.
-_PART_BYTES = 16 << 20
-# A server that cannot be reached is an error within seconds. The library's default is half an hour.
-_CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
-_METADATA_SECONDS = 2.0
+from fedvsr.store.base import (
+    OnBytes,
+    Store,
+    check_digest,
+    file_digest,
+    require_digest,
+    require_key,
+    require_prefix,
+)
+from fedvsr.store.connection import S3Connection
+from fedvsr.store.s3_connection import ENDPOINT_VARIABLE, client_from_environment, client_of
+from fedvsr.store.s3_transfer import Transfers
+
+CACHE_VARIABLE = "FEDVSR_CACHE"
+_UNKNOWN_KEYS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidTokenId",
+    "ExpiredToken",
+    "XMinioAccessKeyDisabled",
+}
+
+Result = TypeVar("Result")
 
 
 class S3Store(Store):
@@ -65,13 +66,42 @@ class S3Store(Store):
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self._client = client or client_from_environment()
+        self._transfers = Transfers(self._client)
+        self._endpoint = ""
+
+    @classmethod
+    def connect(
+        cls,
+        connection: S3Connection,
+        bucket: str,
+        *,
+        patience_seconds: float = 0.0,
+        bytes_per_second: int = 0,
+        resume_folder: Path | None = None,
+    ) -> "S3Store":
+        """Opens a bucket by an explicit address and keys.
+
+        Args:
+            connection: The server and the keys.
+            bucket: The bucket.
+            patience_seconds: How long a request that the network fails is tried again without progress.
+            bytes_per_second: Most bytes a second; 0 for no limit.
+            resume_folder: Where the state of transfers is kept, so that another process goes on with them.
+
+        Raises:
+            fedvsr.errors.ConfigError: The address is invalid.
+        """
+        store = cls(bucket, client=client_of(connection))
+        store._transfers = Transfers(store._client, patience_seconds, bytes_per_second, resume_folder)
+        store._endpoint = connection.endpoint
+        return store
 
     @property
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, key: str) -> bytes:
-        with self._translating_errors("read", key):
+        def attempt() -> bytes:
             response = self._client.get_object(bucket_name=self.bucket, object_name=self._name(key))
             try:
                 return response.read()
@@ -79,23 +109,16 @@ class S3Store(Store):
                 response.close()
                 response.release_conn()
 
+        with self._translating_errors("read", key):
+            return self._transfers.patiently(attempt)
+
     def write(self, key: str, data: bytes) -> None:
         with self._translating_errors("write", key):
-            self._client.put_object(
-                bucket_name=self.bucket,
-                object_name=self._name(key),
-                data=io.BytesIO(data),
-                length=len(data),
-            )
+            self._transfers.write(self.bucket, self._name(key), data)
 
-    def upload(self, key: str, path: Path) -> None:
+    def upload(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         with self._translating_errors("write", key):
-            self._client.fput_object(
-                bucket_name=self.bucket,
-                object_name=self._name(key),
-                file_path=str(path),
-                part_size=_PART_BYTES,
-            )
+            self._transfers.upload(self.bucket, self._name(key), path, on_bytes)
 
     def local(self, key: str, digest: str) -> Path:
         cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
@@ -124,22 +147,12 @@ class S3Store(Store):
     def is_damaged(self, key: str, digest: str) -> bool:
         return False
 
-    def download(self, key: str, path: Path) -> None:
-        # Without the file's name, which may be as long as the file system allows.
-        part = path.with_name(f".{uuid.uuid4().hex}.part")
+    def download(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         try:
             with self._translating_errors("read", key):
-                self._client.fget_object(
-                    bucket_name=self.bucket,
-                    object_name=self._name(key),
-                    file_path=str(path),
-                    tmp_file_path=str(part),
-                )
+                self._transfers.download(self.bucket, self._name(key), path, on_bytes)
         except OSError as error:
             raise StoreError(_not_written(path, error)) from error
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
 
     def fingerprint(self, key: str) -> str:
         return str(self._stat(key).etag)
@@ -169,12 +182,18 @@ class S3Store(Store):
                 yield str(item.object_name)[start:]
 
     def delete(self, key: str) -> None:
+        name = self._name(key)
         with self._translating_errors("delete", key):
-            self._client.remove_object(bucket_name=self.bucket, object_name=self._name(key))
+            self._transfers.patiently(
+                lambda: self._client.remove_object(bucket_name=self.bucket, object_name=name)
+            )
 
     def _stat(self, key: str) -> Object:
+        name = self._name(key)
         with self._translating_errors("read", key):
-            return self._client.stat_object(bucket_name=self.bucket, object_name=self._name(key))
+            return self._transfers.patiently(
+                lambda: self._client.stat_object(bucket_name=self.bucket, object_name=name)
+            )
 
     def _name(self, key: str) -> str:
         return self._prefixed(require_key(key))
@@ -184,96 +203,72 @@ class S3Store(Store):
 
     @contextmanager
     def _translating_errors(self, verb: str, key: str) -> Iterator[None]:
+        action = f"cannot {verb} {self.uri}/{key}"
         try:
             yield
         except S3Error as error:
-            # Without the right to list, S3 says AccessDenied for an object that does not exist.
-            if error.code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
-                raise NotFoundError(key, self.uri) from None
-            if error.code == "NoSuchBucket":
-                raise StoreError(f"no bucket {self.bucket!r} at {self._where()}; make it first") from None
-            refused = AccessDeniedError if error.code == "AccessDenied" else StoreError
-            raise refused(f"cannot {verb} {self.uri}/{key}: {error.code}: {error.message}") from error
+            raise self._translated(error, key, action) from error
         except MaxRetryError as error:
+            if isinstance(error.reason, SSLError) and _is_unverified(error.reason):
+                raise CertificateError(
+                    f"{action}: the certificate of {self._where()} is not valid ({error.reason}); name the "
+                    "authority that signed it, or look whether another server answers at that address"
+                ) from error
             raise StoreError(
-                f"cannot {verb} {self.uri}/{key}: {self._where()} does not answer ({error.reason}); "
-                f"look at {ENDPOINT_VARIABLE} and the network"
+                f"{action}: {self._where()} does not answer ({error.reason}); look at "
+                f"{'the address' if self._endpoint else ENDPOINT_VARIABLE} and the network"
             ) from error
         except (MinioException, HTTPError, ValueError) as error:
-            raise StoreError(f"cannot {verb} {self.uri}/{key} at {self._where()}: {error}") from error
+            raise StoreError(f"{action} at {self._where()}: {error}") from error
+
+    def _translated(self, error: S3Error, key: str, action: str) -> StoreError:
+        """Returns the typed error of a server's refusal."""
+        code = error.code or ""
+        # Without the right to list, S3 says AccessDenied for an object that does not exist.
+        if code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
+            return NotFoundError(key, self.uri)
+        if code == "NoSuchBucket":
+            return StoreError(f"no bucket {self.bucket!r} at {self._where()}; make it first")
+        reason = f"{action}: {code}: {error.message}"
+        if code == "AccessDenied":
+            return AccessDeniedError(reason)
+        if code in _UNKNOWN_KEYS:
+            return CredentialsError(
+                f"{reason}; {self._where()} does not know these keys, or knows them no longer"
+            )
+        if code == "RequestTimeTooSkewed":
+            return ClockError(
+                f"{action}: {_describe_clock(error)}; set this machine's clock, for example by NTP"
+            )
+        return StoreError(reason)
 
     def _where(self) -> str:
-        return os.environ.get(ENDPOINT_VARIABLE) or "Amazon S3"
+        return self._endpoint or os.environ.get(ENDPOINT_VARIABLE) or "Amazon S3"
+
+
+def _describe_clock(error: S3Error) -> str:
+    """Returns how far this machine's clock is from the server's."""
+    headers = error.response.headers if error.response is not None else None
+    date = headers.get("Date") if headers else None
+    if not date:
+        return "this machine's clock is more than 15 minutes away from the server's"
+    ahead = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+    return (
+        f"this machine's clock is {abs(ahead) / 60:.0f} minutes {'ahead of' if ahead > 0 else 'behind'} the "
+        "server's, and S3 allows 15"
+    )
+
+
+def _is_unverified(error: SSLError) -> bool:
+    """Returns whether a certificate was refused. Other errors of TLS come from broken connections."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else cause.__cause__
+    # The authority that was named is no certificate.
+    return "certificate" in str(error).lower()
 
 
 def _not_written(path: Path, error: OSError) -> str:
     return f"cannot write {path}: {error.strerror or error}; make room there"
-
-
-def s3_address() -> tuple[str, bool]:
-    """Returns the server's HOST:PORT, and whether it uses TLS.
-
-    Raises:
-        fedvsr.errors.ConfigError: FEDVSR_S3_ENDPOINT is not a valid address.
-    """
-    endpoint = os.environ.get(ENDPOINT_VARIABLE) or "https://s3.amazonaws.com"
-    match = _ENDPOINT.fullmatch(endpoint)
-    if not match or not 0 < int(match["port"] or 1) < 1 << 16 or not _is_ipv6(match["ipv6"] or "::"):
-        raise ConfigError(
-            ENDPOINT_VARIABLE,
-            without_password(endpoint),
-            "it must be http://HOST:PORT or https://HOST, without a path; "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold the keys",
-        )
-    return match["address"], match["scheme"].lower() == "https"
-
-
-def _is_ipv6(address: str) -> bool:
-    try:
-        ipaddress.IPv6Address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def s3_connections(retries: int = 3) -> urllib3.PoolManager:
-    """Returns a pool of connections to a server, with certificates and time limits."""
-    return _connections(_CONNECT_SECONDS, _READ_SECONDS, retries)
-
-
-def client_from_environment() -> Minio:
-    """Connects to the server at FEDVSR_S3_ENDPOINT with the first credentials that this machine has.
-
-    They are looked up in environment variables, in files, and in the metadata of the pod or machine.
-    """
-    address, secure = s3_address()
-    return Minio(
-        endpoint=address,
-        secure=secure,
-        region=os.environ.get("AWS_REGION", "us-east-1"),
-        credentials=ChainedProvider(
-            [
-                EnvAWSProvider(),
-                EnvMinioProvider(),
-                AWSConfigProvider(),
-                IamAwsProvider(http_client=_connections(_METADATA_SECONDS, _METADATA_SECONDS, retries=0)),
-            ]
-        ),
-        http_client=s3_connections(),
-    )
-
-
-def _connections(connect: float, read: float, retries: int) -> urllib3.PoolManager:
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=connect, read=read),
-        maxsize=10,
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-        ca_cert_data=os.environ.get(CA_VARIABLE) or None,
-        retries=urllib3.Retry(
-            total=retries,
-            connect=min(retries, 1),
-            backoff_factor=0.2,
-            status_forcelist=(500, 502, 503, 504),
-        ),
-    )

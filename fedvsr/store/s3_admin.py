@@ -13,7 +13,7 @@ from minio.error import MinioAdminException, MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from fedvsr.errors import ConfigError, StoreError
-from fedvsr.store.s3 import ENDPOINT_VARIABLE, s3_address, s3_connections
+from fedvsr.store.s3_connection import ENDPOINT_VARIABLE, s3_address, s3_connections
 
 _RETRY_SECONDS = 2.0
 _ERRORS = (HTTPError, MinioException, MinioAdminException)
@@ -112,6 +112,12 @@ class S3Admin:
             self._admin.policy_add(policy_name=name, policy=dict(policy))
             self._admin.user_add(access_key=name, secret_key=secret)
             self._admin.policy_set(policy_name=name, user=name)
+
+    def remove_user(self, name: str) -> None:
+        """Removes a user if it exists, with all its access keys."""
+        with self._translating_errors(f"remove user {name!r}"):
+            if name in json.loads(self._admin.user_list()):
+                self._admin.user_remove(access_key=name)
 
     def disable_user(self, name: str) -> None:
         """Disables a user, but does not delete it."""

@@ -11,7 +11,8 @@ from minio import Minio
 
 from fedvsr.errors import ConfigError
 from fedvsr.store.address import BucketAddress, parse_address
-from fedvsr.store.s3 import ENDPOINT_VARIABLE, S3Store, client_from_environment
+from fedvsr.store.s3 import S3Store
+from fedvsr.store.s3_connection import ENDPOINT_VARIABLE, client_from_environment
 from fedvsr.store.workspace import Workspace, open_store
 from fedvsr.text import without_password
 

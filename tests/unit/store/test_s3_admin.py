@@ -8,8 +8,9 @@ import uuid
 import pytest
 
 from fedvsr.errors import ConfigError, StoreError
-from fedvsr.store.s3 import ENDPOINT_VARIABLE, S3Store
+from fedvsr.store.s3 import S3Store
 from fedvsr.store.s3_admin import S3Admin
+from fedvsr.store.s3_connection import ENDPOINT_VARIABLE
 from tests.conftest import S3_SERVER_VARIABLE
 
 

@@ -10,8 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fedvsr.errors import StoreError
-from fedvsr.store.s3 import CA_VARIABLE, ENDPOINT_VARIABLE, S3Store
+from fedvsr.errors import CertificateError
+from fedvsr.store.s3 import S3Store
+from fedvsr.store.s3_connection import CA_VARIABLE, ENDPOINT_VARIABLE
 
 
 def certificate(name, key, issuer, issuer_key, *extensions):
@@ -85,5 +86,5 @@ def test_several_authorities_may_be_trusted(server, monkeypatch):
 def test_a_server_of_another_authority_is_refused(server, monkeypatch, text):
     if text is not None:
         monkeypatch.setenv(CA_VARIABLE, text)
-    with pytest.raises(StoreError, match=f"localhost.*{ENDPOINT_VARIABLE}"):
+    with pytest.raises(CertificateError, match=r"certificate of https://localhost.* is not valid"):
         S3Store("bucket").exists("key")

@@ -8,8 +8,9 @@ import pytest
 from urllib3.exceptions import HTTPError
 
 from fedvsr.errors import ConfigError, DataError, StoreError
-from fedvsr.store import s3
-from fedvsr.store.s3 import ENDPOINT_VARIABLE, S3Store
+from fedvsr.store import s3_connection
+from fedvsr.store.s3 import S3Store
+from fedvsr.store.s3_connection import ENDPOINT_VARIABLE
 from fedvsr.store.workspace import open_store
 
 
@@ -32,7 +33,7 @@ def test_the_error_of_a_silent_server_is_one_sentence(s3_environment, closed_por
 
 def test_a_server_that_never_answers_is_an_error_within_seconds():
     # The longest wait is these limits times the number of retries.
-    pool = s3._connections(s3._CONNECT_SECONDS, s3._READ_SECONDS, retries=3)
+    pool = s3_connection.s3_connections()
     retries = pool.connection_pool_kw["retries"]
     assert pool.connection_pool_kw["timeout"].connect_timeout * (1 + retries.connect) <= 15
 

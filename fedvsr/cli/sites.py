@@ -1,0 +1,201 @@
+"""`fedvsr sites`: the operator's side of the federation's sites."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedvsr.cli.progress import print_line
+from fedvsr.config.run import Name
+from fedvsr.errors import ConfigError
+from fedvsr.text import printable
+
+if TYPE_CHECKING:
+    from fedvsr.access.invitation import Invitation
+    from fedvsr.access.sites import FrontDoor
+    from fedvsr.store.base import Store
+
+ADDRESS_VARIABLE = "FEDVSR_SITE_ADDRESS"
+CA_VARIABLE = "FEDVSR_S3_CA"
+
+_Command = Callable[..., object]
+
+
+def _invitation_options(command: _Command) -> _Command:
+    for option in (
+        click.option("--expires", "days", type=click.IntRange(min=1), help="Days until the keys expire."),
+        click.option(
+            "--address",
+            default="",
+            envvar=ADDRESS_VARIABLE,
+            help="The S3 address that sites reach: https://HOST. [env: FEDVSR_SITE_ADDRESS]",
+        ),
+        click.option(
+            "--ca",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The PEM file of the private authority that signed the address's certificate. "
+            "[default: FEDVSR_S3_CA, or else the public authorities]",
+        ),
+        click.option(
+            "--federation", default="fedvsr", show_default=True, help="The federation's name, for the site."
+        ),
+        click.option(
+            "--output",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The invitation to write. [default: NAME.fedvsr-invitation]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def sites() -> None:
+    """Invite, list, rotate and revoke sites.
+
+    A site is a client that its owner runs: see `fedvsr site`. Environment variables name the federation's
+    store (FEDVSR_FEDERATION_STORE, FEDVSR_S3_ENDPOINT) and hold the S3 server's administrator keys
+    (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), as for `fedvsr provision`.
+    """
+
+
+@sites.command()
+@click.argument("name")
+@_invitation_options
+def invite(
+    name: str, days: int | None, address: str, ca: Path | None, federation: str, output: Path | None
+) -> None:
+    """Invite the site NAME: make its keys, and write its invitation.
+
+    Send the file to the site's owner over a channel that you trust: whoever has it can take part as NAME.
+    """
+    from fedvsr.access.sites import invite_site
+    from fedvsr.store.s3_admin import S3Admin
+
+    store = _federation()
+    door = _front_door(address, ca, federation)
+    _write(invite_site(store, S3Admin(), door, _checked(name), days), output)
+
+
+@sites.command()
+@click.argument("name")
+@_invitation_options
+def rotate(
+    name: str, days: int | None, address: str, ca: Path | None, federation: str, output: Path | None
+) -> None:
+    """Make new keys for the site NAME, and write a new invitation. The old keys are refused at once."""
+    from fedvsr.access.sites import rotate_site
+    from fedvsr.store.s3_admin import S3Admin
+
+    store = _federation()
+    _write(rotate_site(store, S3Admin(), _front_door(address, ca, federation), name, days), output)
+
+
+@sites.command()
+@click.argument("name")
+def revoke(name: str) -> None:
+    """End the membership of the site NAME. Its keys are refused at once."""
+    from fedvsr.access.sites import revoke_site
+    from fedvsr.store.s3_admin import S3Admin
+
+    revoke_site(_federation(), S3Admin(), name)
+    print_line(Console(), f"site {name} is revoked; its deliveries until now stay")
+
+
+@sites.command("list")
+def list_command() -> None:
+    """List the sites: when they were heard of last, their versions, disks and GPUs, and what they do."""
+    from fedvsr.access.sites import list_sites
+
+    table = Table(title="sites", title_justify="left")
+    for heading in ("site", "last seen", "doing", "fedvsr", "free disk", "GPUs", "keys expire", "state"):
+        table.add_column(heading, overflow="fold")
+    for state in list_sites(_federation()):
+        beat, record = state.heartbeat, state.record
+        table.add_row(
+            record.site,
+            "never" if state.age is None else f"{_duration(state.age)} ago",
+            escape(beat.activity) if beat else "–",
+            escape(printable(beat.fedvsr_version)) if beat else "–",
+            f"{beat.free_disk_bytes / 1e9:.1f} GB" if beat else "–",
+            escape(", ".join(beat.gpus)) or "none" if beat else "–",
+            f"{record.expires:%Y-%m-%d}" if record.expires else "never",
+            escape(state.refusal) if state.refusal else "member",
+        )
+    Console().print(table)
+
+
+@sites.command()
+@click.argument("name")
+@click.option("--expires", "days", type=click.IntRange(min=1), help="Days until the rights end.")
+def policy(name: str, days: int | None) -> None:
+    """Print the S3 policy of the site NAME, for S3 servers without MinIO's admin API."""
+    from datetime import UTC, datetime, timedelta
+
+    from fedvsr.access.policies import site_policy
+
+    expires = datetime.now(UTC) + timedelta(days=days) if days else None
+    click.echo(json.dumps(site_policy(_checked(name), _bucket(), expires), indent=2))
+
+
+def _federation() -> "Store":
+    from fedvsr.store.workspace import Workspace
+
+    return Workspace.from_environment(with_clients=False).federation()
+
+
+def _bucket() -> str:
+    from fedvsr.store.address import parse_address
+    from fedvsr.store.workspace import FEDERATION_VARIABLE
+
+    uri = os.environ.get(FEDERATION_VARIABLE, "")
+    address = parse_address(uri) if uri else None
+    if address is None or address.prefix:
+        raise ConfigError(FEDERATION_VARIABLE, uri, "sites need a federation in a bucket: s3://BUCKET")
+    return address.bucket
+
+
+def _front_door(address: str, ca: Path | None, federation: str) -> "FrontDoor":
+    from fedvsr.access.sites import FrontDoor
+    from fedvsr.store.s3_connection import parse_endpoint
+
+    if not address:
+        raise ConfigError(ADDRESS_VARIABLE, address, "name the address that sites reach with --address")
+    parse_endpoint(address, "--address")
+    try:
+        certificate = ca.read_text() if ca else os.environ.get(CA_VARIABLE, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("--ca", str(ca), f"it must be a readable PEM file ({error})") from None
+    region = os.environ.get("AWS_REGION", "us-east-1")
+    return FrontDoor(_checked(federation, "--federation"), address, _bucket(), certificate, region)
+
+
+def _checked(name: str, field: str = "NAME") -> str:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        allowed = "lower-case letters, digits and dashes, at most 40, no dash at the ends"
+        raise ConfigError(field, name, allowed) from None
+
+
+def _write(invitation: "Invitation", output: Path | None) -> None:
+    from fedvsr.access.invitation import SUFFIX
+
+    path = output or Path(f"{invitation.site}{SUFFIX}")
+    invitation.write(path)
+    print_line(Console(), f"{path}: send it to the owner of site {invitation.site}. It has the site's keys.")
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
