@@ -41,12 +41,15 @@ def _folder_options(command: _Command) -> _Command:
         click.option(
             "--settings",
             type=click.Path(path_type=Path),
-            help="The site's settings. [default: site.yaml in the folder]",
+            envvar="FEDVSR_SITE_SETTINGS",
+            help="The site's settings. [default: site.yaml in the folder; env: FEDVSR_SITE_SETTINGS]",
         ),
         click.option(
             "--invitation",
             type=click.Path(path_type=Path),
-            help="The invitation with the site's keys. [default: invitation.json in the folder]",
+            envvar="FEDVSR_SITE_INVITATION",
+            help="The invitation with the site's keys. [default: invitation.json in the folder; "
+            "env: FEDVSR_SITE_INVITATION]",
         ),
     ):
         command = option(command)
@@ -143,21 +146,12 @@ def _run_checks(site_folder: "SiteFolder") -> bool:
 def start(folder: str, settings: Path | None, invitation: Path | None) -> None:
     """Run the site's agent in the foreground, until Ctrl-C or SIGTERM."""
     from fedvsr.site.agent import Agent
-    from fedvsr.site.checks import gpu_names
     from fedvsr.site.launcher import make_launcher
 
     site_folder = _open_folder(folder, settings, invitation)
     site_settings, invited, store = _open_site(site_folder)
-    devices = site_settings.resources.devices
-    agent = Agent(
-        site_folder,
-        site_settings,
-        invited.site,
-        store,
-        make_launcher(site_folder, devices),
-        gpus=gpu_names(devices),
-        log=_log,
-    )
+    launcher = make_launcher(site_folder, site_settings.resources.devices, invited.site, _log)
+    agent = Agent(site_folder, site_settings, invited.site, store, launcher, gpus=launcher.gpus, log=_log)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
