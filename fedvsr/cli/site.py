@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fedvsr.site.settings import SiteSettings
 
 DEFAULT_FOLDER = "~/fedvsr-site"
+WORK_PATIENCE_SECONDS = 600.0
+"""How long a worker tries a request again without progress, so that an outage costs no training."""
 
 _Command = Callable[..., object]
 
@@ -131,7 +133,7 @@ def _run_checks(site_folder: "SiteFolder") -> bool:
     from fedvsr.site.settings import load_settings
 
     settings = load_settings(site_folder.settings)
-    invitation, store = open_federation(site_folder, settings, patience_seconds=0)
+    invitation, store = open_federation(site_folder, settings)
     console = Console()
     results: list[Check] = []
     for result in check_site(settings, invitation, store, site_folder.free_disk_bytes):
@@ -166,7 +168,7 @@ def work(folder: str, settings: Path | None, invitation: Path | None, watch_stdi
     if watch_stdin:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     site_folder = _open_folder(folder, settings, invitation)
-    site_settings, _, store = _open_site(site_folder)
+    site_settings, _, store = _open_site(site_folder, WORK_PATIENCE_SECONDS)
     _limit_memory(site_settings.resources.memory)
     from fedvsr.site.work import run_work
 
@@ -306,12 +308,14 @@ def install(
     print_line(Console(), f"  systemctl daemon-reload && systemctl enable --now {path.name}")
 
 
-def _open_site(site_folder: "SiteFolder") -> "tuple[SiteSettings, Invitation, AuditedStore]":
+def _open_site(
+    site_folder: "SiteFolder", patience_seconds: float = 0.0
+) -> "tuple[SiteSettings, Invitation, AuditedStore]":
     from fedvsr.site.federation import open_federation
     from fedvsr.site.settings import load_settings
 
     settings = load_settings(site_folder.settings)
-    return settings, *open_federation(site_folder, settings)
+    return settings, *open_federation(site_folder, settings, patience_seconds)
 
 
 def _log(text: str) -> None:
