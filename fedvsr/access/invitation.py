@@ -9,9 +9,8 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
-import fedvsr
 from fedvsr.config.run import Name
-from fedvsr.errors import AccessFileError, RecordError
+from fedvsr.errors import AccessFileError
 from fedvsr.federation.records import PositiveCount, Record
 from fedvsr.federation.site_records import PROTOCOL
 from fedvsr.store.connection import S3Connection
@@ -80,7 +79,7 @@ def read_invitation(path: Path) -> Invitation:
 
     Raises:
         fedvsr.errors.AccessFileError: The file cannot be read, or its keys have expired.
-        fedvsr.errors.RecordError: It is no invitation, or one of a fedvsr that this one does not understand.
+        fedvsr.errors.RecordError: It is no invitation.
     """
     try:
         with path.open("rb") as file:
@@ -91,12 +90,6 @@ def read_invitation(path: Path) -> Invitation:
             "`fedvsr sites invite`"
         ) from None
     invitation = Invitation.from_bytes(data, str(path))
-    if invitation.protocol != PROTOCOL:
-        older = "this fedvsr" if invitation.protocol > PROTOCOL else "the federation"
-        raise RecordError(
-            f"{path} is for protocol {invitation.protocol} of fedvsr {invitation.fedvsr_version}, and fedvsr "
-            f"{fedvsr.__version__} here speaks protocol {PROTOCOL}; upgrade {older}"
-        )
     if invitation.expires and invitation.expires <= datetime.now(UTC):
         raise AccessFileError(
             f"the keys in {path} expired on {invitation.expires:%Y-%m-%d %H:%M} UTC; ask the operator for "
