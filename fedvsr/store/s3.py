@@ -1,28 +1,21 @@
-"""A store in an S3 bucket. Only this module and `s3_admin` import minio."""
+"""A store in an S3 bucket. Only the modules `s3` and `s3_*` of this package import minio and urllib3."""
 
 import os
-import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from minio import Minio
 from minio.datatypes import Object
-from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
 
-from fedvsr.errors import (
-    AccessDeniedError,
-    CertificateError,
-    ClockError,
-    CredentialsError,
-    NotFoundError,
-    StoreError,
-)
+from fedvsr.errors import NotFoundError, StoreError
+from fedvsr.store.bandwidth import Bandwidth
 from fedvsr.store.base import (
     OnBytes,
     Store,
@@ -33,19 +26,11 @@ from fedvsr.store.base import (
     require_prefix,
 )
 from fedvsr.store.connection import S3Connection
-from fedvsr.store.s3_connection import ENDPOINT_VARIABLE, client_from_environment, client_of
+from fedvsr.store.s3_connection import client_from_environment, client_of
+from fedvsr.store.s3_errors import Place
 from fedvsr.store.s3_transfer import Transfers
 
 CACHE_VARIABLE = "FEDVSR_CACHE"
-_UNKNOWN_KEYS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidTokenId",
-    "ExpiredToken",
-    "XMinioAccessKeyDisabled",
-}
-
-Result = TypeVar("Result")
 
 
 class S3Store(Store):
@@ -67,7 +52,7 @@ class S3Store(Store):
         self.prefix = prefix.strip("/")
         self._client = client or client_from_environment()
         self._transfers = Transfers(self._client)
-        self._endpoint = ""
+        self._place = Place(bucket)
 
     @classmethod
     def connect(
@@ -85,15 +70,16 @@ class S3Store(Store):
             connection: The server and the keys.
             bucket: The bucket.
             patience_seconds: How long a request that the network fails is tried again without progress.
-            bytes_per_second: Most bytes a second; 0 for no limit.
+            bytes_per_second: Most bytes a second, in both directions together; 0 for no limit.
             resume_folder: Where the state of transfers is kept, so that another process goes on with them.
 
         Raises:
             fedvsr.errors.ConfigError: The address is invalid.
         """
-        store = cls(bucket, client=client_of(connection))
-        store._transfers = Transfers(store._client, patience_seconds, bytes_per_second, resume_folder)
-        store._endpoint = connection.endpoint
+        bandwidth = Bandwidth(bytes_per_second)
+        store = cls(bucket, client=client_of(connection, bandwidth))
+        store._transfers = Transfers(store._client, patience_seconds, bandwidth, resume_folder)
+        store._place = Place(bucket, connection)
         return store
 
     @property
@@ -175,11 +161,10 @@ class S3Store(Store):
 
     def keys(self, prefix: str) -> Iterator[str]:
         start = len(self.prefix) + 1 if self.prefix else 0
+        name = self._prefixed(require_prefix(prefix))
         with self._translating_errors("list", prefix):
-            for item in self._client.list_objects(
-                bucket_name=self.bucket, prefix=self._prefixed(require_prefix(prefix)), recursive=True
-            ):
-                yield str(item.object_name)[start:]
+            for item in self._transfers.list_names(self.bucket, name):
+                yield item[start:]
 
     def delete(self, key: str) -> None:
         name = self._name(key)
@@ -203,71 +188,10 @@ class S3Store(Store):
 
     @contextmanager
     def _translating_errors(self, verb: str, key: str) -> Iterator[None]:
-        action = f"cannot {verb} {self.uri}/{key}"
         try:
             yield
-        except S3Error as error:
-            raise self._translated(error, key, action) from error
-        except MaxRetryError as error:
-            if isinstance(error.reason, SSLError) and _is_unverified(error.reason):
-                raise CertificateError(
-                    f"{action}: the certificate of {self._where()} is not valid ({error.reason}); name the "
-                    "authority that signed it, or look whether another server answers at that address"
-                ) from error
-            raise StoreError(
-                f"{action}: {self._where()} does not answer ({error.reason}); look at "
-                f"{'the address' if self._endpoint else ENDPOINT_VARIABLE} and the network"
-            ) from error
         except (MinioException, HTTPError, ValueError) as error:
-            raise StoreError(f"{action} at {self._where()}: {error}") from error
-
-    def _translated(self, error: S3Error, key: str, action: str) -> StoreError:
-        """Returns the typed error of a server's refusal."""
-        code = error.code or ""
-        # Without the right to list, S3 says AccessDenied for an object that does not exist.
-        if code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
-            return NotFoundError(key, self.uri)
-        if code == "NoSuchBucket":
-            return StoreError(f"no bucket {self.bucket!r} at {self._where()}; make it first")
-        reason = f"{action}: {code}: {error.message}"
-        if code == "AccessDenied":
-            return AccessDeniedError(reason)
-        if code in _UNKNOWN_KEYS:
-            return CredentialsError(
-                f"{reason}; {self._where()} does not know these keys, or knows them no longer"
-            )
-        if code == "RequestTimeTooSkewed":
-            return ClockError(
-                f"{action}: {_describe_clock(error)}; set this machine's clock, for example by NTP"
-            )
-        return StoreError(reason)
-
-    def _where(self) -> str:
-        return self._endpoint or os.environ.get(ENDPOINT_VARIABLE) or "Amazon S3"
-
-
-def _describe_clock(error: S3Error) -> str:
-    """Returns how far this machine's clock is from the server's."""
-    headers = error.response.headers if error.response is not None else None
-    date = headers.get("Date") if headers else None
-    if not date:
-        return "this machine's clock is more than 15 minutes away from the server's"
-    ahead = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
-    return (
-        f"this machine's clock is {abs(ahead) / 60:.0f} minutes {'ahead of' if ahead > 0 else 'behind'} the "
-        "server's, and S3 allows 15"
-    )
-
-
-def _is_unverified(error: SSLError) -> bool:
-    """Returns whether a certificate was refused. Other errors of TLS come from broken connections."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        cause = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else cause.__cause__
-    # The authority that was named is no certificate.
-    return "certificate" in str(error).lower()
+            raise self._place.translated(error, f"cannot {verb} {self.uri}/{key}", key, self.uri) from error
 
 
 def _not_written(path: Path, error: OSError) -> str:

@@ -5,6 +5,7 @@ import os
 import re
 import urllib.request
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import certifi
 import urllib3
@@ -17,8 +18,12 @@ from minio.credentials.providers import (
     IamAwsProvider,
     StaticProvider,
 )
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import make_headers
 
 from fedvsr.errors import ConfigError
+from fedvsr.store.bandwidth import Bandwidth
 from fedvsr.store.connection import S3Connection
 from fedvsr.text import without_password
 
@@ -34,6 +39,9 @@ _ENDPOINT = re.compile(
 # A server that cannot be reached is an error within seconds. The library's default is half an hour.
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
 _METADATA_SECONDS = 2.0
+# The server, or a proxy in front of it, says that another attempt may succeed.
+_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_SEND_BYTES = 32 << 10
 
 
 def s3_address() -> tuple[str, bool]:
@@ -88,13 +96,17 @@ def client_from_environment() -> Minio:
     )
 
 
-def client_of(connection: S3Connection) -> Minio:
+def client_of(connection: S3Connection, bandwidth: Bandwidth | None = None) -> Minio:
     """Connects to a server with explicit keys. Of the environment, only the proxies are used.
 
     HTTPS_PROXY and HTTP_PROXY name a proxy, NO_PROXY the hosts that are reached without it.
 
+    Args:
+        connection: The server and the keys.
+        bandwidth: Limits what is sent; None for no limit.
+
     Raises:
-        fedvsr.errors.ConfigError: The address is invalid.
+        fedvsr.errors.ConfigError: The address of the server or of the proxy is invalid.
     """
     address, secure = parse_endpoint(connection.endpoint, "endpoint")
     return Minio(
@@ -108,6 +120,7 @@ def client_of(connection: S3Connection) -> Minio:
             retries=3,
             ca_certificate=connection.ca_certificate,
             proxy=_find_proxy(address, secure),
+            bandwidth=bandwidth,
         ),
     )
 
@@ -119,7 +132,12 @@ def s3_connections(retries: int = 3) -> urllib3.PoolManager:
 
 
 def _connections(
-    connect: float, read: float, retries: int, ca_certificate: str = "", proxy: str = ""
+    connect: float,
+    read: float,
+    retries: int,
+    ca_certificate: str = "",
+    proxy: str = "",
+    bandwidth: Bandwidth | None = None,
 ) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "timeout": urllib3.Timeout(connect=connect, read=read),
@@ -131,17 +149,72 @@ def _connections(
             total=retries,
             connect=min(retries, 1),
             backoff_factor=0.2,
-            status_forcelist=(500, 502, 503, 504),
+            status_forcelist=_TRY_AGAIN,
         ),
     }
-    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    manager = _proxy_manager(proxy, options) if proxy else urllib3.PoolManager(**options)
+    manager.pool_classes_by_scheme = _pool_classes(read, bandwidth or Bandwidth(0))
+    return manager
+
+
+def _pool_classes(seconds: float, bandwidth: Bandwidth) -> dict[str, type[HTTPConnectionPool]]:
+    """Returns pools whose connections send a request's body piece by piece.
+
+    ``http.client`` sends the whole body under the time limit for connecting. On a slow line, a part of an
+    upload would never get through. Here the limit is that of a piece.
+
+    Args:
+        seconds: The longest time without progress.
+        bandwidth: Limits what is sent.
+    """
+
+    class Plain(HTTPConnection):
+        def send(self, data: Any) -> None:
+            pieces = memoryview(data)
+            for start in range(0, len(pieces), _SEND_BYTES):
+                piece = pieces[start : start + _SEND_BYTES]
+                bandwidth.take(len(piece))
+                super().send(piece)
+                self.sock.settimeout(seconds)
+
+    class Secure(Plain, HTTPSConnection):
+        pass
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
 
 
 def _find_proxy(address: str, secure: bool) -> str:
     """Returns the proxy's address for a server, or nothing if it is reached directly."""
     if urllib.request.proxy_bypass(address):
         return ""
-    return urllib.request.getproxies().get("https" if secure else "http", "")
+    proxy = urllib.request.getproxies().get("https" if secure else "http", "")
+    return proxy if "://" in proxy or not proxy else f"http://{proxy}"
+
+
+def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.ProxyManager:
+    """Returns the connections through a proxy, with the user and password of the proxy's address."""
+    try:
+        parts = urlsplit(proxy)
+        host, port = parts.hostname, parts.port
+        headers = None
+        if parts.username:
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers = make_headers(proxy_basic_auth=user)
+        if not host or parts.scheme not in {"http", "https"}:
+            raise ValueError(proxy)
+    except ValueError:
+        allowed = "HTTPS_PROXY and HTTP_PROXY must be http://HOST:PORT or https://HOST:PORT"
+        raise ConfigError("proxy", without_password(proxy), allowed) from None
+    # Without the password, which could appear in errors.
+    server = f"[{host}]" if ":" in host else host
+    address = f"{parts.scheme}://{server}" + (f":{port}" if port else "")
+    return urllib3.ProxyManager(address, proxy_headers=headers, **options)
 
 
 def _is_ipv6(address: str) -> bool:

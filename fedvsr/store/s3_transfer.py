@@ -1,8 +1,10 @@
 """Transfers objects to and from an S3 server over networks that fail: by part, with patience."""
 
 import contextlib
+import functools
 import hashlib
 import io
+import itertools
 import json
 import random
 import shutil
@@ -17,14 +19,21 @@ from minio.datatypes import Part
 from minio.error import S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
+from fedvsr.store.bandwidth import Bandwidth
 from fedvsr.store.base import OnBytes
 
 Result = TypeVar("Result")
 
-PART_BYTES = 8 << 20
-"""Size of the parts of an upload. A part that fails is sent again; S3 takes at least 5 MiB."""
+PART_BYTES = 5 << 20
+"""Size of the parts of an upload that can be resumed: the smallest that S3 takes."""
 
-_CHUNK_BYTES = 256 << 10
+_MAX_PARTS = 10_000
+# The keys in one answer of the server.
+_PAGE = 1000
+_LARGE_PART_BYTES = 16 << 20
+_CHUNK_BYTES = 64 << 10
+# How often an object may be replaced while it is read.
+_MAX_REPLACEMENTS = 3
 _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 1.0, 30.0
 # The server is there, and says that it cannot answer now.
 _BUSY = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "XMinioServerNotInitialized"}
@@ -36,7 +45,7 @@ class Transfers:
     Args:
         client: The connection.
         patience_seconds: How long a request that fails is tried again while no byte gets through.
-        bytes_per_second: Most bytes a second, of all transfers one after the other; 0 for no limit.
+        bandwidth: Limits what is received; the connection limits what is sent.
         resume_folder: Where a transfer's state is kept, so that another process can go on with it; None for
             transfers that end with the process.
     """
@@ -45,12 +54,12 @@ class Transfers:
         self,
         client: Minio,
         patience_seconds: float = 0.0,
-        bytes_per_second: int = 0,
+        bandwidth: Bandwidth | None = None,
         resume_folder: Path | None = None,
     ) -> None:
         self._client = client
         self._patience_seconds = patience_seconds
-        self._bytes_per_second = bytes_per_second
+        self._bandwidth = bandwidth or Bandwidth(0)
         self._resume_folder = resume_folder
 
     def patiently(
@@ -84,25 +93,49 @@ class Transfers:
                 bucket_name=bucket, object_name=name, data=io.BytesIO(data), length=len(data)
             )
 
-        self._slow_down(len(data))
         self.patiently(attempt)
 
+    def list_names(self, bucket: str, prefix: str) -> Iterator[str]:
+        """Yields the names of the objects that start with a prefix, sorted; one request for a thousand."""
+        last: str | None = None
+        while True:
+            page = self.patiently(functools.partial(self._list_page, bucket, prefix, last))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1]
+
+    def _list_page(self, bucket: str, prefix: str, after: str | None) -> list[str]:
+        items = self._client.list_objects(
+            bucket_name=bucket, prefix=prefix, recursive=True, start_after=after
+        )
+        return [str(item.object_name) for item in itertools.islice(items, _PAGE)]
+
     def upload(self, bucket: str, name: str, path: Path, on_bytes: OnBytes | None = None) -> None:
-        """Writes a file's bytes as an object. A large file is sent in parts, which are sent once.
+        """Writes a file's bytes as an object. A large file is sent in parts.
+
+        With a folder for the state of transfers, an upload that breaks off goes on after its last part, also
+        in another process.
 
         Args:
             bucket: The bucket.
             name: The object's name.
             path: The file.
-            on_bytes: Receives the number of bytes sent after every part.
+            on_bytes: Receives the number of bytes sent: after every part, if the upload can go on.
         """
         size = path.stat().st_size
         tell = on_bytes or (lambda done, total: None)
-        if size <= PART_BYTES:
-            self.write(bucket, name, path.read_bytes())
-            tell(size, size)
+        if size > PART_BYTES and self._resume_folder is not None:
+            state = self._resume_folder / f"{_identity(bucket, name)}.upload"
+            _MultipartUpload(self._client, self, bucket, name, path, state).run(tell)
             return
-        _MultipartUpload(self._client, self, bucket, name, path, self._state_path(bucket, name)).run(tell)
+        part_bytes = max(_LARGE_PART_BYTES, -(-size // _MAX_PARTS))
+        self.patiently(
+            lambda: self._client.fput_object(
+                bucket_name=bucket, object_name=name, file_path=str(path), part_size=part_bytes
+            )
+        )
+        tell(size, size)
 
     def download(self, bucket: str, name: str, path: Path, on_bytes: OnBytes | None = None) -> None:
         """Reads an object into a new file. A download that breaks off goes on where it was.
@@ -113,9 +146,27 @@ class Transfers:
             path: The file to write. It appears when it is complete.
             on_bytes: Receives the number of bytes read.
         """
-        stat = self.patiently(lambda: self._client.stat_object(bucket_name=bucket, object_name=name))
-        etag, size = str(stat.etag), int(stat.size or 0)
-        part = self._part_path(bucket, name, etag, path)
+        for attempts_left in reversed(range(_MAX_REPLACEMENTS)):
+            stat = self.patiently(lambda: self._client.stat_object(bucket_name=bucket, object_name=name))
+            etag, size = str(stat.etag), int(stat.size or 0)
+            part = self._part_path(bucket, name, etag, path)
+            try:
+                self._download_part(bucket, name, etag, size, part, on_bytes)
+                shutil.move(part, path)
+                return
+            except S3Error as error:
+                # The object was replaced in the meantime, so what is there of the old one is of no use.
+                if error.code != "PreconditionFailed" or not attempts_left:
+                    raise
+                part.unlink(missing_ok=True)
+            finally:
+                if self._resume_folder is None:
+                    part.unlink(missing_ok=True)
+
+    def _download_part(
+        self, bucket: str, name: str, etag: str, size: int, part: Path, on_bytes: OnBytes | None
+    ) -> None:
+        """Completes the file of a download that began before, or begins it."""
 
         def attempt() -> None:
             with part.open("ab") as file:
@@ -123,11 +174,14 @@ class Transfers:
                 if offset == size and size:
                     return
                 response = self._client.get_object(
-                    bucket_name=bucket, object_name=name, offset=offset, request_headers={"If-Match": etag}
+                    bucket_name=bucket,
+                    object_name=name,
+                    offset=offset,
+                    request_headers={"If-Match": f'"{etag}"'},
                 )
                 try:
                     for chunk in response.stream(_CHUNK_BYTES):
-                        self._slow_down(len(chunk))
+                        self._bandwidth.take(len(chunk))
                         offset += file.write(chunk)
                         if on_bytes:
                             on_bytes(offset, size)
@@ -135,20 +189,7 @@ class Transfers:
                     response.close()
                     response.release_conn()
 
-        try:
-            self.patiently(attempt, lambda: part.stat().st_size if part.exists() else 0)
-            shutil.move(part, path)
-        finally:
-            if self._resume_folder is None:
-                part.unlink(missing_ok=True)
-
-    def slow_parts(self, data: bytes) -> None:
-        """Waits as long as the bandwidth's limit demands before bytes are sent."""
-        self._slow_down(len(data))
-
-    def _slow_down(self, size: int) -> None:
-        if self._bytes_per_second:
-            time.sleep(size / self._bytes_per_second)
+        self.patiently(attempt, lambda: part.stat().st_size if part.exists() else 0)
 
     def _part_path(self, bucket: str, name: str, etag: str, path: Path) -> Path:
         if self._resume_folder is None:
@@ -156,12 +197,6 @@ class Transfers:
             return path.with_name(f".{uuid.uuid4().hex}.part")
         self._resume_folder.mkdir(parents=True, exist_ok=True)
         return self._resume_folder / f"{_identity(bucket, name, etag)}.part"
-
-    def _state_path(self, bucket: str, name: str) -> Path | None:
-        if self._resume_folder is None:
-            return None
-        self._resume_folder.mkdir(parents=True, exist_ok=True)
-        return self._resume_folder / f"{_identity(bucket, name)}.upload"
 
 
 class _MultipartUpload:
@@ -172,11 +207,12 @@ class _MultipartUpload:
     """
 
     def __init__(
-        self, client: Minio, transfers: Transfers, bucket: str, name: str, path: Path, state: Path | None
+        self, client: Minio, transfers: Transfers, bucket: str, name: str, path: Path, state: Path
     ) -> None:
         self._client, self._transfers = client, transfers
         self._bucket, self._name, self._path, self._state = bucket, name, path, state
         self._size = path.stat().st_size
+        self._part_bytes = max(PART_BYTES, -(-self._size // _MAX_PARTS))
 
     def run(self, tell: Callable[[int, int], None]) -> None:
         upload_id, sent = self._resume() or (self._begin(), {})
@@ -187,19 +223,17 @@ class _MultipartUpload:
             # The server's checksum of a part that was sent shows that it holds these bytes.
             etag = sent.get(number, "").strip('"')
             if etag != digest:
-                self._transfers.slow_parts(data)
                 etag = self._send(upload_id, number, data)
             parts.append(Part(number, etag))
             done += len(data)
             tell(done, self._size)
         self._complete(upload_id, parts)
-        if self._state:
-            self._state.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
 
     def _parts(self) -> Iterator[tuple[int, bytes]]:
         with self._path.open("rb") as file:
-            for number in range(1, -(-self._size // PART_BYTES) + 1):
-                yield number, file.read(PART_BYTES)
+            for number in range(1, -(-self._size // self._part_bytes) + 1):
+                yield number, file.read(self._part_bytes)
 
     def _begin(self) -> str:
         upload_id = self._transfers.patiently(
@@ -207,13 +241,13 @@ class _MultipartUpload:
                 self._bucket, self._name, {"Content-Type": "application/octet-stream"}
             )
         )
-        if self._state:
-            self._state.write_text(json.dumps({"upload": upload_id, "file": self._fingerprint()}))
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        self._state.write_text(json.dumps({"upload": upload_id, "file": self._fingerprint()}))
         return upload_id
 
     def _resume(self) -> tuple[str, dict[int, str]] | None:
         """Returns the upload that was begun before with this file, and the checksums of its parts."""
-        if not (self._state and self._state.exists()):
+        if not self._state.exists():
             return None
         try:
             state = json.loads(self._state.read_text())
@@ -233,11 +267,8 @@ class _MultipartUpload:
     def _sent(self, upload_id: str) -> Iterator[tuple[int, str]]:
         marker: str | None = None
         while True:
-            listed = self._transfers.patiently(
-                lambda marker=marker: self._client._list_parts(  # type: ignore[misc]
-                    self._bucket, self._name, upload_id, part_number_marker=marker
-                )
-            )
+            request = functools.partial(self._client._list_parts, self._bucket, self._name, upload_id)
+            listed = self._transfers.patiently(functools.partial(request, part_number_marker=marker))
             for part in listed.parts:
                 yield part.part_number, str(part.etag)
             if not listed.is_truncated:
