@@ -30,13 +30,13 @@ class _Work:
     Attributes:
         job: The Job.
         stopping: Is set if the Job must be deleted.
-        code: The exit code, once the thread has ended.
+        code: The exit code, once the Job has its verdict.
         thread: The thread.
     """
 
     job: ClientJob
     stopping: threading.Event = field(default_factory=threading.Event)
-    code: int = _MAY_SUCCEED
+    code: int | None = None
     thread: threading.Thread = field(default_factory=threading.Thread)
 
 
@@ -83,7 +83,9 @@ class JobLauncher:
         """
         if self._work is None:
             return 0
-        return None if self._work.thread.is_alive() else self._work.code
+        if self._work.code is None and not self._work.thread.is_alive():
+            return _MAY_SUCCEED
+        return self._work.code
 
     def stop(self) -> None:
         """Deletes the Job, and any that an earlier agent left. Returns when their pods are gone.
@@ -99,7 +101,7 @@ class JobLauncher:
     def describe_wait(self) -> str | None:
         """Returns why the Job has not begun, or None. The log has the details: they name nodes and images."""
         work = self._work
-        if work is None or not work.thread.is_alive() or not work.job.waiting_reason:
+        if work is None or self.poll() is not None or not work.job.waiting_reason:
             return None
         if work.job.is_unschedulable:
             return "no node of its cluster has room for it"

@@ -319,6 +319,7 @@ class Agent:
             return
         self._launcher.stop()
         self._work = None
+        self._busy_until = time.monotonic() + _BUSY_SECONDS
         # The worker has answered since, so the next answer is a new one whatever it says.
         work.told = None
         self._log(f"{work.name}: stopped: {reason}")
