@@ -38,7 +38,7 @@ NAMES = $(UV) pip compile --quiet --universal --python-version 3.11 --constraint
 	--no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format type compile bench lock clean images deploy undeploy ui test-cluster
+.PHONY: help setup run sites test lint format type compile bench lock clean images deploy undeploy ui test-cluster
 
 help:  ## list the targets and variables
 	@printf 'Targets:\n'
@@ -64,6 +64,9 @@ endif
 
 run: $(STAMP)  ## train CONFIG on this machine, register the model and upscale a clip
 	$(BIN)/fedvsr run $(CONFIG) --name $(NAME) $(ARGS)
+
+sites: $(STAMP)  ## try a federation of sites on this machine: an S3 server with TLS, and an agent per client of CONFIG
+	$(BIN)/fedvsr run $(CONFIG) --name sites --on sites --rounds 3 $(ARGS)
 
 # One thread per process, since more threads than cores slow each other down.
 test: $(STAMP)  ## run the unit and pipeline tests

@@ -10,9 +10,8 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
-import fedvsr
 from fedvsr.config.run import Name
-from fedvsr.errors import AccessFileError, RecordError
+from fedvsr.errors import AccessFileError
 from fedvsr.federation.records import PositiveCount, Record
 from fedvsr.federation.site_records import PROTOCOL
 from fedvsr.store.connection import S3Connection
@@ -85,7 +84,7 @@ def read_invitation(path: Path) -> Invitation:
 
     Raises:
         fedvsr.errors.AccessFileError: The file cannot be read, or its keys have expired.
-        fedvsr.errors.RecordError: It is no invitation, or one of a fedvsr that this one does not understand.
+        fedvsr.errors.RecordError: It is no invitation.
     """
     try:
         with path.open("rb") as file:

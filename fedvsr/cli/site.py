@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fedvsr.site.settings import SiteSettings
 
 DEFAULT_FOLDER = "~/fedvsr-site"
+WORK_PATIENCE_SECONDS = 600.0
+"""How long a worker tries a request again without progress, so that an outage costs no training."""
 
 _Command = Callable[..., object]
 
@@ -41,12 +43,15 @@ def _folder_options(command: _Command) -> _Command:
         click.option(
             "--settings",
             type=click.Path(path_type=Path),
-            help="The site's settings. [default: site.yaml in the folder]",
+            envvar="FEDVSR_SITE_SETTINGS",
+            help="The site's settings. [default: site.yaml in the folder; env: FEDVSR_SITE_SETTINGS]",
         ),
         click.option(
             "--invitation",
             type=click.Path(path_type=Path),
-            help="The invitation with the site's keys. [default: invitation.json in the folder]",
+            envvar="FEDVSR_SITE_INVITATION",
+            help="The invitation with the site's keys. [default: invitation.json in the folder; "
+            "env: FEDVSR_SITE_INVITATION]",
         ),
     ):
         command = option(command)
@@ -128,7 +133,7 @@ def _run_checks(site_folder: "SiteFolder") -> bool:
     from fedvsr.site.settings import load_settings
 
     settings = load_settings(site_folder.settings)
-    invitation, store = open_federation(site_folder, settings, patience_seconds=0)
+    invitation, store = open_federation(site_folder, settings)
     console = Console()
     results: list[Check] = []
     for result in check_site(settings, invitation, store, site_folder.free_disk_bytes):
@@ -143,21 +148,12 @@ def _run_checks(site_folder: "SiteFolder") -> bool:
 def start(folder: str, settings: Path | None, invitation: Path | None) -> None:
     """Run the site's agent in the foreground, until Ctrl-C or SIGTERM."""
     from fedvsr.site.agent import Agent
-    from fedvsr.site.checks import gpu_names
     from fedvsr.site.launcher import make_launcher
 
     site_folder = _open_folder(folder, settings, invitation)
     site_settings, invited, store = _open_site(site_folder)
-    devices = site_settings.resources.devices
-    agent = Agent(
-        site_folder,
-        site_settings,
-        invited.site,
-        store,
-        make_launcher(site_folder, devices),
-        gpus=gpu_names(devices),
-        log=_log,
-    )
+    launcher = make_launcher(site_folder, site_settings.resources.devices, invited.site, _log)
+    agent = Agent(site_folder, site_settings, invited.site, store, launcher, gpus=launcher.gpus, log=_log)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -172,7 +168,7 @@ def work(folder: str, settings: Path | None, invitation: Path | None, watch_stdi
     if watch_stdin:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     site_folder = _open_folder(folder, settings, invitation)
-    site_settings, _, store = _open_site(site_folder)
+    site_settings, _, store = _open_site(site_folder, WORK_PATIENCE_SECONDS)
     _limit_memory(site_settings.resources.memory)
     from fedvsr.site.work import run_work
 
@@ -283,12 +279,43 @@ def audit(as_csv: bool, sent: bool, folder: str, settings: Path | None, invitati
         Console().print(audit_table(chosen))
 
 
-def _open_site(site_folder: "SiteFolder") -> "tuple[SiteSettings, Invitation, AuditedStore]":
+@site.command()
+@click.option("--user", "user_name", default="", help="The user it runs as. [default: the folder's owner]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="The unit to write; - prints it. [default: in /etc/systemd/system]",
+)
+@_folder_options
+def install(
+    user_name: str, output: Path | None, folder: str, settings: Path | None, invitation: Path | None
+) -> None:
+    """Write a systemd unit that runs the agent, restarts it and gives it no more rights than it needs."""
+    from fedvsr.access.invitation import read_invitation
+    from fedvsr.site.service import UNITS, unit_name, unit_text
+    from fedvsr.site.settings import load_settings
+
+    site_folder = _open_folder(folder, settings, invitation)
+    name = read_invitation(site_folder.invitation).site
+    user = user_name or site_folder.root.owner()
+    text = unit_text(site_folder, load_settings(site_folder.settings), name, user)
+    if str(output) == "-":
+        click.echo(text, nl=False)
+        return
+    path = output or UNITS / unit_name(name)
+    path.write_text(text)
+    print_line(Console(), f"{path} is written. Start it with:")
+    print_line(Console(), f"  systemctl daemon-reload && systemctl enable --now {path.name}")
+
+
+def _open_site(
+    site_folder: "SiteFolder", patience_seconds: float = 0.0
+) -> "tuple[SiteSettings, Invitation, AuditedStore]":
     from fedvsr.site.federation import open_federation
     from fedvsr.site.settings import load_settings
 
     settings = load_settings(site_folder.settings)
-    return settings, *open_federation(site_folder, settings)
+    return settings, *open_federation(site_folder, settings, patience_seconds)
 
 
 def _log(text: str) -> None:

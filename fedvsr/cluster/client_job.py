@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from fedvsr.cluster.api import Cluster, is_transient
-from fedvsr.cluster.job_spec import JobSpec, job_manifest
-from fedvsr.cluster.settings import ClientSettings
+from fedvsr.cluster.job_spec import JobSettings, JobSpec, job_manifest
 from fedvsr.cluster.states import JobState, PodState, read_job
 from fedvsr.errors import ClusterError
 from fedvsr.federation.records import Outcome
@@ -68,7 +67,7 @@ class ClientJob:
     """
 
     spec: JobSpec
-    settings: ClientSettings
+    settings: JobSettings
     state: JobState | None = None
     is_adopted: bool = False
     is_gone: bool = False

@@ -1,5 +1,6 @@
 """The specification of a client's Job, and its manifest for Kubernetes."""
 
+import copy
 import hashlib
 import re
 from collections.abc import Mapping
@@ -7,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedvsr.cluster.settings import ClientSettings
+from fedvsr.cluster.site_settings import SiteJobSettings
+
+JobSettings = ClientSettings | SiteJobSettings
+"""The settings of a hosted client's Jobs, or of a site's."""
 
 SERVICE_ACCOUNT = "fedvsr-client"
 CONFIG_MAP = "fedvsr-client"
 SECRET = "fedvsr-client"  # noqa: S105 -- a name
 
-# The exit code of `fedvsr client` if another attempt would fail for the same reason (BSD's EX_DATAERR).
+# The exit code of `fedvsr client` and `fedvsr site work` if another attempt would fail for the same reason
+# (BSD's EX_DATAERR).
 PERMANENT_FAILURE = 65
 
 NAME_LABEL = "app.kubernetes.io/name"
@@ -37,12 +43,12 @@ class JobSpec:
     """A piece of a client's work.
 
     Attributes:
-        component: The kind of work: train, shard or check.
+        component: The kind of work: train, shard or check; a site's is always work.
         client: The client's name.
         run: The run's name; empty if the work does not belong to a run.
         round_number: The round; None if the work does not belong to a round.
         key: Distinguishes work of the same run, round and client.
-        arguments: The arguments of `fedvsr client`.
+        arguments: The arguments of `fedvsr client`; the command of a site is in its settings.
         gpus: Number of GPUs.
         retries: Number of attempts after the first one failed.
         deadline_seconds: Maximum duration in seconds, including the wait for a node.
@@ -85,16 +91,26 @@ def selector(labels: Mapping[str, str], *names: str) -> str:
     return ",".join(f"{name}={labels[name]}" for name in names if name in labels)
 
 
-def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
+def job_manifest(spec: JobSpec, settings: JobSettings) -> dict[str, Any]:
     """Returns the manifest of a Job for the Kubernetes API.
 
-    Its pod satisfies Pod Security's level `restricted`, has no token of the Kubernetes API, and gets the
-    addresses and credentials of its stores from the client's namespace.
+    Its pod satisfies Pod Security's level `restricted` and has no token of the Kubernetes API. A hosted
+    client's pod gets the addresses and credentials of its stores from the client's namespace. A site's pod is
+    the one in its settings, with labels and GPUs.
     """
+    if isinstance(settings, SiteJobSettings):
+        template = _site_template(spec, settings)
+    else:
+        template = {"metadata": {"labels": spec.labels}, "spec": _pod(spec, settings)}
+    container = template["spec"]["containers"][0]["name"]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": spec.name, "namespace": settings.namespace, "labels": spec.labels},
+        "metadata": {
+            "name": spec.name,
+            "namespace": settings.namespace,
+            "labels": template["metadata"]["labels"],
+        },
         "spec": {
             "backoffLimit": spec.retries,
             "activeDeadlineSeconds": spec.deadline_seconds,
@@ -105,7 +121,7 @@ def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
                     {
                         "action": "FailJob",
                         "onExitCodes": {
-                            "containerName": _CONTAINER,
+                            "containerName": container,
                             "operator": "In",
                             "values": [PERMANENT_FAILURE],
                         },
@@ -114,9 +130,19 @@ def job_manifest(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]
             },
-            "template": {"metadata": {"labels": spec.labels}, "spec": _pod(spec, settings)},
+            "template": template,
         },
     }
+
+
+def _site_template(spec: JobSpec, settings: SiteJobSettings) -> dict[str, Any]:
+    pod = copy.deepcopy(settings.pod)
+    gpus = min(spec.gpus, settings.max_gpus)
+    if gpus:
+        resources = pod["containers"][0].setdefault("resources", {})
+        for kind in ("requests", "limits"):
+            resources.setdefault(kind, {})[settings.gpu_resource] = str(gpus)
+    return {"metadata": {"labels": {**settings.labels, **spec.labels}}, "spec": pod}
 
 
 def _pod(spec: JobSpec, settings: ClientSettings) -> dict[str, Any]:

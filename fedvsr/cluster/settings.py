@@ -18,20 +18,20 @@ NO_CLIENT = "it is no client of this deployment any more; known: {}"
 Namespace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     """Frozen settings that refuse unknown fields and have keys in camel case, as Kubernetes has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
 
-class Resources(_Part):
+class Resources(Part):
     """A container's requests and limits, as in a pod's specification."""
 
     requests: dict[str, str | int | float] = Field(default_factory=dict)
     limits: dict[str, str | int | float] = Field(default_factory=dict)
 
 
-class ClientSettings(_Part):
+class ClientSettings(Part):
     """Settings of a client's Jobs: where they run, and the resources that they may use."""
 
     namespace: Namespace

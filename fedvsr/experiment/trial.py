@@ -76,7 +76,7 @@ def run_trial(
     videos = collect_videos(experiment)
     with ExitStack() as stack:
         server = stack.enter_context(trial_server(root / "server"))
-        stack.enter_context(_operator(server))
+        stack.enter_context(operator_of(server, _BUCKET))
         admin = S3Admin()
         admin.wait(_SERVER_SECONDS, lambda line: None)
         admin.make_bucket(_BUCKET)
@@ -172,12 +172,12 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _operator(server: TrialServer) -> Iterator[None]:
-    """Makes this process the operator of a server's federation in the block."""
+def operator_of(server: TrialServer, bucket: str) -> Iterator[None]:
+    """Makes this process the operator of the federation in a server's bucket, while the block runs."""
     variables = {
         ENDPOINT_VARIABLE: server.endpoint,
         CA_VARIABLE: server.ca_certificate,
-        FEDERATION_VARIABLE: f"s3://{_BUCKET}",
+        FEDERATION_VARIABLE: f"s3://{bucket}",
         "AWS_ACCESS_KEY_ID": server.user,
         "AWS_SECRET_ACCESS_KEY": server.password,
     }

@@ -188,13 +188,22 @@ class Agent:
     def _look_for_work(self) -> None:
         asked = self._assignments.read()
         if self._work and self._work.digest not in asked:
-            self._stop_work("the federation does not wait for it any more")
+            self._leave(self._work)
         if self._work:
             self._look_at_work(self._work)
         for entry in asked.values():
             if not entry.is_finished and entry is not self._work:
                 self._consider(entry)
         self._remember(activity=self._activity())
+
+    def _leave(self, work: SiteAssignment) -> None:
+        """Ends work that the federation does not ask for any more: it is done, or nobody waits for it."""
+        answer = self._assignments.find_answer(work)
+        if answer and answer.state is SiteState.DONE:
+            self._launcher.stop()
+            self._conclude(work, 0)
+        else:
+            self._stop_work("the federation does not wait for it any more")
 
     def _consider(self, entry: SiteAssignment) -> None:
         """Answers an assignment that is not worked on, and begins the work if the policy accepts it."""
@@ -310,6 +319,7 @@ class Agent:
             return
         self._launcher.stop()
         self._work = None
+        self._busy_until = time.monotonic() + _BUSY_SECONDS
         # The worker has answered since, so the next answer is a new one whatever it says.
         work.told = None
         self._log(f"{work.name}: stopped: {reason}")

@@ -91,13 +91,13 @@ class Assignments:
         problem = _find_skew(assignment)
         seconds_left = assignment.deadline_seconds - self._store.age(key)
         entry = SiteAssignment(key, digest, assignment, problem, time.monotonic() + seconds_left)
-        entry.told = self._find_answer(entry, assignment)
+        entry.told = self.find_answer(entry)
         entry.is_finished = entry.told is not None and entry.told.state.is_final
         return entry
 
-    def _find_answer(self, entry: SiteAssignment, assignment: AssignmentRecord) -> AnswerRecord | None:
-        """Returns the answer that an earlier agent process gave to an assignment, or None."""
-        key = layout.answer(self._site, assignment.run, assignment.round)
+    def find_answer(self, entry: SiteAssignment) -> AnswerRecord | None:
+        """Returns the last answer to an assignment, by the worker or an earlier agent; None without one."""
+        key = layout.answer(self._site, *run_and_round(entry.key))
         try:
             answer = read_record(self._store, key, AnswerRecord)
         except (NotFoundError, DataError):

@@ -6,12 +6,9 @@ from fedvsr.site.folder import SiteFolder
 from fedvsr.site.settings import SiteSettings
 from fedvsr.store.s3 import S3Store
 
-# A worker's request is tried again for this long without progress, so that an outage costs no training.
-_PATIENCE_SECONDS = 600.0
-
 
 def open_federation(
-    folder: SiteFolder, settings: SiteSettings, patience_seconds: float = _PATIENCE_SECONDS
+    folder: SiteFolder, settings: SiteSettings, patience_seconds: float = 0.0
 ) -> tuple[Invitation, AuditedStore]:
     """Opens the federation's store with the keys of the site's invitation.
 

@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from fedvsr.cluster.site_settings import SITE_JOB_VARIABLE, load_site_job
 from fedvsr.federation.site_records import AssignmentRecord
+from fedvsr.progress import LogProgress
+from fedvsr.site.checks import gpu_names
 from fedvsr.site.folder import SiteFolder
 
 # The worker ends at once on SIGTERM. One that hangs, for example in a driver, is killed.
@@ -16,6 +20,10 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 
 class Launcher(Protocol):
     """Runs one worker at a time. Its assignment is in the site's folder before it starts."""
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The names of the GPUs that a worker may use."""
 
     def start(self, assignment: AssignmentRecord) -> None:
         """Starts the worker."""
@@ -41,6 +49,10 @@ class ProcessLauncher:
     def __init__(self, folder: SiteFolder, devices: str = "auto") -> None:
         self._folder, self._devices = folder, devices
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        return gpu_names(self._devices)
 
     def start(self, assignment: AssignmentRecord) -> None:
         self._process = subprocess.Popen(  # noqa: S603 -- our own program
@@ -75,14 +87,23 @@ class ProcessLauncher:
         return environment
 
 
-def make_launcher(folder: SiteFolder, devices: str) -> Launcher:
-    """Returns the launcher of this machine.
+def make_launcher(folder: SiteFolder, devices: str, site: str, log: Callable[[str], None]) -> Launcher:
+    """Returns the launcher of this machine: by Jobs if FEDVSR_SITE_JOB names their settings.
 
     Args:
         folder: The site's folder.
         devices: ``resources.devices`` of the site's settings.
+        site: The site's name.
+        log: Receives the lines of a Job's log.
     """
-    return ProcessLauncher(folder, devices)
+    path = os.environ.get(SITE_JOB_VARIABLE)
+    if not path:
+        return ProcessLauncher(folder, devices)
+    # Imported here, because only a site on Kubernetes needs its library.
+    from fedvsr.cluster.api import Cluster
+    from fedvsr.cluster.site_launcher import JobLauncher
+
+    return JobLauncher(Cluster(), load_site_job(Path(path)), site, LogProgress(log))
 
 
 def folder_options(folder: SiteFolder) -> list[str]:

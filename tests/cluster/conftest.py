@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -107,16 +107,16 @@ def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[[str], Store]:
+def in_one_process(deployment: Deployment, tmp_path: Path) -> Callable[..., Store]:
     """Trains a run of the deployment again in this process; returns the store with its rounds.
 
     Videos, configuration, PyTorch and the number of threads are the same, so the weights must be equal byte
     for byte. Only on another kind of CPU may the last bits differ; both runs use this machine.
     """
 
-    def train(run: str) -> Store:
+    def train(run: str, sites: Mapping[str, Sequence[str]] | None = None) -> Store:
         config = RunRecord.from_bytes(deployment.read(layout.config(run)), "config").config
-        for owner, names in {**VIDEOS, "held-out": HELD_OUT}.items():
+        for owner, names in {**VIDEOS, **(sites or {}), "held-out": HELD_OUT}.items():
             (tmp_path / owner).mkdir()
             for name in names:
                 shutil.copy(SAMPLES / name, tmp_path / owner)

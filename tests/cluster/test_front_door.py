@@ -1,6 +1,8 @@
 """The front door of the real servers, as a site and as a stranger see it."""
 
 import json
+import ssl
+from http.client import HTTPSConnection
 
 import pytest
 import urllib3
@@ -69,6 +71,20 @@ def test_without_keys_nothing_opens(deployment, path):
     answer = deployment.connections().request("GET", address, redirect=False)
     assert answer.status == 403
     assert b"<html" not in answer.data.lower()
+
+
+@pytest.mark.parametrize(
+    "path", ["/../minio/health/live", "/%2e%2e/minio/health/live", "%2f..%2fminio/health/live"]
+)
+def test_a_path_does_not_lead_out_of_the_bucket(deployment, path):
+    """An Ingress or a Gateway that does not resolve such a path passes it on: it begins with the bucket."""
+    context = ssl.create_default_context(cadata=deployment.ca_certificate)
+    # urllib3 would resolve the path before it sends it.
+    connection = HTTPSConnection(deployment.front_door.removeprefix("https://"), context=context, timeout=10)
+    connection.request("GET", f"/{deployment.namespace}{path}")
+    answer = connection.getresponse()
+    assert (answer.status, b"XMinioInvalidResourceName" in answer.read()) == (400, True)
+    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Values that the tests render the chart with, and a search in the rendered objects."""
+"""Values that the tests render the charts with, and a search in the rendered objects."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fedvsr"
+SITE_CHART = ROOT / "charts" / "fedvsr-site"
 
 # Values that the chart otherwise generates. They make every rendering the same.
 GENERATED_VALUES = {

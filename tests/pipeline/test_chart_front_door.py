@@ -20,11 +20,14 @@ def opened(mode, values=TWO_CLIENTS, **settings):
     return merged(values, {"s3": {"frontDoor": {"mode": mode, "host": HOST, **settings}}})
 
 
+CONTROLLER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
+GATEWAYS_LISTENER = {"name": "public", "namespace": "gateways", "sectionName": "https"}
 INGRESS = opened(
     "ingress",
+    allowFrom=[CONTROLLER],
     ingress={"className": "nginx", "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"}},
 )
-GATEWAY = opened("gateway", gateway={"parentRefs": [{"name": "public", "namespace": "gateways"}]})
+GATEWAY = opened("gateway", allowFrom=[CONTROLLER], gateway={"parentRefs": [GATEWAYS_LISTENER]})
 DIRECT = opened("direct")
 
 
@@ -70,9 +73,8 @@ def test_an_ingress_leads_to_the_federations_bucket_alone(render):
 
 
 def test_an_ingress_may_use_its_controllers_own_certificate(render):
-    ingress = get_object(
-        render(opened("ingress", ingress={"tlsSecret": ""})), "Ingress", "front-door", "fedvsr"
-    )
+    values = opened("ingress", allowFrom=[CONTROLLER], ingress={"tlsSecret": ""})
+    ingress = get_object(render(values), "Ingress", "front-door", "fedvsr")
     assert ingress["spec"]["tls"] == [{"hosts": [HOST]}]
     assert "ingressClassName" not in ingress["spec"]
 
@@ -82,7 +84,7 @@ def test_a_gateways_route_leads_to_the_federations_bucket_alone(render):
     route = get_object(render(values), "HTTPRoute", "front-door", "fedvsr")
     assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
     assert route["spec"] == {
-        "parentRefs": [{"name": "public", "namespace": "gateways"}],
+        "parentRefs": [GATEWAYS_LISTENER],
         "hostnames": [HOST],
         "rules": [
             {
@@ -108,7 +110,10 @@ def test_the_front_door_leads_to_the_s3_servers_port_and_nothing_else(render, va
     server = get_object(after, "StatefulSet", "s3", "fedvsr")["spec"]
     assert policy["podSelector"] == server["selector"]
     assert policy["policyTypes"] == ["Ingress"]
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 9000}]}]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 9000}]
+    # Past its proxy nobody reaches the server, which would serve every path and without TLS.
+    assert rule.get("from") == (None if values is DIRECT else [CONTROLLER])
     (container,) = server["template"]["spec"]["containers"]
     assert [port["containerPort"] for port in container["ports"]] == [9000]
     assert {"name": "MINIO_BROWSER", "value": "off"} in container["env"]
@@ -118,10 +123,9 @@ def test_the_front_door_leads_to_the_s3_servers_port_and_nothing_else(render, va
 
 
 def test_the_peers_of_the_front_door_may_be_limited(render):
-    controller = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
-    values = opened("ingress", allowFrom=["203.0.113.0/24", controller])
+    values = opened("ingress", allowFrom=["203.0.113.0/24", CONTROLLER])
     (rule,) = get_object(render(values), "NetworkPolicy", "front-door", "fedvsr")["spec"]["ingress"]
-    assert rule["from"] == [{"ipBlock": {"cidr": "203.0.113.0/24"}}, controller]
+    assert rule["from"] == [{"ipBlock": {"cidr": "203.0.113.0/24"}}, CONTROLLER]
     assert rule["ports"] == [{"protocol": "TCP", "port": 9000}]
 
 
@@ -277,7 +281,7 @@ def test_requests_at_one_time_are_limited_behind_a_front_door(render):
         }
 
     assert limits(TWO_CLIENTS) == {}
-    assert limits(opened("ingress", maxRequests=64, waitSeconds=5)) == {
+    assert limits(opened("direct", maxRequests=64, waitSeconds=5)) == {
         "MINIO_API_REQUESTS_MAX": "64",
         "MINIO_API_REQUESTS_DEADLINE": "5s",
     }
@@ -308,6 +312,8 @@ def test_an_external_server_has_its_own_front_door(render):
         (opened("ingress", host=""), "s3.frontDoor.host: set the name"),
         (opened("ingress", host="https://fed.example.org"), "/s3/frontDoor/host"),
         (opened("gateway"), "s3.frontDoor.gateway.parentRefs: name the Gateway"),
+        (opened("gateway", gateway={"parentRefs": [{"name": "public"}]}), "HTTPS listener as sectionName"),
+        (opened("ingress"), "s3.frontDoor.allowFrom: name the pods"),
         (opened("direct", address="http://fed.example.org"), "/s3/frontDoor/address"),
         (opened("direct", ca="/etc/ca.crt"), "/s3/frontDoor/ca"),
         (opened("direct", allowFrom=["everybody"]), "/s3/frontDoor/allowFrom/0"),

@@ -271,6 +271,6 @@ def _other_protocol(heartbeat: HeartbeatRecord) -> str:
 
 def _since(age: float) -> str:
     if age == float("inf"):
-        return "never heard of: its agent was never started; `fedvsr site start` starts it"
+        return "never heard of: its agent does not run or cannot reach the federation; its log says why"
     last = datetime.now(UTC) - timedelta(seconds=age)
     return f"last heard of on {last:%Y-%m-%d %H:%M:%S} UTC"
