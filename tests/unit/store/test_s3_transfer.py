@@ -299,10 +299,10 @@ def test_a_refusal_is_not_tried_again(open_store, waits):
 def test_an_upload_that_takes_longer_than_a_connection_may_is_no_failure(
     open_store, line, file, key, monkeypatch
 ):
-    monkeypatch.setattr(s3_connection, "_CONNECT_SECONDS", 0.3)
-    file.write_bytes(os.urandom(8 * PART_BYTES // 5))
-    # Half a second and more for each part.
-    line.seconds_per_block = 0.008
+    monkeypatch.setattr(s3_connection, "_CONNECT_SECONDS", 0.1)
+    file.write_bytes(os.urandom(PART_BYTES + 1))
+    # More than a second for the first part.
+    line.seconds_per_block = 0.02
     open_store(patience_seconds=0).upload(key, file)
     line.seconds_per_block = 0
     assert open_store().read(key) == file.read_bytes()
