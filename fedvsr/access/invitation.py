@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
+import fedvsr
 from fedvsr.config.run import Name
-from fedvsr.errors import AccessFileError
+from fedvsr.errors import AccessFileError, RecordError
 from fedvsr.federation.records import PositiveCount, Record
 from fedvsr.federation.site_records import PROTOCOL
 from fedvsr.store.connection import S3Connection
@@ -80,11 +81,13 @@ class Invitation(Record):
 
 
 def read_invitation(path: Path) -> Invitation:
-    """Reads an invitation.
+    """Reads an invitation. One of another protocol is read too, if it has the same fields.
+
+    Which protocol the federation speaks now is in its record, not in the invitation.
 
     Raises:
         fedvsr.errors.AccessFileError: The file cannot be read, or its keys have expired.
-        fedvsr.errors.RecordError: It is no invitation.
+        fedvsr.errors.RecordError: It is no invitation, or one of a fedvsr that this one does not understand.
     """
     try:
         with path.open("rb") as file:
@@ -94,8 +97,11 @@ def read_invitation(path: Path) -> Invitation:
             f"the invitation {path} cannot be read ({error.strerror}); the operator makes one with "
             "`fedvsr sites invite`"
         ) from None
-    _check_protocol(data, path)
-    invitation = Invitation.from_bytes(data, str(path))
+    try:
+        invitation = Invitation.from_bytes(data, str(path))
+    except RecordError:
+        _check_protocol(data, path)
+        raise
     if invitation.expires and invitation.expires <= datetime.now(UTC):
         raise AccessFileError(
             f"the keys in {path} expired on {invitation.expires:%Y-%m-%d %H:%M} UTC; ask the operator for "
@@ -105,7 +111,7 @@ def read_invitation(path: Path) -> Invitation:
 
 
 def _check_protocol(data: bytes, path: Path) -> None:
-    """Raises RecordError for another protocol, whose invitations may have other fields."""
+    """Raises RecordError if a file that is no valid invitation is for another protocol."""
     try:
         fields = json.loads(data)
     except ValueError:
@@ -116,6 +122,6 @@ def _check_protocol(data: bytes, path: Path) -> None:
     older = "this fedvsr" if protocol > PROTOCOL else "the federation"
     version = printable(str(fields.get("fedvsr_version")), 40)
     raise RecordError(
-        f"{path} is for protocol {protocol} of fedvsr {version}, and fedvsr {fedvsr.__version__} here speaks "
-        f"protocol {PROTOCOL}; upgrade {older}"
-    )
+        f"the invitation {path} is for protocol {protocol} of fedvsr {version}, and fedvsr "
+        f"{fedvsr.__version__} here speaks protocol {PROTOCOL}; upgrade {older}"
+    ) from None

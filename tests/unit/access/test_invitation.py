@@ -102,10 +102,14 @@ def test_a_missing_file_says_who_makes_one(tmp_path):
 
 
 @pytest.mark.parametrize(("protocol", "older"), [(2, "upgrade this fedvsr"), (0, "upgrade the federation")])
-def test_another_protocol_says_which_side_is_older(invitation, tmp_path, protocol, older):
+def test_fields_of_another_protocol_say_which_side_is_older(invitation, tmp_path, protocol, older):
     path = changed(invitation, tmp_path / "file", protocol=protocol, fedvsr_version="9.9", a_new_field=1)
     with pytest.raises(RecordError, match=rf"protocol {protocol} of fedvsr 9.9.*{older}"):
         read_invitation(path)
+
+
+def test_an_invitation_outlives_an_upgrade(invitation, tmp_path):
+    assert read_invitation(changed(invitation, tmp_path / "file", protocol=7)).site == "ann"
 
 
 def test_expired_keys_say_since_when_and_how_to_get_new_ones(invitation, tmp_path):
