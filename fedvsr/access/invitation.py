@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
+import fedvsr
 from fedvsr.config.run import Name
-from fedvsr.errors import AccessFileError
+from fedvsr.errors import AccessFileError, RecordError
 from fedvsr.federation.records import PositiveCount, Record
 from fedvsr.federation.site_records import PROTOCOL
 from fedvsr.store.connection import S3Connection
@@ -105,17 +106,19 @@ def read_invitation(path: Path) -> Invitation:
 
 
 def _check_protocol(data: bytes, path: Path) -> None:
-    """Raises RecordError for another protocol, whose invitations may have other fields."""
+    """Raises RecordError for a newer protocol, whose invitations may have other fields.
+
+    An older invitation is no obstacle: federation.json has the protocol that the federation speaks now.
+    """
     try:
         fields = json.loads(data)
     except ValueError:
         return
     protocol = fields.get("protocol") if isinstance(fields, dict) else None
-    if not isinstance(protocol, int) or protocol == PROTOCOL:
+    if not isinstance(protocol, int) or protocol <= PROTOCOL:
         return
-    older = "this fedvsr" if protocol > PROTOCOL else "the federation"
     version = printable(str(fields.get("fedvsr_version")), 40)
     raise RecordError(
         f"{path} is for protocol {protocol} of fedvsr {version}, and fedvsr {fedvsr.__version__} here speaks "
-        f"protocol {PROTOCOL}; upgrade {older}"
+        f"protocol {PROTOCOL}; upgrade this fedvsr"
     )
