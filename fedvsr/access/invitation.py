@@ -81,13 +81,11 @@ class Invitation(Record):
 
 
 def read_invitation(path: Path) -> Invitation:
-    """Reads an invitation. One of another protocol is read too, if it has the same fields.
-
-    Which protocol the federation speaks now is in its record, not in the invitation.
+    """Reads an invitation.
 
     Raises:
         fedvsr.errors.AccessFileError: The file cannot be read, or its keys have expired.
-        fedvsr.errors.RecordError: It is no invitation, or one of a fedvsr that this one does not understand.
+        fedvsr.errors.RecordError: It is no invitation.
     """
     try:
         with path.open("rb") as file:
@@ -97,11 +95,8 @@ def read_invitation(path: Path) -> Invitation:
             f"the invitation {path} cannot be read ({error.strerror}); the operator makes one with "
             "`fedvsr sites invite`"
         ) from None
-    try:
-        invitation = Invitation.from_bytes(data, str(path))
-    except RecordError:
-        _check_protocol(data, path)
-        raise
+    _check_protocol(data, path)
+    invitation = Invitation.from_bytes(data, str(path))
     if invitation.expires and invitation.expires <= datetime.now(UTC):
         raise AccessFileError(
             f"the keys in {path} expired on {invitation.expires:%Y-%m-%d %H:%M} UTC; ask the operator for "
@@ -111,17 +106,19 @@ def read_invitation(path: Path) -> Invitation:
 
 
 def _check_protocol(data: bytes, path: Path) -> None:
-    """Raises RecordError if a file that is no valid invitation is for another protocol."""
+    """Raises RecordError for a newer protocol, whose invitations may have other fields.
+
+    An older invitation is no obstacle: federation.json has the protocol that the federation speaks now.
+    """
     try:
         fields = json.loads(data)
     except ValueError:
         return
     protocol = fields.get("protocol") if isinstance(fields, dict) else None
-    if not isinstance(protocol, int) or protocol == PROTOCOL:
+    if not isinstance(protocol, int) or protocol <= PROTOCOL:
         return
-    older = "this fedvsr" if protocol > PROTOCOL else "the federation"
     version = printable(str(fields.get("fedvsr_version")), 40)
     raise RecordError(
-        f"the invitation {path} is for protocol {protocol} of fedvsr {version}, and fedvsr "
-        f"{fedvsr.__version__} here speaks protocol {PROTOCOL}; upgrade {older}"
-    ) from None
+        f"{path} is for protocol {protocol} of fedvsr {version}, and fedvsr {fedvsr.__version__} here speaks "
+        f"protocol {PROTOCOL}; upgrade this fedvsr"
+    )
