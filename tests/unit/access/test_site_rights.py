@@ -2,9 +2,6 @@
 
 import io
 import json
-import threading
-import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import urllib3
@@ -14,20 +11,14 @@ from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioAdminException, S3Error
 
-from fedvsr.access.policies import site_policy
-from fedvsr.access.sites import FrontDoor, invite_site, revoke_site, rotate_site
-from fedvsr.errors import AccessDeniedError, CredentialsError, NotFoundError
+from fedvsr.errors import AccessDeniedError, NotFoundError
 from fedvsr.federation import layout
-from fedvsr.store.s3 import S3Store
 from fedvsr.store.s3_connection import client_of
-from tests.unit.real_s3 import running_s3
+from tests.unit.access.real_federation import BUCKET, OTHER_BUCKET, invite, opened
 
 pytestmark = pytest.mark.minio
 
-BUCKET, OTHER_BUCKET = "federation", "federation-client-bob"
 REFUSALS = {"AccessDenied", "XMinioAdminInvalidAccessKey"}
-# The operator is told that keys are refused within a minute.
-MAX_SECONDS = 60.0
 
 OWN = {
     "update": layout.update("demo", 1, "ann"),
@@ -74,32 +65,6 @@ CLOSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with running_s3(tmp_path_factory.mktemp("s3")) as running:
-        for bucket in (BUCKET, OTHER_BUCKET):
-            running.admin.make_bucket(bucket)
-        store = running.store(BUCKET)
-        for key in (*OWN.values(), *SHARED.values(), *CLOSED.values()):
-            store.write(key, b"{}")
-        running.store(OTHER_BUCKET).write("raw/video.mp4", b"a video")
-        yield running
-
-
-def door(s3):
-    return FrontDoor("demo", s3.server.endpoint, BUCKET, s3.server.ca_certificate)
-
-
-def invite(s3, name, **options):
-    store = s3.store(BUCKET)
-    store.delete(layout.site(name))
-    return invite_site(store, s3.admin, door(s3), name, **options)
-
-
-def opened(invitation, bucket=BUCKET):
-    return S3Store.connect(invitation.connection(), bucket)
-
-
 class Attempts:
     """What was tried with some keys, and what the server said."""
 
@@ -138,8 +103,17 @@ class Attempts:
         return "\n".join(f"{what:55} {actual:8} {answer}" for what, _, actual, answer in self.rows)
 
 
+@pytest.fixture(scope="module")
+def objects(s3):
+    """One object of every kind."""
+    store = s3.store(BUCKET)
+    for key in (*OWN.values(), *SHARED.values(), *CLOSED.values()):
+        store.write(key, b"{}")
+    s3.store(OTHER_BUCKET).write("raw/video.mp4", b"a video")
+
+
 @pytest.fixture
-def site(s3):
+def site(s3, objects):
     """The connection of the site ann, and its invitation."""
     invitation = invite(s3, "ann")
     return client_of(invitation.connection()), invitation
@@ -349,62 +323,3 @@ def test_temporary_keys_open_nothing(site, s3):
     attempts.refused("write the own update", lambda: put(client, BUCKET, OWN["update"]))
     attempts.refused("list the own folder", lambda: names(client, "sites/ann/"))
     attempts.check()
-
-
-def test_a_long_name_has_keys_too(s3):
-    name = "a" * 40
-    assert opened(invite(s3, name)).read(layout.FEDERATION)
-
-
-def seconds_until_refused(store, error):
-    """Returns after how long keys are refused for good, in seconds."""
-    began, pause = time.monotonic(), threading.Event()
-    while time.monotonic() - began < MAX_SECONDS:
-        try:
-            store.read(layout.FEDERATION)
-        except error:
-            return time.monotonic() - began
-        pause.wait(0.05)
-    return float("inf")
-
-
-def test_revoked_keys_are_refused_within_a_minute(s3):
-    invitation = invite(s3, "ann")
-    store = opened(invitation)
-    assert store.read(layout.FEDERATION)
-    revoke_site(s3.store(BUCKET), s3.admin, "ann")
-    seconds = seconds_until_refused(store, CredentialsError)
-    print(f"revoked keys are refused after {seconds:.2f} s")
-    assert seconds < MAX_SECONDS
-    with pytest.raises(CredentialsError, match="ask the operator of the federation for a new invitation"):
-        store.age(layout.heartbeat("ann"))
-
-
-def test_rotated_keys_are_refused_within_a_minute(s3):
-    old = opened(invite(s3, "ann"))
-    assert old.read(layout.FEDERATION)
-    new = opened(rotate_site(s3.store(BUCKET), s3.admin, door(s3), "ann"))
-    seconds = seconds_until_refused(old, CredentialsError)
-    print(f"rotated keys are refused after {seconds:.2f} s")
-    assert seconds < MAX_SECONDS
-    assert new.read(layout.FEDERATION)
-
-
-def test_expired_keys_are_refused_within_a_minute(s3):
-    invitation = invite(s3, "ann", days=1)
-    store = opened(invitation)
-    assert store.read(layout.FEDERATION)
-    # The policy is replaced by one that ends in a moment.
-    expires = datetime.now(UTC) + timedelta(seconds=2)
-    s3.admin.set_user("site-ann", invitation.secret_key, site_policy("ann", BUCKET, expires))
-    assert seconds_until_refused(store, AccessDeniedError) < MAX_SECONDS
-    late = (datetime.now(UTC) - expires).total_seconds()
-    print(f"expired keys are refused after {late:.2f} s")
-    # S3 counts in seconds.
-    assert late > -1.1
-    for action in (
-        lambda: store.write(layout.heartbeat("ann"), b"{}"),
-        lambda: list(store.keys(layout.site_folder("ann"))),
-    ):
-        with pytest.raises(AccessDeniedError):
-            action()
