@@ -9,6 +9,7 @@ from typing import Protocol
 import fedvsr
 from fedvsr.access.invitation import Invitation
 from fedvsr.access.policies import Policy, site_policy
+from fedvsr.access.provision import client_user
 from fedvsr.errors import DataError, InputError, NotFoundError, UnknownNameError
 from fedvsr.federation import layout
 from fedvsr.federation.records import read_record, read_untrusted_record, write_record
@@ -95,10 +96,12 @@ def invite_site(
         fedvsr.errors.InputError: A client or a site has the name already.
         fedvsr.errors.StoreError: The server refuses.
     """
-    if name in (hosted or {}) or store.exists(layout.client(name)):
+    users = admin.users()
+    # A hosted client of a deployment has an S3 user, which is disabled once the client is removed.
+    if name in (hosted or {}) or users.get(client_user(name)) or store.exists(layout.client(name)):
         raise InputError(f"{name!r} is a client of the federation already; choose another name for the site")
     existing = _find_site(store, name)
-    if existing and existing.find_refusal(datetime.now(UTC)) is None and site_user(name) in admin.users():
+    if existing and existing.find_refusal(datetime.now(UTC)) is None and site_user(name) in users:
         raise InputError(
             f"site {name!r} is invited already; `fedvsr sites rotate {name}` makes new keys, also if the "
             f"invitation was lost, and `fedvsr sites revoke {name}` ends its membership"

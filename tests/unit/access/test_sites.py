@@ -95,13 +95,21 @@ def test_keys_expire_by_the_policy_and_in_the_records(store, server):
         assert statement["Condition"]["DateLessThan"] == {"aws:CurrentTime": moment}
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_the_name_of_a_hosted_client_is_taken(store, server, listed):
-    if not listed:
+@pytest.mark.parametrize("source", ["list", "record", "user"])
+def test_the_name_of_a_hosted_client_is_taken(store, server, source):
+    if source == "record":
         write_record(store, layout.client("ann"), ClientRecord(name="ann"))
+    if source == "user":
+        server.set_user("client-ann", "secret", {})
     with pytest.raises(InputError, match="'ann' is a client of the federation already"):
-        invite_site(store, server, DOOR, "ann", hosted={"ann": None} if listed else {})
-    assert not server.known
+        invite_site(store, server, DOOR, "ann", hosted={"ann": None} if source == "list" else {})
+    assert "site-ann" not in server.known
+
+
+def test_the_name_of_a_client_that_was_removed_is_free(store, server, monkeypatch):
+    server.set_user("client-ann", "secret", {})
+    monkeypatch.setattr(server, "users", lambda: {"client-ann": False})
+    assert server.accepts(invite_site(store, server, DOOR, "ann"))
 
 
 def test_a_site_that_is_invited_keeps_its_keys(store, server):
