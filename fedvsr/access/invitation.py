@@ -1,5 +1,6 @@
 """The invitation: the one file by which a site joins a federation. It has the site's keys."""
 
+import json
 import os
 import uuid
 from contextlib import suppress
@@ -9,11 +10,13 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
+import fedvsr
 from fedvsr.config.run import Name
-from fedvsr.errors import AccessFileError
+from fedvsr.errors import AccessFileError, RecordError
 from fedvsr.federation.records import PositiveCount, Record
 from fedvsr.federation.site_records import PROTOCOL
 from fedvsr.store.connection import S3Connection
+from fedvsr.text import printable
 
 SUFFIX = ".fedvsr-invitation"
 _MAX_BYTES = 1 << 20
@@ -68,7 +71,10 @@ class Invitation(Record):
                 os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
-            raise AccessFileError(f"{path} cannot be written ({error.strerror})") from error
+            raise AccessFileError(
+                f"the invitation {path} cannot be written ({error.strerror}); "
+                "make room there or name another file"
+            ) from error
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -89,6 +95,7 @@ def read_invitation(path: Path) -> Invitation:
             f"the invitation {path} cannot be read ({error.strerror}); the operator makes one with "
             "`fedvsr sites invite`"
         ) from None
+    _check_protocol(data, path)
     invitation = Invitation.from_bytes(data, str(path))
     if invitation.expires and invitation.expires <= datetime.now(UTC):
         raise AccessFileError(
@@ -96,3 +103,22 @@ def read_invitation(path: Path) -> Invitation:
             f"new ones (`fedvsr sites rotate {invitation.site}`)"
         )
     return invitation
+
+
+def _check_protocol(data: bytes, path: Path) -> None:
+    """Raises RecordError for a newer protocol, whose invitations may have other fields.
+
+    An older invitation is no obstacle: federation.json has the protocol that the federation speaks now.
+    """
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        return
+    protocol = fields.get("protocol") if isinstance(fields, dict) else None
+    if not isinstance(protocol, int) or protocol <= PROTOCOL:
+        return
+    version = printable(str(fields.get("fedvsr_version")), 40)
+    raise RecordError(
+        f"{path} is for protocol {protocol} of fedvsr {version}, and fedvsr {fedvsr.__version__} here speaks "
+        f"protocol {PROTOCOL}; upgrade this fedvsr"
+    )

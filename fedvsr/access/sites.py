@@ -16,6 +16,7 @@ from fedvsr.federation.run.sites import site_names
 from fedvsr.federation.site_records import FederationRecord, HeartbeatRecord, SiteRecord
 from fedvsr.store.base import Store
 
+_FEDERATION = "fedvsr"
 _USER = "site-"
 _SECRET_BYTES = 30
 
@@ -33,7 +34,7 @@ class FrontDoor:
     """Where sites reach the federation.
 
     Attributes:
-        federation: The federation's name.
+        federation: The federation's name; empty for the name that it has, or ``fedvsr``.
         endpoint: The S3 address.
         bucket: The federation's bucket.
         ca_certificate: The PEM text of the authority of its certificate; empty for the public ones.
@@ -99,8 +100,8 @@ def invite_site(
     existing = _find_site(store, name)
     if existing and existing.find_refusal(datetime.now(UTC)) is None and site_user(name) in admin.users():
         raise InputError(
-            f"site {name!r} is invited already; `fedvsr sites rotate {name}` makes new keys, "
-            f"`fedvsr sites revoke {name}` ends its membership"
+            f"site {name!r} is invited already; `fedvsr sites rotate {name}` makes new keys, also if the "
+            f"invitation was lost, and `fedvsr sites revoke {name}` ends its membership"
         )
     return _give_keys(store, admin, door, name, days)
 
@@ -115,13 +116,18 @@ def rotate_site(
         admin: The S3 server.
         door: Where the site reaches the federation.
         name: The site's name.
-        days: After how many days the new keys expire; None for never.
+        days: After how many days the new keys expire; None for as many as the old ones.
 
     Raises:
         fedvsr.errors.UnknownNameError: There is no such site.
-        fedvsr.errors.StoreError: The server refuses.
+        fedvsr.errors.InputError: The site is revoked.
+        fedvsr.errors.StoreError: The server refuses; rotate again, since the old keys may be gone.
     """
-    _load_site(store, name)
+    record = _load_site(store, name)
+    if record.revoked is not None:
+        raise InputError(f"site {name!r} is revoked; `fedvsr sites invite {name}` invites it again")
+    if days is None and record.expires is not None:
+        days = max(1, (record.expires - record.invited).days)
     return _give_keys(store, admin, door, name, days)
 
 
@@ -165,11 +171,12 @@ def _give_keys(store: Store, admin: Admin, door: FrontDoor, name: str, days: int
     # Without the old user, its access keys are gone too.
     admin.remove_user(site_user(name))
     admin.set_user(site_user(name), secret, site_policy(name, door.bucket, expires))
-    federation = FederationRecord(name=door.federation, fedvsr_version=fedvsr.__version__)
-    write_record(store, layout.FEDERATION, federation)
+    federation = door.federation or _federation_name(store)
+    record = FederationRecord(name=federation, fedvsr_version=fedvsr.__version__)
+    write_record(store, layout.FEDERATION, record)
     write_record(store, layout.site(name), SiteRecord(site=name, invited=now, expires=expires))
     return Invitation(
-        federation=door.federation,
+        federation=federation,
         site=name,
         fedvsr_version=fedvsr.__version__,
         endpoint=door.endpoint,
@@ -180,6 +187,13 @@ def _give_keys(store: Store, admin: Admin, door: FrontDoor, name: str, days: int
         secret_key=secret,
         expires=expires,
     )
+
+
+def _federation_name(store: Store) -> str:
+    try:
+        return read_record(store, layout.FEDERATION, FederationRecord).name
+    except NotFoundError:
+        return _FEDERATION
 
 
 def _find_site(store: Store, name: str) -> SiteRecord | None:

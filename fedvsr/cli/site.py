@@ -28,6 +28,8 @@ DEFAULT_FOLDER = "~/fedvsr-site"
 WORK_PATIENCE_SECONDS = 600.0
 """How long a worker tries a request again without progress, so that an outage costs no training."""
 
+_STDIN = 0
+
 _Command = Callable[..., object]
 
 
@@ -328,7 +330,9 @@ def _moment(seconds: float) -> str:
 
 def _end_with_stdin() -> None:
     """Ends this process at once when its parent has ended, even if that was killed."""
-    sys.stdin.buffer.read()
+    # Not by sys.stdin: its lock, held by this thread, would break the end of the interpreter.
+    while os.read(_STDIN, 1):
+        pass
     os._exit(1)
 
 

@@ -12,25 +12,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedvsr.cli.progress import print_line
-from fedvsr.cluster.settings import clients_from_environment
 from fedvsr.config.run import Name
-from fedvsr.errors import ConfigError
+from fedvsr.errors import AccessFileError, ConfigError
 from fedvsr.text import printable
 
 if TYPE_CHECKING:
     from fedvsr.access.invitation import Invitation
-    from fedvsr.access.sites import FrontDoor
+    from fedvsr.access.sites import FrontDoor, SiteState
     from fedvsr.store.base import Store
 
 ADDRESS_VARIABLE = "FEDVSR_SITE_ADDRESS"
-CA_VARIABLE = "FEDVSR_SITE_CA"
+# The first that is set counts: the authority of the front door, or that of the S3 server itself.
+CA_VARIABLES = ("FEDVSR_SITE_CA", "FEDVSR_S3_CA")
+MAX_DAYS = 3650
 
 _Command = Callable[..., object]
 
 
 def _invitation_options(command: _Command) -> _Command:
     for option in (
-        click.option("--expires", "days", type=click.IntRange(min=1), help="Days until the keys expire."),
+        click.option(
+            "--expires",
+            "days",
+            type=click.IntRange(1, MAX_DAYS),
+            help="Days until the keys expire. [default: never; for new keys, as long as the old ones]",
+        ),
         click.option(
             "--address",
             default="",
@@ -41,10 +47,12 @@ def _invitation_options(command: _Command) -> _Command:
             "--ca",
             type=click.Path(path_type=Path, dir_okay=False),
             help="The PEM file of the private authority that signed the address's certificate. "
-            "[default: the text in FEDVSR_SITE_CA, or else the public authorities]",
+            "[default: FEDVSR_SITE_CA, FEDVSR_S3_CA, or else the public authorities]",
         ),
         click.option(
-            "--federation", default="fedvsr", show_default=True, help="The federation's name, for the site."
+            "--federation",
+            default="",
+            help="The federation's name, for the site. [default: the name it has, or fedvsr]",
         ),
         click.option(
             "--output",
@@ -77,12 +85,12 @@ def invite(
     Send the file to the site's owner over a channel that you trust: whoever has it can take part as NAME.
     """
     from fedvsr.access.sites import invite_site
+    from fedvsr.cluster.settings import clients_from_environment
     from fedvsr.store.s3_admin import S3Admin
 
-    store = _federation()
-    door = _front_door(address, ca, federation)
+    door, path = _front_door(address, ca, federation), _output(_checked(name), output)
     hosted = clients_from_environment()
-    _write(invite_site(store, S3Admin(), door, _checked(name), days, hosted), output)
+    _write(invite_site(_federation(), S3Admin(), door, name, days, hosted), path)
 
 
 @sites.command()
@@ -95,8 +103,8 @@ def rotate(
     from fedvsr.access.sites import rotate_site
     from fedvsr.store.s3_admin import S3Admin
 
-    store = _federation()
-    _write(rotate_site(store, S3Admin(), _front_door(address, ca, federation), name, days), output)
+    door, path = _front_door(address, ca, federation), _output(_checked(name), output)
+    _write(rotate_site(_federation(), S3Admin(), door, name, days), path)
 
 
 @sites.command()
@@ -106,7 +114,7 @@ def revoke(name: str) -> None:
     from fedvsr.access.sites import revoke_site
     from fedvsr.store.s3_admin import S3Admin
 
-    revoke_site(_federation(), S3Admin(), name)
+    revoke_site(_federation(), S3Admin(), _checked(name))
     print_line(Console(), f"site {name} is revoked; its deliveries until now stay")
 
 
@@ -123,7 +131,7 @@ def list_command() -> None:
         table.add_row(
             record.site,
             "never" if state.age is None else f"{_duration(state.age)} ago",
-            escape(beat.activity) if beat else "–",
+            _activity(state),
             escape(printable(beat.fedvsr_version)) if beat else "–",
             f"{beat.free_disk_bytes / 1e9:.1f} GB" if beat else "–",
             escape(", ".join(beat.gpus)) or "none" if beat else "–",
@@ -135,7 +143,7 @@ def list_command() -> None:
 
 @sites.command()
 @click.argument("name")
-@click.option("--expires", "days", type=click.IntRange(min=1), help="Days until the rights end.")
+@click.option("--expires", "days", type=click.IntRange(1, MAX_DAYS), help="Days until the rights end.")
 def policy(name: str, days: int | None) -> None:
     """Print the S3 policy of the site NAME, for S3 servers without MinIO's admin API."""
     from datetime import UTC, datetime, timedelta
@@ -169,13 +177,26 @@ def _front_door(address: str, ca: Path | None, federation: str) -> "FrontDoor":
 
     if not address:
         raise ConfigError(ADDRESS_VARIABLE, address, "name the address that sites reach with --address")
-    parse_endpoint(address, "--address")
-    try:
-        certificate = ca.read_text() if ca else os.environ.get(CA_VARIABLE, "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("--ca", str(ca), f"it must be a readable PEM file ({error})") from None
+    _, secure = parse_endpoint(address, "--address")
+    if not secure:
+        raise ConfigError("--address", address, "it must be https://HOST: updates would travel in the clear")
     region = os.environ.get("AWS_REGION", "us-east-1")
-    return FrontDoor(_checked(federation, "--federation"), address, _bucket(), certificate, region)
+    name = _checked(federation, "--federation") if federation else ""
+    return FrontDoor(name, address.rstrip("/"), _bucket(), _certificate(ca), region)
+
+
+def _certificate(ca: Path | None) -> str:
+    """Returns the PEM text of the authority that sites trust; empty for the public ones."""
+    if ca is None:
+        return next((text for text in map(os.environ.get, CA_VARIABLES) if text), "")
+    import ssl
+
+    try:
+        certificate = ca.read_text()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--ca", str(ca), f"it must be a readable PEM file ({error})") from None
+    return certificate
 
 
 def _checked(name: str, field: str = "NAME") -> str:
@@ -188,12 +209,37 @@ def _checked(name: str, field: str = "NAME") -> str:
         raise ConfigError(field, name, allowed) from None
 
 
-def _write(invitation: "Invitation", output: Path | None) -> None:
+def _output(name: str, output: Path | None) -> Path:
+    """Returns the file to write, after a look whether that is possible: then no keys are made in vain."""
     from fedvsr.access.invitation import SUFFIX
 
-    path = output or Path(f"{invitation.site}{SUFFIX}")
-    invitation.write(path)
-    print_line(Console(), f"{path}: send it to the owner of site {invitation.site}. It has the site's keys.")
+    path = output or Path(f"{name}{SUFFIX}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError("--output", str(path), "it must be a file in a folder that you may write to")
+    return path
+
+
+def _write(invitation: "Invitation", path: Path) -> None:
+    try:
+        invitation.write(path)
+    except AccessFileError as error:
+        remedy = f"nobody has the new keys now, so make others: `fedvsr sites rotate {invitation.site}`"
+        raise AccessFileError(f"{error}; {remedy}") from error
+    expires = f"{invitation.expires:%Y-%m-%d %H:%M} UTC" if invitation.expires else "never"
+    print_line(
+        Console(),
+        f"{path}: send it to the owner of site {invitation.site}. It has the site's keys, which expire: "
+        f"{expires}.",
+    )
+
+
+def _activity(state: "SiteState") -> str:
+    """Returns what a site does now, as far as is known."""
+    from fedvsr.federation.run.site_follower import OFFLINE_SECONDS
+
+    if state.heartbeat is None or state.age is None:
+        return "–"
+    return escape(state.heartbeat.activity) if state.age <= OFFLINE_SECONDS else "offline"
 
 
 def _duration(seconds: float) -> str:

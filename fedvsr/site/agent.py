@@ -197,7 +197,7 @@ class Agent:
         self._remember(activity=self._activity())
 
     def _leave(self, work: SiteAssignment) -> None:
-        """Ends work that the federation does not ask for any more: it is delivered, or nobody waits for it."""
+        """Ends work that the federation does not ask for any more: it is done, or nobody waits for it."""
         answer = self._assignments.find_answer(work)
         if answer and answer.state is SiteState.DONE:
             self._launcher.stop()

@@ -187,9 +187,12 @@ class SiteFollower:
             self._progress.message(f"{site} | {answer.describe()}")
 
     def _find_heartbeat_problem(self, site: str) -> SiteResult | None:
-        """Returns the result of a site that is offline or speaks another protocol, or None."""
+        """Returns the result of a site that was revoked, is offline or speaks another protocol, or None."""
         key = layout.heartbeat(site)
         answer = self._open[site].answer
+        refusal = self._find_refusal(site)
+        if refusal:
+            return SiteResult(Outcome.FAILED, refusal, answer)
         age = self._age(key)
         if age <= OFFLINE_SECONDS:
             try:

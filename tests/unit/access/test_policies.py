@@ -1,15 +1,17 @@
 """The S3 policies, checked by an independent evaluation of policies."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fedvsr.access.policies import client_policy, owner_policy
+from fedvsr.access.policies import client_policy, owner_policy, site_policy
 from fedvsr.federation import layout
 
 FEDERATION, OWN, OTHER = "fed", "fed-client-a", "fed-client-ab"
 GET, PUT, DELETE, LIST = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"
 ROUND = "runs/demo/rounds/0007"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def matches(pattern, text):
@@ -18,16 +20,30 @@ def matches(pattern, text):
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
-def allowed(policy, action, bucket, key=None, principal="User"):
+def applies(condition, context):
+    """Returns whether all conditions of a statement hold."""
+    tests = {
+        "StringEquals": lambda actual, allowed: actual == allowed,
+        "StringLike": lambda actual, allowed: actual is not None and any(matches(a, actual) for a in allowed),
+        "DateLessThan": lambda actual, allowed: actual < datetime.fromisoformat(allowed),
+    }
+    return all(
+        tests[operator](context.get(variable), value)
+        for operator, values in condition.items()
+        for variable, value in values.items()
+    )
+
+
+def allowed(policy, action, bucket, key=None, principal="User", prefix=None, now=NOW):
     """Returns whether a policy allows a kind of principal an action: there is an Allow and no Deny."""
     arn = f"arn:aws:s3:::{bucket}" if key is None else f"arn:aws:s3:::{bucket}/{key}"
+    context = {"aws:principaltype": principal, "s3:prefix": prefix, "aws:CurrentTime": now}
     effects = {
         statement["Effect"]
         for statement in policy["Statement"]
         if any(matches(pattern, action) for pattern in statement["Action"])
         and any(matches(pattern, arn) for pattern in statement.get("Resource", ["*"]))
-        and statement.get("Condition", {"StringEquals": {"aws:principaltype": principal}})
-        == {"StringEquals": {"aws:principaltype": principal}}
+        and applies(statement.get("Condition", {}), context)
     }
     known = {"Effect", "Action", "Resource", "Condition"}
     assert all(set(statement) <= known for statement in policy["Statement"])
@@ -162,3 +178,82 @@ def test_no_client_may_write_what_a_wildcard_lets_others_read(client):
     for key in (f"{ROUND}/updates/{client}/config.json", f"{ROUND}/updates/{client}/rounds/0001/plan.json"):
         assert allowed(writer, GET, FEDERATION, key)
         assert not allowed(writer, PUT, FEDERATION, key)
+
+
+SITE_READ = [
+    *[(FEDERATION, key) for _, key in READ],
+    (FEDERATION, layout.FEDERATION),
+    (FEDERATION, layout.site("a")),
+    (FEDERATION, layout.assignment("a", "demo", 7)),
+    (FEDERATION, layout.lease("demo", 7)),
+]
+SITE_READ_AND_WRITE = [
+    (FEDERATION, layout.heartbeat("a")),
+    (FEDERATION, layout.answer("a", "demo", 0)),
+    (FEDERATION, layout.answer("a", "demo", 7)),
+    *[(bucket, key) for bucket, key in READ_AND_WRITE if bucket == FEDERATION],
+]
+SITE_NOTHING = [
+    *NOTHING,
+    *[(bucket, key) for bucket, key in READ_AND_WRITE if bucket == OWN],
+    (FEDERATION, layout.site("ab")),
+    (FEDERATION, layout.heartbeat("ab")),
+    (FEDERATION, layout.assignment("ab", "demo", 7)),
+    (FEDERATION, layout.answer("ab", "demo", 7)),
+    (FEDERATION, f"{layout.site_folder('a')}anything.else"),
+]
+
+
+@pytest.fixture(scope="module")
+def rights():
+    return site_policy("a", FEDERATION)
+
+
+@pytest.mark.parametrize(("bucket", "key"), SITE_READ)
+def test_a_site_reads_what_a_round_and_its_agent_need(rights, bucket, key):
+    assert allowed(rights, GET, bucket, key)
+    assert not allowed(rights, PUT, bucket, key)
+
+
+@pytest.mark.parametrize(("bucket", "key"), SITE_READ_AND_WRITE)
+@pytest.mark.parametrize("action", [GET, PUT, "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"])
+def test_a_site_reads_and_writes_its_answers_and_updates(rights, action, bucket, key):
+    assert allowed(rights, action, bucket, key)
+
+
+@pytest.mark.parametrize(("bucket", "key"), SITE_NOTHING)
+def test_a_site_may_not_access_other_objects(rights, bucket, key):
+    assert not allowed(rights, GET, bucket, key)
+    assert not allowed(rights, PUT, bucket, key)
+
+
+@pytest.mark.parametrize(("bucket", "key"), SITE_READ + SITE_READ_AND_WRITE + SITE_NOTHING)
+def test_a_site_deletes_nothing(rights, bucket, key):
+    assert not allowed(rights, DELETE, bucket, key)
+
+
+def test_a_site_lists_its_own_folder_only(rights):
+    for prefix in (layout.site_folder("a"), layout.assignments("a")):
+        assert allowed(rights, LIST, FEDERATION, prefix=prefix)
+    for prefix in (None, "", "sites/", "sites/a", layout.site_folder("ab"), "runs/", "runs/demo/"):
+        assert not allowed(rights, LIST, FEDERATION, prefix=prefix)
+    for bucket in (OWN, OTHER, "mlflow"):
+        assert not allowed(rights, LIST, bucket, prefix=layout.site_folder("a"))
+
+
+def test_a_sites_rights_end_at_a_moment():
+    rights = site_policy("a", FEDERATION, NOW)
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    for action, keys in ((GET, SITE_READ + SITE_READ_AND_WRITE), (PUT, SITE_READ_AND_WRITE)):
+        for bucket, key in keys:
+            assert allowed(rights, action, bucket, key, now=before)
+            assert not allowed(rights, action, bucket, key, now=after)
+    prefix = layout.site_folder("a")
+    assert allowed(rights, LIST, FEDERATION, prefix=prefix, now=before)
+    assert not allowed(rights, LIST, FEDERATION, prefix=prefix, now=after)
+
+
+def test_a_site_may_not_administer_or_use_temporary_keys(rights):
+    assert not allowed(rights, "admin:CreateServiceAccount", "*")
+    bucket, key = SITE_READ[0]
+    assert not allowed(rights, GET, bucket, key, principal="AssumedRole")
