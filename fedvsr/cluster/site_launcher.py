@@ -17,7 +17,7 @@ from fedvsr.federation.site_records import AssignmentRecord
 from fedvsr.progress import Progress
 
 _COMPONENT = "work"
-_MAY_SUCCEED = 1
+_MAY_SUCCEED, _SIGKILL = 1, 137
 # The pods of a deleted Job have some seconds to end; its logs are read to their ends.
 _MAX_STOPPING_SECONDS, _MAX_ENDING_SECONDS = 60.0, 60.0
 _POLL_SECONDS = 0.5
@@ -179,5 +179,9 @@ def work_job(assignment: AssignmentRecord) -> JobSpec:
 def _exit_code(job: ClientJob, verdict: Verdict) -> int:
     if verdict.outcome is Outcome.OK:
         return 0
-    codes = [pod.exit_code for pod in job.attempts if pod.exit_code]
-    return codes[-1] if codes else _MAY_SUCCEED
+    ended = [pod for pod in job.attempts if pod.exit_code]
+    if not ended or ended[-1].exit_code is None:
+        return _MAY_SUCCEED
+    # 137 tells the agent that memory ran out. A pod that was deleted or evicted ends with it too.
+    was_killed = ended[-1].exit_code == _SIGKILL and ended[-1].exit_reason != "OOMKilled"
+    return _MAY_SUCCEED if was_killed else ended[-1].exit_code

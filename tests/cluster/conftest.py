@@ -38,7 +38,15 @@ VALUES = {
         "storage": "2Gi",
         "federationQuota": "1Gi",
         # Every test so uses TLS. Nothing balances loads or routes addresses in a cluster of tests.
-        "frontDoor": {"mode": "direct", "host": "localhost", "direct": {"service": {"type": "ClusterIP"}}},
+        "frontDoor": {
+            "mode": "direct",
+            "host": "localhost",
+            "direct": {
+                "service": {"type": "ClusterIP"},
+                # What a site in another namespace calls it.
+                "names": [f"front-door.{NAMESPACE}.svc.cluster.local"],
+            },
+        },
     },
     "postgres": {"storage": "1Gi"},
     "clients": [

@@ -138,12 +138,12 @@ for name, port in [address.split(":") for address in sys.argv[1:]]:
 """
 
 
-def probe(namespace, *addresses):
-    """Returns which addresses a pod in a namespace reaches."""
+def probe(namespace, *addresses, labels=None):
+    """Returns which addresses a pod in a namespace, with some labels, reaches."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "probe"},
+        "metadata": {"name": "probe", "labels": labels or {}},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,

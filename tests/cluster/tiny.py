@@ -63,9 +63,10 @@ def drive(
     fields: Mapping[str, Any],
     *,
     registered_model: str = "fedvsr-test",
+    on: str = "cluster",
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it with `fedvsr run --on cluster`."""
+    """Runs it with `fedvsr run`, with clients on the cluster or at sites."""
     values: dict[str, Any] = {"name": name, "tracking": {"registered_model": registered_model}}
     for field, value in fields.items():
         *sections, leaf = field.split(".")
@@ -76,4 +77,4 @@ def drive(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.yaml"
         path.write_text(yaml.safe_dump(values))
-        return deployment.fedvsr("run", path, "--on", "cluster", check=check)
+        return deployment.fedvsr("run", path, "--on", on, check=check)

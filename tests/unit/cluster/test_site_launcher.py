@@ -162,14 +162,24 @@ def test_a_launcher_that_started_nothing_runs_nothing(make_launcher):
     assert launcher.gpus == ("example.org/gpu", "example.org/gpu")
 
 
-@pytest.mark.parametrize("code", [0, 1, 65, 137])
+@pytest.mark.parametrize(
+    ("code", "reason", "expected"),
+    [
+        (0, "Completed", 0),
+        (1, "Error", 1),
+        (65, "Error", 65),
+        (137, "OOMKilled", 137),
+        # A pod that was deleted: memory is not what it lacked.
+        (137, "Error", 1),
+    ],
+)
 def test_the_exit_code_of_the_worker_is_that_of_its_pod(
-    kubernetes, make_launcher, wait_for_end, progress, code
+    kubernetes, make_launcher, wait_for_end, progress, code, reason, expected
 ):
-    kubernetes.on_job = ends(kubernetes, code)
+    kubernetes.on_job = ends(kubernetes, code, reason=reason)
     launcher = make_launcher()
     launcher.start(make_assignment())
-    assert wait_for_end(launcher) == code
+    assert wait_for_end(launcher) == expected
     assert [line for line in progress.messages if "step" in line] == ["north | step 1", "north | step 2"]
     assert kubernetes.names("jobs") == []
 
