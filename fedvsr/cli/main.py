@@ -45,7 +45,12 @@ _COMMANDS = (
     ("Operate", "clients", "fedvsr.cli.clients:clients", "List, check and add the clients of a deployment."),
     ("Operate", "client", "fedvsr.cli.client:client", "Do one client's work."),
     ("Operate", "sites", "fedvsr.cli.sites:sites", "Invite, list, rotate and revoke sites."),
-    ("At a site", "site", "fedvsr.cli.site:site", "Take part in a federation as a site."),
+    (
+        "At a site",
+        "site",
+        "fedvsr.cli.site:site",
+        "Take part in a federation as a site: a client that its owner runs.",
+    ),
     ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
     ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the strategies."),
     ("Look", "degradations", "fedvsr.cli.catalogue:degradations", "List the degradations."),

@@ -35,12 +35,13 @@ class RemoteClients:
             fedvsr.errors.ConfigError: The federation has no clients.
         """
         if requested:
-            return choose_clients([*self._hosted, *site_names(self._store)], requested)
-        return choose_clients([*self._hosted, *active_sites(self._store)], ())
+            return choose_clients([*self._hosted, *self._sites()], requested)
+        return choose_clients({*self._hosted, *active_sites(self._store)}, ())
 
     def start_shards(self, record: RunRecord, progress: Progress) -> "RemoteShards":
         """Asks a run's clients to make their shards. Call `RemoteShards.wait` in any case."""
-        sites = [name for name in record.config.federation.clients if name in site_names(self._store)]
+        names = self._sites()
+        sites = [name for name in record.config.federation.clients if name in names]
         hosted = [name for name in record.config.federation.clients if name not in sites]
         jobs = ShardJobs(self._connect(), self._hosted, record, progress, hosted) if hosted else None
         if jobs:
@@ -52,11 +53,15 @@ class RemoteClients:
 
     def runner(self) -> ClientRunner:
         """Returns the runner of the clients."""
-        sites = site_names(self._store)
+        sites = self._sites()
         if not self._hosted:
             return SiteRunner()
         hosted = JobRunner(self._connect(), self._hosted)
         return MixedRunner(hosted, sites) if sites else hosted
+
+    def _sites(self) -> tuple[str, ...]:
+        """Returns the sites, also revoked ones. A name that a hosted client has since taken is no site."""
+        return tuple(name for name in site_names(self._store) if name not in self._hosted)
 
 
 class RemoteShards:

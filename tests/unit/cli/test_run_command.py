@@ -168,10 +168,10 @@ def test_a_failed_client_counts_against_the_quorum(fedvsr, config, store, missin
 
     train = in_process.train_client
 
-    def fail(workspace, run, round_number, client, progress=None):
+    def fail(federation, own, run, round_number, client, progress=None):
         if missing == "everybody" or client == "bob":
             raise TrainingError("the loss [/tmp] is <b>odd</b> :cat:")
-        return train(workspace, run, round_number, client, progress)
+        return train(federation, own, run, round_number, client, progress)
 
     monkeypatch.setattr(in_process, "train_client", fail)
     output = fedvsr("run", config, "--store", store)

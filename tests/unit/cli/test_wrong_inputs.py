@@ -62,7 +62,7 @@ def half_written(root):
         (["--quorum", "3"], ["federation.quorum", "3", "(2)"]),
         (["--quorum", "2", "--clients-per-round", "1"], ["federation.quorum", "2", "(1)"]),
         (["--federation.clients", "ann,eve"], ["federation.clients", "'eve'", "ann, bob"]),
-        (["--clients", "cluster"], ["--on cluster", "fedvsr run --help"]),
+        (["--clients", "cluster"], ["--on says where", "fedvsr run --help"]),
         (["--on", "moon"], ["--on", "'moon'", "'local', 'cluster'"]),
         (["--frames", "4"], ["training.frames", "4", "data.minimum_frames (3)"]),
         (["--patch-size", "33"], ["training.patch_size", "33", "multiple of data.scale (2)"]),
