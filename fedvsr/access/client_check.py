@@ -1,6 +1,7 @@
 """Checks with a client's own credentials what the client can and cannot do."""
 
 import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Annotated, ClassVar
 
@@ -17,6 +18,8 @@ from fedvsr.text import printable
 # No run has this name, so its objects belong to no run.
 _NO_RUN = "fedvsr-check"
 _CONNECT_SECONDS = 3.0
+# A network plugin applies the policies of a new pod a moment after it has started.
+_POLICY_SECONDS, _RETRY_SECONDS = 15.0, 1.0
 # The report must fit in the 4096 bytes of a container's termination message.
 _MAX_LINE, _MAX_PROBLEM = 300, 160
 _Line = Annotated[str, Field(max_length=_MAX_LINE), AfterValidator(printable)]
@@ -120,11 +123,15 @@ def _try_forbidden_write(store: Store, client: str) -> Finding:
 def _try_forbidden_address(address: str) -> Finding:
     what = f"{address} cannot be reached"
     host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS):
+    give_up_at = time.monotonic() + _POLICY_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        except (OSError, ValueError):
+            return Finding(what=what)
+        if time.monotonic() > give_up_at:
             return Finding(what=what, problem="it answers", advice=_NETWORK)
-    except (OSError, ValueError):
-        return Finding(what=what)
+        time.sleep(_RETRY_SECONDS)
 
 
 def _try(what: str, advice: str, action: Callable[[], None]) -> Finding:
