@@ -89,6 +89,8 @@ def operator(
         "FEDVSR_CLIENTS": settings["FEDVSR_CLIENTS"],
         "FEDVSR_SITE_ADDRESS": deployment.front_door,
         "FEDVSR_SITE_CA": settings["FEDVSR_SITE_CA"],
+        # So that no cell of a table is folded.
+        "COLUMNS": "250",
     }
     return command(PROGRAM, "sites", *arguments, environment=environment, check=check)
 
