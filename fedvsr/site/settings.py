@@ -1,5 +1,6 @@
 """site.yaml: a site's videos, its policy and its resources."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -16,6 +17,12 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 def _is_hours(text: str) -> str:
     if text:
         Hours.parse(text)
+    return text
+
+
+def _is_devices(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|\d+(,\d+)*", text):
+        raise ValueError('it must be auto, cpu, or numbers of GPUs: "0,1"')
     return text
 
 
@@ -57,8 +64,8 @@ class PolicyConfig(Section):
 class ResourcesConfig(Section):
     """What the site's work may use of the machine."""
 
-    devices: str = Field(
-        "auto", pattern=r"^(auto|cpu|\d+(,\d+)*)$", description="auto, cpu, or numbers of GPUs: 0,1"
+    devices: Annotated[str, AfterValidator(_is_devices)] = Field(
+        "auto", description="auto, cpu, or numbers of GPUs: 0,1"
     )
     memory: ByteSize = Field(
         ByteSize(0), ge=0, description="most memory of the work, like 16GiB; 0: no limit"

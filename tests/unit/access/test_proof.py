@@ -1,0 +1,45 @@
+"""The search for pixels and names in the federation's bucket: it finds what is there."""
+
+import numpy as np
+import pytest
+
+from fedvsr.access.proof import search_federation
+from fedvsr.federation import layout
+from fedvsr.store.local import LocalStore
+from fedvsr.weights import serialize
+
+UPDATE = layout.update("demo", 1, "ann")
+REPORT = layout.report("demo", 1, "ann")
+
+
+def problems(store: LocalStore) -> list[str]:
+    return [finding.problem for finding in search_federation(store, ["beach.mp4"]) if finding.problem]
+
+
+def test_weights_and_records_are_no_problem(local_store):
+    local_store.write(UPDATE, serialize({"weight": np.ones((3, 3), np.float32), "steps": np.int64(3)[None]}))
+    local_store.write(REPORT, b'{"loss": 0.1}')
+    local_store.write("evaluation-videos/public.mp4", b"....ftypisom")
+    assert problems(local_store) == []
+    counts = {finding.kind: finding.count for finding in search_federation(local_store, [])}
+    assert counts == {"delivered by clients": 2, "held-out, of the federation": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "problem"),
+    [
+        (UPDATE, serialize({"clip": np.zeros((2, 4, 4, 3), np.uint8)}), "unsigned integers"),
+        (UPDATE, b"....ftypisom", "MP4"),
+        (REPORT, b"\x89PNG\r\n\x1a\n", "PNG"),
+        (REPORT, b"\xff\xd8\xff\xe0", "JPEG"),
+        (REPORT, b"\x1a\x45\xdf\xa3", "Matroska"),
+        (REPORT, b'{"video": "beach.mp4"}', "names the video"),
+        (REPORT, b"raw bytes", "neither weights nor JSON"),
+        ("runs/demo/frame.png", b"x", "name of a video or an image"),
+        (UPDATE, b"no weights", "not a whole safetensors file"),
+    ],
+)
+def test_what_may_not_leave_a_site_is_found(local_store, key, data, problem):
+    local_store.write(key, data)
+    (text,) = problems(local_store)
+    assert problem in text
