@@ -91,6 +91,7 @@ class Agent:
         self._assignments = Assignments(store, site)
         self._work: SiteAssignment | None = None
         self._busy_until = 0.0
+        self._may_have_left_work = True
         self._next_heartbeat = 0.0
         self._failures = 0
 
@@ -194,6 +195,10 @@ class Agent:
         for entry in asked.values():
             if not entry.is_finished and entry is not self._work:
                 self._consider(entry)
+        if self._may_have_left_work and self._work is None:
+            # A worker on Kubernetes outlives an agent that is killed, and nobody asks for its work any more.
+            self._launcher.stop()
+        self._may_have_left_work = False
         self._remember(activity=self._activity())
 
     def _leave(self, work: SiteAssignment) -> None:

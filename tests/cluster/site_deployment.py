@@ -65,6 +65,8 @@ def deployed_site(
         image: The trainer image, with a tag.
         changes: Values of the chart that differ from those of a small site; sections replace whole sections.
     """
+    # An interrupted test session may have left it.
+    kubectl("delete", "namespace", namespace, "--ignore-not-found")
     kubectl("create", "namespace", namespace)
     try:
         kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

@@ -329,3 +329,11 @@ def test_a_round_that_has_delivered_asks_nobody(federation: Federation, site_con
     assert federation.store.fingerprint(layout.update("test", 1, "ann")) == before
     read_record(federation.store, layout.outcomes("test", 1), OutcomesRecord)
     assert isinstance(aggregate_round(federation.store, record, 1), RoundRecord)
+
+
+def test_work_that_an_earlier_agent_left_and_nobody_asks_for_is_stopped(federation: Federation):
+    site = federation.invite("north")
+    stopped = threading.Event()
+    site.launcher.stop = stopped.set  # type: ignore[method-assign]
+    with site.running():
+        assert stopped.wait(20)
