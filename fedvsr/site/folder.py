@@ -94,6 +94,7 @@ class SiteFolder:
         store/                 the client's store: shards and client state
         spool/                 what has been trained and not been delivered
         downloads/             parts of objects that are being read
+        fingerprints.json      the digests of the videos, so that they are not read again
         audit/                 the log of all objects that were sent and read
 
     Args:

@@ -18,6 +18,7 @@ from fedvsr.errors import (
 from fedvsr.federation import layout
 from fedvsr.federation.client.allowed_code import check_code_allowed
 from fedvsr.federation.owner.clips import read_manifests, tell_small_videos
+from fedvsr.federation.owner.fingerprint_cache import FingerprintCache
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import local_videos
 from fedvsr.federation.records import PlanRecord, RunRecord, read_record
@@ -95,10 +96,12 @@ class _Work:
     def _make_shards(self, record: RunRecord) -> Manifests:
         config, site = record.config, self._assignment.site
         progress = AnsweringProgress(self._answers, SiteState.SHARDING, "decode", self._log)
-        videos = local_videos(self._settings.videos, self._settings.pattern)
+        fingerprints = FingerprintCache(self._folder.fingerprints)
+        videos = local_videos(self._settings.videos, self._settings.pattern, fingerprints)
         self._answers.tell(SiteState.SHARDING, 0, len(videos))
         folder = layout.training_clips(config.data.dataset)
         manifests = shard_videos(self._folder.store, folder, videos, config.data, site, progress)
+        fingerprints.save()
         tell_small_videos(manifests, config.training.patch_size, "training.patch_size", site, self._log)
         return manifests
 

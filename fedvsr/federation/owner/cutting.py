@@ -13,6 +13,7 @@ from fedvsr.config.run import DataConfig
 from fedvsr.errors import StoreError, VideoError
 from fedvsr.federation.owner.fingerprints import Fingerprint
 from fedvsr.federation.owner.names import ClipNames
+from fedvsr.federation.owner.stored_clips import DescribedClip, StoredClips
 from fedvsr.federation.owner.videos import Video
 from fedvsr.federation.shard_records import ShardedVideo, SkippedVideo
 from fedvsr.progress import Progress
@@ -22,8 +23,6 @@ from fedvsr.video.frames import Frames
 from fedvsr.video.reading.image_folder import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.shards import ClipInfo
 from fedvsr.video.shots import split_shots
-
-DescribedClip = tuple[ClipInfo, Frames]
 
 
 class VideoCutter:
@@ -38,10 +37,13 @@ class VideoCutter:
         data: How to cut. If ``strict``, the first video that cannot be used is an error.
         owner: The owner's name, for messages.
         progress: Reports progress per video, and each video that is left out.
+        stored: The clips of earlier shards with the same settings. Videos whose bytes are the same are not
+            decoded again.
 
     Attributes:
         cut: The videos that have been cut so far.
         skipped: The videos that have been left out so far.
+        unchanged: The names of the videos whose clips were stored.
     """
 
     def __init__(
@@ -51,9 +53,12 @@ class VideoCutter:
         data: DataConfig,
         owner: str,
         progress: Progress,
+        stored: StoredClips,
     ) -> None:
         self.cut: list[ShardedVideo] = []
         self.skipped: list[SkippedVideo] = []
+        self.unchanged: set[str] = set()
+        self._stored = stored
         self._videos = videos
         self._fingerprints = fingerprints
         self._data = data
@@ -72,8 +77,20 @@ class VideoCutter:
             for done, (video, fingerprint) in enumerate(
                 zip(self._videos, self._fingerprints, strict=True), start=1
             ):
-                yield from self._cut_or_skip(video, fingerprint)
+                entry = self._stored.find_video(video.name, fingerprint.value)
+                if entry:
+                    yield from self._take_stored(entry)
+                else:
+                    yield from self._cut_or_skip(video, fingerprint)
                 advance(done, printable(video.name))
+
+    def _take_stored(self, entry: ShardedVideo) -> Iterator[DescribedClip]:
+        """Yields the stored clips of a video that has not changed, with the names that they have now."""
+        self.unchanged.add(entry.video)
+        self._tell(entry)
+        for info, frames in self._stored.read(entry.video):
+            name = self._names.name(entry.video, info.first_frame)
+            yield info.model_copy(update={"name": name}), frames
 
     def _cut_or_skip(self, video: Video, fingerprint: Fingerprint) -> Iterator[DescribedClip]:
         with tempfile.TemporaryFile(prefix="fedvsr-clips-") as file:
@@ -134,11 +151,13 @@ class VideoCutter:
             width=infos[0].width,
             damaged_frames=damaged_frames,
         )
+        self._tell(entry)
+
+    def _tell(self, entry: ShardedVideo) -> None:
         self.cut.append(entry)
-        if damaged_frames:
-            self._progress.message(
-                f"{self._owner}: {damaged_frames} damaged frames of {printable(video.name)} are left out"
-            )
+        if entry.damaged_frames:
+            damaged = f"{entry.damaged_frames} damaged frames of {printable(entry.video)}"
+            self._progress.message(f"{self._owner}: {damaged} are left out")
 
     def _skip(self, video: Video, fingerprint: Fingerprint, problem: str) -> None:
         reason = printable(problem.removeprefix(f"{video.name}: "))

@@ -8,18 +8,20 @@ from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, VideoError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest, read_shards
-from fedvsr.federation.owner.cutting import DescribedClip, VideoCutter
+from fedvsr.federation.owner.cutting import VideoCutter
 from fedvsr.federation.owner.fingerprints import Fingerprint, describe_changes, take_fingerprints
+from fedvsr.federation.owner.stored_clips import DescribedClip, StoredClips
 from fedvsr.federation.owner.videos import Video
 from fedvsr.federation.records import write_record
 from fedvsr.federation.shard_records import ManifestRecord, Manifests, ShardFile, SkippedVideo
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
+from fedvsr.store.local import LocalStore
 from fedvsr.text import printable
 from fedvsr.video.degradations.base import Degradation
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.frames import crop_to_multiple
-from fedvsr.video.shards import GROUND_TRUTH, write_shard
+from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, write_shard
 
 # A shard's clips are all in memory while it is written, and a download fetches a whole shard.
 _MAX_SHARD_BYTES = 256 << 20
@@ -39,7 +41,9 @@ def shard_videos(
 
     A video that cannot be used is left out, and the manifests have its name and the reason. Shards of the
     same videos and settings that already exist are kept, and the videos that they leave out are not decoded
-    again.
+    again. If some videos changed, the clips of the others are taken from the existing shards, if these are in
+    a folder: the new shards are the same as if all had been decoded again. Shards that no manifest names any
+    more are deleted there.
 
     Args:
         store: The owner's store.
@@ -61,7 +65,9 @@ def shard_videos(
         raise VideoError("there are no videos to shard; give at least one")
     maker = _ShardMaker(store, folder, data, owner, progress)
     ground_truth = maker.make_ground_truth(videos)
-    return Manifests(ground_truth, maker.make_low_resolution(ground_truth))
+    manifests = Manifests(ground_truth, maker.make_low_resolution(ground_truth))
+    maker.delete_unnamed(manifests)
+    return manifests
 
 
 class _ShardMaker:
@@ -73,6 +79,8 @@ class _ShardMaker:
         self._data = data
         self._owner = owner
         self._progress = progress
+        self._unchanged: set[str] = set()
+        self._earlier_ground_truth = ""
 
     def make_ground_truth(self, videos: Sequence[Video]) -> ManifestRecord:
         """Returns the manifest of the ground-truth shards, and makes those that are not current."""
@@ -96,8 +104,11 @@ class _ShardMaker:
             if self._is_current(stored, draft):
                 return self._keep(stored)
             self._tell_changes(stored, draft, videos, fingerprints)
-        cutter = VideoCutter(videos, fingerprints, self._data, self._owner, self._progress)
+            self._earlier_ground_truth = _digest_of_shards(stored)
+        clips = self._stored_clips(stored, draft)
+        cutter = VideoCutter(videos, fingerprints, self._data, self._owner, self._progress, clips)
         shards = self._write_shards(GROUND_TRUTH, cutter.clips())
+        self._unchanged = cutter.unchanged
         return self._write_manifest(
             draft.model_copy(
                 update={"shards": shards, "videos": tuple(cutter.cut), "skipped": tuple(cutter.skipped)}
@@ -110,22 +121,46 @@ class _ShardMaker:
         draft = ManifestRecord(
             dataset=self._data.dataset,
             kind=kind,
-            source_digest=_digest_of_lines([shard.digest for shard in ground_truth.shards]),
+            source_digest=_digest_of_shards(ground_truth),
             settings_digest=bytes_digest(kind.encode()),
             shards=(),
         )
         stored = self._find_manifest(kind)
         if stored is not None and self._is_current(stored, draft):
             return self._keep(stored)
+        is_of_earlier = stored is not None and stored.source_digest == self._earlier_ground_truth
+        clips = self._stored_clips(stored if is_of_earlier else None, draft)
         skipped: dict[str, SkippedVideo] = {}
-        shards = self._write_shards(kind, self._degrade(ground_truth, skipped))
+        shards = self._write_shards(kind, self._degrade(ground_truth, clips, skipped))
         return self._write_manifest(
             draft.model_copy(update={"shards": shards, "skipped": tuple(skipped.values())}),
             ground_truth.skipped,
         )
 
+    def delete_unnamed(self, manifests: Manifests) -> None:
+        """Deletes the shards that the manifests do not name, if the store is a folder.
+
+        They are left by earlier videos and settings, or by an attempt that was cut off. A reader that has
+        mapped one keeps it. In a bucket they stay, because a reader that still downloads one would fail.
+        """
+        if not isinstance(self._store, LocalStore):
+            return
+        for manifest in (manifests.ground_truth, manifests.low_resolution):
+            named = {layout.shard(self._folder, manifest.kind, shard.digest) for shard in manifest.shards}
+            named.add(layout.manifest(self._folder, manifest.kind))
+            prefix = layout.manifest(self._folder, manifest.kind).removesuffix("manifest.json")
+            for key in list(self._store.keys(prefix)):
+                if key not in named:
+                    self._store.delete(key)
+
+    def _stored_clips(self, stored: ManifestRecord | None, draft: ManifestRecord) -> StoredClips:
+        """Returns the clips that new shards may take over from the stored ones."""
+        if stored is not None and stored.settings_digest != draft.settings_digest:
+            stored = None
+        return StoredClips(self._store, self._folder, stored, self._owner, self._progress)
+
     def _degrade(
-        self, ground_truth: ManifestRecord, skipped: dict[str, SkippedVideo]
+        self, ground_truth: ManifestRecord, stored: StoredClips, skipped: dict[str, SkippedVideo]
     ) -> Iterator[DescribedClip]:
         """Yields the clips' low resolution, and adds the videos that are too small for it to ``skipped``."""
         degradation = get_degradation(self._data.degradation)
@@ -135,7 +170,9 @@ class _ShardMaker:
             for done, clip in enumerate(clips, start=1):
                 info = clip[0]
                 try:
-                    small_clip = _degrade_clip(clip, degradation, self._data.scale)
+                    small_clip = self._find_small(info, stored) or _degrade_clip(
+                        clip, degradation, self._data.scale
+                    )
                 except VideoError as error:
                     if self._data.strict:
                         raise VideoError(f"{info.source}: {error}") from error
@@ -145,6 +182,13 @@ class _ShardMaker:
                 else:
                     yield small_clip
                 advance(done, printable(info.name))
+
+    def _find_small(self, info: ClipInfo, stored: StoredClips) -> DescribedClip | None:
+        """Returns the stored low resolution of a clip of a video that has not changed, or None."""
+        if info.source not in self._unchanged:
+            return None
+        clip = stored.find_clip(info.source, info.first_frame)
+        return (clip[0].model_copy(update={"name": info.name}), clip[1]) if clip else None
 
     def _find_manifest(self, kind: str) -> ManifestRecord | None:
         try:
@@ -263,6 +307,10 @@ def _group_by_size(clips: Iterable[DescribedClip]) -> Iterator[list[DescribedCli
         size += frames.nbytes
     if group:
         yield group
+
+
+def _digest_of_shards(manifest: ManifestRecord) -> str:
+    return _digest_of_lines([shard.digest for shard in manifest.shards])
 
 
 def _digest_of_lines(lines: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedvsr.errors import VideoError
+from fedvsr.federation.owner.fingerprint_cache import FingerprintCache
 from fedvsr.federation.owner.names import is_video_file, name_videos
 from fedvsr.store.base import Store, bytes_digest, file_digest
 from fedvsr.video.listing import IMAGE_SUFFIXES, list_videos, natural_key
@@ -37,18 +38,25 @@ class Video(ABC):
 
 
 class LocalVideo(Video):
-    """A video on this machine."""
+    """A video on this machine.
 
-    def __init__(self, name: str, path: Path) -> None:
+    Args:
+        name: The video's name.
+        path: Its file, or its folder of frames.
+        fingerprints: Remembers the digests of files; None reads them every time.
+    """
+
+    def __init__(self, name: str, path: Path, fingerprints: FingerprintCache | None = None) -> None:
         self.name = name
         self.path = path
+        self._digest = fingerprints.digest if fingerprints else file_digest
 
     def fingerprint(self) -> str:
         try:
             if self.path.is_file():
-                return file_digest(self.path)
+                return self._digest(self.path)
             files = sorted(path for path in self.path.iterdir() if path.is_file())
-            lines = (f"{path.name} {file_digest(path)}" for path in files)
+            lines = (f"{path.name} {self._digest(path)}" for path in files)
             return bytes_digest("\n".join(lines).encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise VideoError(f"it cannot be read ({error.strerror})") from error
@@ -104,7 +112,9 @@ class FederationVideos:
     held_out: Sequence[LocalVideo]
 
 
-def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
+def local_videos(
+    root: Path, pattern: str = "", fingerprints: FingerprintCache | None = None
+) -> list[LocalVideo]:
     """Returns the video at a path or, if the path is a folder, all videos in it, in natural order.
 
     A video's name is that of `fedvsr.federation.owner.names.name_videos`.
@@ -112,13 +122,14 @@ def local_videos(root: Path, pattern: str = "") -> list[LocalVideo]:
     Args:
         root: A video, or a folder of video files or frame folders, at any depth.
         pattern: A glob as in `fedvsr.video.listing.list_videos`. An empty string accepts every video.
+        fingerprints: Remembers the digests of files; None reads them every time.
 
     Raises:
         fedvsr.errors.VideoError: The path holds no video.
     """
     paths = list_videos(root, pattern or None)
     names = name_videos([_relative(path, root) for path in paths])
-    return [LocalVideo(name, path) for name, path in zip(names, paths, strict=True)]
+    return [LocalVideo(name, path, fingerprints) for name, path in zip(names, paths, strict=True)]
 
 
 def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
