@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from fedvsr.errors import VideoError
+from fedvsr.video.reading.logged_damage import decode
 
 # A demuxer that fails this often in a row will not go on.
 _MAX_DEMUX_ERRORS = 3
@@ -123,7 +124,7 @@ class CarefulDecoder:
         try:
             if packet.size and is_damaged(packet, self._container.format.name, self._path.stat().st_size):
                 raise av.error.InvalidDataError(0, "the file is cut short or bytes are missing")
-            pictures = packet.decode()
+            pictures = decode(packet)
         except av.error.FFmpegError as error:
             self._note(error)
             return self._recover(packet, last_time)

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from fedvsr.errors import VideoError
 from fedvsr.video.reading.container import open_container, start_time, video_stream
 from fedvsr.video.reading.damage import CarefulDecoder, is_damaged
+from fedvsr.video.reading.logged_damage import decode, logs_damage
 from fedvsr.video.reading.truncation import is_cut_short
 
 DEFAULT_FRAMES_PER_SECOND = Fraction(25)
@@ -205,7 +206,7 @@ class VideoFile:
         Raises:
             _DamageFoundError: The file does not decode to its end.
         """
-        self._stream.thread_type = "AUTO"
+        self._stream.thread_type = "SLICE" if logs_damage(self._stream.codec_context.name) else "AUTO"
         number = packets = end = 0
         joining = self._skips_to_key_frame
         size = self.path.stat().st_size
@@ -219,7 +220,7 @@ class VideoFile:
                     end = packet.size + (packet.pos or 0)
                     if is_damaged(packet, self._demuxer, size):
                         raise _DamageFoundError
-                for picture in packet.decode():
+                for picture in decode(packet):
                     if picture.is_corrupt:
                         if number == 0:  # an encoder that refreshes pictures bit by bit
                             continue

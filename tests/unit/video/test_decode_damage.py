@@ -73,6 +73,30 @@ def test_a_frame_that_does_not_decode_is_named_or_skipped(tmp_path, ffmpeg, suff
     np.testing.assert_array_equal(frames, np.delete(expected, 20, axis=0))
 
 
+def test_a_frame_whose_checksum_differs_is_named_or_skipped(tmp_path, ffmpeg):
+    """FFV1 has a checksum in each slice; FFmpeg's decoder only logs that it differs."""
+    import av
+
+    whole = tmp_path / "whole.mkv"
+    ffmpeg(*PICTURE, "-c:v", "ffv1", "-level", "3", "-slices", "4", "-slicecrc", "1", "-g", "1", whole)
+    with av.open(str(whole)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][20]
+        position, size = packet.pos, packet.size
+    data = bytearray(whole.read_bytes())
+    data[position + size // 2] ^= 0x55
+    path = tmp_path / "damaged.mkv"
+    path.write_bytes(data)
+    # Twice, because the same line in the log is easily overlooked.
+    for _ in range(2):
+        with pytest.raises(VideoError, match=r"damaged\..*frame 20 .*checksum"):
+            read_frames(path)
+    expected = read_frames(whole)
+    with VideoReader(path, skip_damaged=True) as video:
+        frames = np.stack(list(video))
+    assert video.damaged == [20]
+    np.testing.assert_array_equal(frames, np.delete(expected, 20, axis=0))
+
+
 def test_a_complete_file_is_never_called_damaged(tmp_path, ffmpeg):
     for suffix in CODECS:
         with VideoReader(make(ffmpeg, tmp_path, suffix), skip_damaged=True) as video:
