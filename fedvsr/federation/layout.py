@@ -44,6 +44,8 @@ CLIENTS = "clients/"
 SITES = "sites/"
 FEDERATION = "federation.json"
 
+_SHARD = ".safetensors"
+
 HELD_OUT = "held-out"
 """What messages and tables call the owner of the held-out videos."""
 
@@ -164,8 +166,19 @@ def held_out_clips(dataset: str) -> str:
 
 def manifest(clips: str, kind: str) -> str:
     """Returns the key of the manifest of one kind of shards (``frames``, ``bi-x4``) in a clips folder."""
-    return f"{clips}{kind}/manifest.json"
+    return f"{shards(clips, kind)}manifest.json"
+
+
+def shards(clips: str, kind: str) -> str:
+    """Returns the folder of one kind of shards."""
+    return f"{clips}{kind}/"
+
+
+def is_shard(clips: str, kind: str, key: str) -> bool:
+    """Returns whether a key is that of a shard of one kind."""
+    name = key.removeprefix(shards(clips, kind))
+    return key.startswith(shards(clips, kind)) and "/" not in name and name.endswith(_SHARD)
 
 
 def shard(clips: str, kind: str, digest: str) -> str:
-    return f"{clips}{kind}/{digest}.safetensors"
+    return f"{shards(clips, kind)}{digest}{_SHARD}"

@@ -147,10 +147,8 @@ class _ShardMaker:
             return
         for manifest in (manifests.ground_truth, manifests.low_resolution):
             named = {layout.shard(self._folder, manifest.kind, shard.digest) for shard in manifest.shards}
-            named.add(layout.manifest(self._folder, manifest.kind))
-            prefix = layout.manifest(self._folder, manifest.kind).removesuffix("manifest.json")
-            for key in list(self._store.keys(prefix)):
-                if key not in named:
+            for key in list(self._store.keys(layout.shards(self._folder, manifest.kind))):
+                if layout.is_shard(self._folder, manifest.kind, key) and key not in named:
                     self._store.delete(key)
 
     def _stored_clips(self, stored: ManifestRecord | None, draft: ManifestRecord) -> StoredClips:
