@@ -85,7 +85,9 @@ def site() -> None:
 @site.command()
 @click.argument("invitation", type=click.Path(path_type=Path))
 @click.option(
-    "--videos", type=click.Path(path_type=Path), required=True, help="The folder of the site's videos."
+    "--videos",
+    type=click.Path(path_type=Path),
+    help="The folder of the site's videos. It is needed once: later, site.yaml names it.",
 )
 @click.option("--pattern", default="", help="Which videos, as a glob: **/*.mp4. [default: all]")
 @click.option(
@@ -95,7 +97,8 @@ def site() -> None:
     envvar="FEDVSR_SITE",
     help="The site's own folder. [env: FEDVSR_SITE]",
 )
-def join(invitation: Path, videos: Path, pattern: str, folder: str) -> None:
+@click.pass_context
+def join(context: click.Context, /, invitation: Path, videos: Path | None, pattern: str, folder: str) -> None:
     """Join a federation by the operator's INVITATION file, and check everything.
 
     The command makes the site's folder with site.yaml, and copies the invitation, which has the site's keys,
@@ -104,16 +107,23 @@ def join(invitation: Path, videos: Path, pattern: str, folder: str) -> None:
     """
     from fedvsr.access.invitation import read_invitation
     from fedvsr.site.folder import SiteFolder
-    from fedvsr.site.settings import settings_text
+    from fedvsr.site.settings import load_settings, settings_text
 
     invited = read_invitation(invitation)
     site_folder = SiteFolder(Path(folder).expanduser())
-    site_folder.make()
-    site_folder.check_site(invited.site)
-    if not site_folder.settings.exists():
+    console = Console()
+    if site_folder.settings.exists():
+        site_folder.check_site(invited.site)
+        stays = load_settings(site_folder.settings).videos
+        print_line(console, f"{site_folder.settings} stays as it is; its videos are {stays}")
+    elif videos is None:
+        raise click.UsageError("name the folder of the site's videos with --videos.", context)
+    else:
+        site_folder.make()
+        site_folder.check_site(invited.site)
         site_folder.settings.write_text(settings_text(videos.expanduser().absolute(), pattern))
+        print_line(console, f"{site_folder.settings}: the settings; look at the policy in it")
     invited.write(site_folder.invitation)
-    print_line(Console(), f"{site_folder.settings}: the settings; look at the policy in it")
     if not _run_checks(site_folder):
         raise SiteError("the site is joined, but not all checks passed; `fedvsr site check` repeats them")
     start = "fedvsr site start" + ("" if folder == DEFAULT_FOLDER else f" --folder {site_folder.root}")
@@ -211,6 +221,7 @@ def status(folder: str, settings: Path | None, invitation: Path | None) -> None:
 def pause(folder: str, settings: Path | None, invitation: Path | None) -> None:
     """Stop the work, and accept no more until `fedvsr site resume`. The agent stays connected."""
     _open_folder(folder, settings, invitation).is_paused = True
+    print_line(Console(), "paused: work that runs is stopped within some seconds; a restart stays paused")
 
 
 @site.command()
@@ -218,6 +229,7 @@ def pause(folder: str, settings: Path | None, invitation: Path | None) -> None:
 def resume(folder: str, settings: Path | None, invitation: Path | None) -> None:
     """Accept work again after `fedvsr site pause`."""
     _open_folder(folder, settings, invitation).is_paused = False
+    print_line(Console(), "resumed: the agent accepts work again within some seconds")
 
 
 @site.command()
@@ -272,13 +284,16 @@ def audit(as_csv: bool, sent: bool, folder: str, settings: Path | None, invitati
     from fedvsr.site.folder import SiteFolder
 
     # The log outlives the membership, so the site need not be joined.
-    entries = AuditLog(SiteFolder(Path(folder).expanduser(), settings, invitation).audit).entries()
-    chosen = (entry for entry in entries if entry.direction == "sent" or not sent)
+    log = AuditLog(SiteFolder(Path(folder).expanduser(), settings, invitation).audit)
+    entries = list(log.entries())
+    chosen = [entry for entry in entries if entry.direction == "sent" or not sent]
     if as_csv:
         for line in audit_csv(chosen):
             click.echo(line)
-    else:
-        Console().print(audit_table(chosen))
+        return
+    Console().print(audit_table(chosen))
+    last = f", the last line's SHA-256 is {log.last_digest()}" if entries else ""
+    print_line(Console(), f"{len(entries)} entries, no line is changed or missing before the last{last}")
 
 
 @site.command()

@@ -13,6 +13,7 @@ _ALLOWED = {
     "missing": "it is required",
     "model_type": "it must be a mapping of fields",
     "tuple_type": "it must be a list",
+    "byte_size": "it must be a number of bytes, with a unit if you like: 16GiB",
     "string_pattern_mismatch": "lower-case letters, digits and dashes, at most 40, no dash at the ends",
 }
 
@@ -78,7 +79,8 @@ def config_error(
     if first["type"] == "extra_forbidden":
         known = _fields_at(section, path[:-1])
         return ConfigError(field, first["input"], f"no such field; known here: {', '.join(known) or 'none'}")
-    message = _ALLOWED.get(first["type"]) or first["msg"].replace("Input should be", "it must be", 1)
+    message = _ALLOWED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "it must be", 1)
     return ConfigError(field, first["input"], message[0].lower() + message[1:])
 
 

@@ -110,6 +110,7 @@ class Agent:
             finally:
                 self._launcher.stop()
                 self._remember(activity="stopped")
+                self._log(f"site {self._site}: stopped")
 
     def _poll(self) -> float:
         """Looks at the federation once. Returns the seconds until the next look."""
@@ -199,7 +200,10 @@ class Agent:
             # A worker on Kubernetes outlives an agent that is killed, and nobody asks for its work any more.
             self._launcher.stop()
         self._may_have_left_work = False
-        self._remember(activity=self._activity())
+        activity = self._activity()
+        if activity != self._agent.activity and "paused" in (activity, self._agent.activity):
+            self._log(f"site {self._site}: {activity}")
+        self._remember(activity=activity)
 
     def _leave(self, work: SiteAssignment) -> None:
         """Ends work that the federation does not ask for any more: it is done, or nobody waits for it."""

@@ -99,6 +99,10 @@ class AuditLog:
                 previous = bytes_digest(line)
                 yield entry
 
+    def last_digest(self) -> str:
+        """Returns the SHA-256 of the last line without its end. Noted elsewhere, it shows later cuts."""
+        return bytes_digest(_last_line(self._files()))
+
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl"))
 

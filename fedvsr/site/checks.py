@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import fedvsr
 from fedvsr.access.invitation import Invitation
-from fedvsr.errors import FedVSRError, SiteError
+from fedvsr.errors import AccessDeniedError, FedVSRError, SiteError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.videos import local_videos
 from fedvsr.federation.records import read_record
@@ -118,7 +118,7 @@ def _foreign(store: Store) -> str:
     """Checks that the federation gave this site no more rights than it needs."""
     try:
         others = list(store.keys(layout.SITES))
-    except FedVSRError:
+    except AccessDeniedError:
         return "listing other sites is refused, as it should be"
     raise SiteError(
         f"these keys can list all sites of the federation ({len(others)} objects); tell the operator that "
@@ -137,7 +137,11 @@ def _disk(free: int, settings: SiteSettings) -> str:
 
 
 def _gpus(settings: SiteSettings) -> str:
-    return ", ".join(gpu_names(settings.resources.devices)) or "none: it trains on the CPU"
+    devices = settings.resources.devices
+    names = gpu_names(devices)
+    if not names and devices not in ("auto", "cpu"):
+        raise SiteError(f"resources.devices is {devices}, and this machine has no such GPU; use auto or cpu")
+    return ", ".join(names) or "none: it trains on the CPU"
 
 
 def _videos(settings: SiteSettings) -> str:

@@ -93,6 +93,7 @@ class SiteFolder:
         work/                  the assignment that the worker has, and its result
         store/                 the client's store: shards and client state
         spool/                 what has been trained and not been delivered
+        delivered/             the last delivery, to look at
         downloads/             parts of objects that are being read
         fingerprints.json      the digests of the videos, so that they are not read again
         audit/                 the log of all objects that were sent and read
@@ -109,6 +110,7 @@ class SiteFolder:
         self.invitation = (invitation or self.root / "invitation.json").absolute()
         self.audit = self.root / "audit"
         self.downloads = self.root / "downloads"
+        self.delivered = self.root / "delivered"
         self.fingerprints = self.root / "fingerprints.json"
         self._records = LocalStore(self.root)
 
@@ -254,7 +256,7 @@ class SiteFolder:
     def delete(self, keep_data: bool) -> None:
         """Deletes all but the settings and the audit log; ``keep_data`` keeps shards and client state too."""
         self.invitation.unlink(missing_ok=True)
-        for name in ("work", "spool", "downloads", *(() if keep_data else ("store",))):
+        for name in ("work", "spool", "delivered", "downloads", *(() if keep_data else ("store",))):
             shutil.rmtree(self.root / name, ignore_errors=True)
         for name in ("agent.json", "approvals.json", "rounds.json", "paused", "site.json"):
             (self.root / name).unlink(missing_ok=True)

@@ -109,7 +109,7 @@ def load_settings(path: Path) -> SiteSettings:
 
 
 _TEMPLATE: Final = """\
-# The site's settings. The agent reads them again when it starts. docs/site.md describes each field.
+# The site's settings. The agent reads them when it starts. docs/site.md describes each field.
 videos: {videos}
 pattern: "{pattern}"
 policy:

@@ -1,5 +1,6 @@
 """What a site has trained and not delivered yet: a restart uploads it and does not train again."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,10 +22,12 @@ class SpooledStore(Store):
         spool: The folder for the deliveries of one run.
         plan: The round's plan.
         site: The site's name.
+        delivered: The folder for the last delivery, so that its owner can look at what was sent.
     """
 
-    def __init__(self, store: Store, spool: LocalStore, plan: PlanRecord, site: str) -> None:
+    def __init__(self, store: Store, spool: LocalStore, plan: PlanRecord, site: str, delivered: Path) -> None:
         self._store, self._spool, self._plan, self._site = store, spool, plan, site
+        self._delivered = delivered
         self._update = layout.update(plan.run, plan.round, site)
         self._strategy_tensors = layout.strategy_tensors(plan.run, plan.round, site)
         self._report = layout.report(plan.run, plan.round, site)
@@ -44,7 +47,7 @@ class SpooledStore(Store):
         return None if is_damaged else report
 
     def push(self, on_bytes: OnBytes) -> None:
-        """Uploads the spooled delivery, the report last, and clears the spool.
+        """Uploads the spooled delivery, the report last, and moves it to the folder of the last delivery.
 
         Args:
             on_bytes: Receives the number of bytes that are uploaded, and of all.
@@ -61,8 +64,12 @@ class SpooledStore(Store):
         for index, key in enumerate(keys):
             path = self._spool.root / key
             self._store.upload(key, path, _offset(on_bytes, sum(sizes[:index]), sum(sizes)))
+        shutil.rmtree(self._delivered, ignore_errors=True)
+        self._delivered.mkdir(parents=True)
+        # The report first: without it, the spool holds no complete delivery.
         for key in reversed(keys):
-            self._spool.delete(key)
+            path = self._spool.root / key
+            path.replace(self._delivered / path.name)
 
     @property
     def uri(self) -> str:

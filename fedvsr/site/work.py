@@ -112,7 +112,13 @@ class _Work:
 
         assignment, own = self._assignment, self._folder.store
         plan = read_record(self._federation, layout.plan(assignment.run, assignment.round), PlanRecord)
-        spooled = SpooledStore(self._federation, self._folder.spool(record.identity), plan, assignment.site)
+        spooled = SpooledStore(
+            self._federation,
+            self._folder.spool(record.identity),
+            plan,
+            assignment.site,
+            self._folder.delivered,
+        )
         if spooled.find_spooled() is None:
             self._ensure_shards(record)
             progress = AnsweringProgress(self._answers, SiteState.TRAINING, "train", self._log)
