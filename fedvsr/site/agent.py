@@ -127,10 +127,13 @@ class Agent:
         return self._busy_poll_seconds if is_busy and not self._work else self._poll_seconds
 
     def _wait(self, stop: threading.Event, seconds: float) -> None:
-        """Waits until the next look, or until the worker has ended."""
+        """Waits until the next look, or until the worker has ended.
+
+        While the federation does not answer, the worker's end cannot be told, so it is no reason to look.
+        """
         until = time.monotonic() + seconds
         while not stop.is_set() and time.monotonic() < until:
-            if self._work is None or self._work.next_attempt:
+            if self._work is None or self._work.next_attempt or self._failures:
                 stop.wait(min(until - time.monotonic(), 1.0))
             elif self._launcher.poll() is not None:
                 return

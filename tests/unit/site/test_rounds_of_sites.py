@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedvsr.config.run import RunConfig
+from fedvsr.errors import StoreError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import local_videos
@@ -28,6 +29,7 @@ from fedvsr.federation.run.sites import SiteRunner, SiteShards
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.progress import Progress
+from fedvsr.site.work import run_work
 from fedvsr.store.workspace import Workspace
 from tests.unit.site.conftest import POLL_SECONDS, Federation, Site
 
@@ -296,8 +298,6 @@ def test_an_update_in_the_spool_is_delivered_without_training_again(
         if store.uri == federation.store.uri and key == layout.update("test", 1, "ann"):
             attempts.append(key)
             if len(attempts) == 1:
-                from fedvsr.errors import StoreError
-
                 raise StoreError("the line is down")
         upload(store, key, path, on_bytes)
 
@@ -309,6 +309,36 @@ def test_an_update_in_the_spool_is_delivered_without_training_again(
     trained = [line for line in log.lines if "training" in line]
     assert len(attempts) == 2
     assert "ann | waiting: to try again after: the line is down" in log.lines or trained
+
+
+def test_an_agent_does_not_hurry_while_the_federation_is_away(
+    federation: Federation, site_config: Configure, monkeypatch: pytest.MonkeyPatch
+):
+    """Also if its worker has ended meanwhile, which it cannot tell."""
+    site = federation.invite("ann")
+    record = federation.start_run(site_config(federation__clients=["ann"]))
+    away, looks = threading.Event(), []
+    keys = type(federation.store).keys
+
+    def fail_while_away(store, prefix):
+        if away.is_set() and prefix == layout.assignments("ann"):
+            looks.append(prefix)
+            raise StoreError("no route to host")
+        return keys(store, prefix)
+
+    def fail_first(*arguments):
+        if looks or away.is_set():
+            return run_work(*arguments)
+        away.set()
+        threading.Timer(2.0, away.clear).start()
+        return 1
+
+    monkeypatch.setattr(type(federation.store), "keys", fail_while_away)
+    monkeypatch.setattr("tests.unit.site.conftest.run_work", fail_first)
+    monkeypatch.setattr("fedvsr.site.agent._MIN_BACKOFF_SECONDS", 0.5)
+    monkeypatch.setattr("fedvsr.site.agent._MIN_RETRY_SECONDS", 0.01)
+    assert run_round(federation, record, [site])["ann"].outcome is Outcome.OK
+    assert 1 <= len(looks) <= 6
 
 
 def test_a_step_that_is_run_again_asks_again(federation: Federation, site_config: Configure):
