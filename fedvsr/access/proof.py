@@ -32,13 +32,13 @@ class Finding:
         kind: What the objects are.
         count: How many there are.
         bytes: Their size together.
-        problem: Which object holds what it must not; empty if none does.
+        problems: Which objects hold what they must not.
     """
 
     kind: str
     count: int
     bytes: int
-    problem: str = ""
+    problems: tuple[str, ...] = ()
 
 
 def search_federation(store: Store, names: Sequence[str]) -> Iterator[Finding]:
@@ -59,8 +59,8 @@ def search_federation(store: Store, names: Sequence[str]) -> Iterator[Finding]:
         problem = "" if kind == "held-out, of the federation" else _find_problem(key, data, names)
         kinds.setdefault(kind, []).append((len(data), problem))
     for kind, objects in sorted(kinds.items()):
-        problem = next((text for _, text in objects if text), "")
-        yield Finding(kind, len(objects), sum(size for size, _ in objects), problem)
+        problems = tuple(text for _, text in objects if text)
+        yield Finding(kind, len(objects), sum(size for size, _ in objects), problems)
 
 
 def _kind(key: str) -> str:

@@ -50,7 +50,7 @@ def run_trial_of_sites(experiment: Experiment, dry_run: bool) -> None:
     for name, folder in trial.sites.items():
         print_line(console, f"{name}: `fedvsr site audit --folder {folder}` shows every object")
     console.print(_findings_table(trial.findings))
-    problems = [finding.problem for finding in trial.findings if finding.problem]
+    problems = [problem for finding in trial.findings for problem in finding.problems]
     if problems:
         raise InputError(f"the federation's bucket holds what may not leave a site: {'; '.join(problems)}")
     print_line(console, "Every object was read: none holds a frame, a shard or the name of a site's video.")
@@ -87,6 +87,9 @@ def _findings_table(findings: "Sequence[Finding]") -> Table:
         table.add_column(heading, justify="right" if heading in ("objects", "MB") else "left")
     for finding in findings:
         table.add_row(
-            finding.kind, str(finding.count), f"{finding.bytes / 1e6:.2f}", escape(finding.problem) or "none"
+            finding.kind,
+            str(finding.count),
+            f"{finding.bytes / 1e6:.2f}",
+            escape("; ".join(finding.problems)) or "none",
         )
     return table

@@ -19,7 +19,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 RUN = "sites"
 ROUNDS, HOSTED = 4, "ann"
-SITES = {"eli": ("train_036.mp4",), "fay": ("train_090.mp4", "train_094.mp4")}
+_TRIED = ("runs/access/", "runs/another/", "runs/fedvsr-check/", "checks/")
+# No hosted client has these videos: the log of its Job may name them.
+SITES = {"eli": ("train_041.mp4",), "fay": ("train_050.mp4", "train_094.mp4")}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ def test_no_object_of_the_federation_holds_a_pixel_or_a_videos_name(finished, de
     names = [video for videos in SITES.values() for video in videos]
     findings = list(search_federation(S3Store.connect(connection, deployment.namespace), names))
     assert sum(finding.count for finding in findings) > 50
-    assert [finding.problem for finding in findings if finding.problem] == []
+    problems = [problem for finding in findings for problem in finding.problems]
+    # Other tests leave bytes there that are neither weights nor records, to try who may write what.
+    assert [text for text in problems if not text.startswith(_TRIED)] == []
 
 
 def test_a_sites_audit_log_has_what_the_federation_got(finished, deployment, sites):

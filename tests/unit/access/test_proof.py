@@ -13,7 +13,8 @@ REPORT = layout.report("demo", 1, "ann")
 
 
 def problems(store: LocalStore) -> list[str]:
-    return [finding.problem for finding in search_federation(store, ["beach.mp4"]) if finding.problem]
+    findings = search_federation(store, ["beach.mp4"])
+    return [problem for finding in findings for problem in finding.problems]
 
 
 def test_weights_and_records_are_no_problem(local_store):
