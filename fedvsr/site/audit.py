@@ -15,6 +15,7 @@ from typing import Literal
 
 from fedvsr.errors import SiteError
 from fedvsr.store.base import OnBytes, Store, bytes_digest, check_digest, file_digest, require_digest
+from fedvsr.store.forwarding import ForwardingStore
 
 Direction = Literal["sent", "read"]
 
@@ -128,7 +129,7 @@ def _last_line(files: list[Path]) -> bytes:
     return b""
 
 
-class AuditedStore(Store):
+class AuditedStore(ForwardingStore):
     """The federation's store, with an entry in the log for every object that is sent or read.
 
     Weights are read by way of a file, so that a download that breaks off goes on where it was.
@@ -140,11 +141,8 @@ class AuditedStore(Store):
     """
 
     def __init__(self, store: Store, log: AuditLog, downloads: Path) -> None:
-        self._store, self._log, self._downloads = store, log, downloads
-
-    @property
-    def uri(self) -> str:
-        return self._store.uri
+        super().__init__(store)
+        self._log, self._downloads = log, downloads
 
     def read(self, key: str) -> bytes:
         if key.endswith(_WEIGHTS):
@@ -183,24 +181,3 @@ class AuditedStore(Store):
         path = folder / uuid.uuid4().hex
         self.download(key, path)
         return path
-
-    def is_damaged(self, key: str, digest: str) -> bool:
-        return self._store.is_damaged(key, digest)
-
-    def fingerprint(self, key: str) -> str:
-        return self._store.fingerprint(key)
-
-    def age(self, key: str) -> float:
-        return self._store.age(key)
-
-    def exists(self, key: str) -> bool:
-        return self._store.exists(key)
-
-    def size(self, key: str) -> int:
-        return self._store.size(key)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._store.keys(prefix)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key)

@@ -1,7 +1,7 @@
 """What a site has trained and not delivered yet: a restart uploads it and does not train again."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from fedvsr.errors import DataError, NotFoundError
@@ -9,10 +9,11 @@ from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_report
 from fedvsr.federation.records import PlanRecord, ReportRecord
 from fedvsr.store.base import OnBytes, Store
+from fedvsr.store.forwarding import ForwardingStore
 from fedvsr.store.local import LocalStore
 
 
-class SpooledStore(Store):
+class SpooledStore(ForwardingStore):
     """The federation's store as the training sees it: a delivery is written to the site's disk first.
 
     Everything else is read from the federation. `push` delivers.
@@ -26,7 +27,8 @@ class SpooledStore(Store):
     """
 
     def __init__(self, store: Store, spool: LocalStore, plan: PlanRecord, site: str, delivered: Path) -> None:
-        self._store, self._spool, self._plan, self._site = store, spool, plan, site
+        super().__init__(store)
+        self._spool, self._plan, self._site = spool, plan, site
         self._delivered = delivered
         self._update = layout.update(plan.run, plan.round, site)
         self._strategy_tensors = layout.strategy_tensors(plan.run, plan.round, site)
@@ -71,10 +73,6 @@ class SpooledStore(Store):
             path = self._spool.root / key
             path.replace(self._delivered / path.name)
 
-    @property
-    def uri(self) -> str:
-        return self._store.uri
-
     def write(self, key: str, data: bytes) -> None:
         self._spool.write(key, data)
 
@@ -83,36 +81,6 @@ class SpooledStore(Store):
 
     def delete(self, key: str) -> None:
         self._spool.delete(key)
-
-    def read(self, key: str) -> bytes:
-        return self._store.read(key)
-
-    def download(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> None:
-        self._store.download(key, path, on_bytes)
-
-    def local(self, key: str, digest: str) -> Path:
-        return self._store.local(key, digest)
-
-    def fetch(self, key: str, folder: Path) -> Path:
-        return self._store.fetch(key, folder)
-
-    def is_damaged(self, key: str, digest: str) -> bool:
-        return self._store.is_damaged(key, digest)
-
-    def fingerprint(self, key: str) -> str:
-        return self._store.fingerprint(key)
-
-    def age(self, key: str) -> float:
-        return self._store.age(key)
-
-    def exists(self, key: str) -> bool:
-        return self._store.exists(key)
-
-    def size(self, key: str) -> int:
-        return self._store.size(key)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        return self._store.keys(prefix)
 
 
 def _offset(on_bytes: OnBytes, before: int, total: int) -> Callable[[int, int], None]:
