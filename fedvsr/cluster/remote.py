@@ -1,6 +1,6 @@
 """The clients that do not train in this process, as one: those of a deployment and the federation's sites."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.runner import JobRunner
@@ -8,7 +8,7 @@ from fedvsr.cluster.settings import Clients, choose_clients
 from fedvsr.cluster.sharding import ShardJobs
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.mixed_runner import MixedRunner
-from fedvsr.federation.run.sites import SiteRunner, SiteShards, active_sites, site_names
+from fedvsr.federation.run.sites import SiteRunner, SiteShards, active_sites, site_names, sites_among
 from fedvsr.federation.run.training_round import ClientRunner
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.progress import MessagesOnly, Progress
@@ -35,13 +35,12 @@ class RemoteClients:
             fedvsr.errors.ConfigError: The federation has no clients.
         """
         if requested:
-            return choose_clients([*self._hosted, *self._sites()], requested)
+            return choose_clients({*self._hosted, *site_names(self._store)}, requested)
         return choose_clients({*self._hosted, *active_sites(self._store)}, ())
 
     def start_shards(self, record: RunRecord, progress: Progress) -> "RemoteShards":
         """Asks a run's clients to make their shards. Call `RemoteShards.wait` in any case."""
-        names = self._sites()
-        sites = [name for name in record.config.federation.clients if name in names]
+        sites = self._sites(record.config.federation.clients)
         hosted = [name for name in record.config.federation.clients if name not in sites]
         jobs = ShardJobs(self._connect(), self._hosted, record, progress, hosted) if hosted else None
         if jobs:
@@ -53,15 +52,13 @@ class RemoteClients:
 
     def runner(self) -> ClientRunner:
         """Returns the runner of the clients."""
-        sites = self._sites()
         if not self._hosted:
             return SiteRunner()
-        hosted = JobRunner(self._connect(), self._hosted)
-        return MixedRunner(hosted, sites) if sites else hosted
+        return MixedRunner(JobRunner(self._connect(), self._hosted), self._sites)
 
-    def _sites(self) -> tuple[str, ...]:
-        """Returns the sites, also revoked ones. A name that a hosted client has since taken is no site."""
-        return tuple(name for name in site_names(self._store) if name not in self._hosted)
+    def _sites(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Returns those of the clients that are sites. A name that a hosted client took since is none."""
+        return sites_among(self._store, [name for name in names if name not in self._hosted])
 
 
 class RemoteShards:

@@ -1,8 +1,5 @@
 """A round's clients as Jobs, each in its client's namespace."""
 
-import threading
-from collections.abc import Sequence
-
 from fedvsr.cluster.api import Cluster
 from fedvsr.cluster.client_job import ClientJob, CutOff, start_jobs
 from fedvsr.cluster.job_follower import JobFollower
@@ -11,10 +8,8 @@ from fedvsr.cluster.settings import NO_CLIENT, Clients
 from fedvsr.cluster.verdict import Verdict
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
-from fedvsr.federation.run.training_round import Delivered, PartRunner
-from fedvsr.progress import Advance, Progress
-from fedvsr.store.base import Store
-from fedvsr.store.workspace import Workspace
+from fedvsr.federation.run.training_round import PartRunner, RoundPart
+from fedvsr.progress import Advance
 
 
 class JobRunner(PartRunner):
@@ -32,48 +27,28 @@ class JobRunner(PartRunner):
         self._cluster = cluster
         self._clients = clients
 
-    def run_part(
-        self,
-        workspace: Workspace,
-        record: RunRecord,
-        plan: PlanRecord,
-        clients: Sequence[str],
-        delivered: Delivered,
-        stop: threading.Event,
-        progress: Progress,
-    ) -> list[ClientOutcome]:
-        store = workspace.federation()
-        round_jobs = _RoundJobs(self._cluster, self._clients, store, record, plan, delivered, progress)
-        return round_jobs.run(clients)
+    def run_part(self, part: RoundPart) -> list[ClientOutcome]:
+        return _RoundJobs(self._cluster, self._clients, part).run()
 
 
 class _RoundJobs:
     """The Jobs of one round and their clients' outcomes."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        clients: Clients,
-        store: Store,
-        record: RunRecord,
-        plan: PlanRecord,
-        delivered: Delivered,
-        progress: Progress,
-    ) -> None:
-        self._cluster, self._clients, self._store = cluster, clients, store
-        self._record, self._plan, self._progress = record, plan, progress
+    def __init__(self, cluster: Cluster, clients: Clients, part: RoundPart) -> None:
+        self._cluster, self._clients, self._part = cluster, clients, part
+        self._store, self._plan = part.workspace.federation(), part.plan
         self._outcomes: dict[str, ClientOutcome] = {}
-        self._delivered = delivered
 
-    def run(self, clients: Sequence[str]) -> list[ClientOutcome]:
+    def run(self) -> list[ClientOutcome]:
+        clients, progress = self._part.clients, self._part.progress
         jobs = [job for client in clients if (job := self._prepare(client))]
         start_jobs(self._cluster, jobs)
-        with self._progress.stage("clients", len(clients)) as advance:
+        with progress.stage("clients", len(clients)) as advance:
 
             def on_verdict(job: ClientJob, verdict: Verdict) -> None:
                 self._conclude(job.client, verdict, advance)
 
-            JobFollower(self._cluster, jobs, self._progress, on_verdict, self._find_cut_off).follow()
+            JobFollower(self._cluster, jobs, progress, on_verdict, self._find_cut_off).follow()
         return [self._outcomes[client] for client in clients]
 
     def _prepare(self, client: str) -> ClientJob | None:
@@ -82,11 +57,11 @@ class _RoundJobs:
             reason = NO_CLIENT.format(", ".join(self._clients))
             self._outcomes[client] = ClientOutcome(client=client, outcome=Outcome.FAILED, reason=reason)
             return None
-        job = ClientJob(train_job(self._record, self._plan, client), self._clients[client])
+        job = ClientJob(train_job(self._part.record, self._plan, client), self._clients[client])
         report = find_delivery(self._store, self._plan, client)
         if report is None:
             return job
-        self._delivered.add(client)
+        self._part.delivered.add(client)
         # A step that was stopped may have left the Job, which shows what failed before the delivery.
         job.state = job.find(self._cluster)
         if job.state is None:
@@ -99,7 +74,7 @@ class _RoundJobs:
         outcome, reason = verdict.outcome, verdict.reason
         report = find_report(self._store, self._plan, client)
         if report:
-            self._delivered.add(client)
+            self._part.delivered.add(client)
         elif outcome is Outcome.OK:
             outcome = Outcome.FAILED
             reason = "its Job ended well and left no report; is its image of the same version?"
@@ -109,14 +84,12 @@ class _RoundJobs:
         result = f"loss {report.loss:.4f}" if report and outcome is Outcome.OK else str(outcome)
         advance(len(self._outcomes), f"{client} {result}")
         if reason:
-            self._progress.message(f"{client}: {outcome}: {reason}")
+            self._part.progress.message(f"{client}: {outcome}: {reason}")
 
     def _find_cut_off(self) -> CutOff | None:
         """Returns why the remaining Jobs must be ended, or None if the round waits for them."""
-        waits_for_all = self._record.config.federation.wait_for == "all"
-        if waits_for_all or len(self._delivered) < self._plan.quorum:
-            return None
-        return CutOff(Outcome.CUT_OFF, f"the quorum of {self._plan.quorum} had delivered")
+        reason = self._part.find_cut_off()
+        return CutOff(Outcome.CUT_OFF, reason) if reason else None
 
 
 def train_job(record: RunRecord, plan: PlanRecord, client: str) -> JobSpec:

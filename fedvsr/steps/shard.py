@@ -8,7 +8,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import evaluation_side, tell_small_videos
 from fedvsr.federation.owner.sharding import shard_client, shard_held_out
 from fedvsr.federation.records import RunRecord
-from fedvsr.federation.run.sites import SiteShards, site_names
+from fedvsr.federation.run.sites import SiteShards, sites_among
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.progress import LogProgress, MessagesOnly, Progress
@@ -42,8 +42,7 @@ def _shard_in_process(
     workspace: Workspace, record: RunRecord
 ) -> tuple[dict[str, ShardSummary], dict[str, str]]:
     progress, store = LogProgress(), workspace.federation()
-    names = site_names(store)
-    sites = [name for name in record.config.federation.clients if name in names]
+    sites = sites_among(store, record.config.federation.clients)
     site_shards = SiteShards(store, record, sites, MessagesOnly(progress))
     site_shards.start()
     try:

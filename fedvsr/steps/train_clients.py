@@ -1,9 +1,10 @@
 """The step that trains a round's clients."""
 
+from functools import partial
 from pathlib import Path
 
 from fedvsr.cluster.settings import clients_from_environment
-from fedvsr.federation.run.sites import site_names
+from fedvsr.federation.run.sites import sites_among
 from fedvsr.federation.run.training_round import ClientRunner, train_round
 from fedvsr.federation.runs import load_run
 from fedvsr.progress import LogProgress
@@ -38,7 +39,7 @@ def _make_runner(store: Store) -> ClientRunner:
         from fedvsr.federation.run.in_process import InProcessRunner
         from fedvsr.federation.run.mixed_runner import MixedRunner
 
-        return MixedRunner(InProcessRunner(), site_names(store))
+        return MixedRunner(InProcessRunner(), partial(sites_among, store))
     from fedvsr.cluster.remote import RemoteClients
 
     return RemoteClients(store, clients).runner()

@@ -1,15 +1,11 @@
 """Runs a round's clients in this process, one after the other."""
 
-import threading
 import time
-from collections.abc import Sequence
 
 from fedvsr.errors import FedVSRError
 from fedvsr.federation.client.train import train_client
-from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
-from fedvsr.federation.run.training_round import Delivered, PartRunner
-from fedvsr.progress import Progress
-from fedvsr.store.workspace import Workspace
+from fedvsr.federation.records import ClientOutcome, Outcome
+from fedvsr.federation.run.training_round import PartRunner, RoundPart
 
 # Errors that end only the work of one client, as they would end its Job on a cluster. PyTorch raises
 # RuntimeError if memory runs out or an operator refuses its input.
@@ -23,40 +19,31 @@ class InProcessRunner(PartRunner):
     ``timed-out`` and does not train.
     """
 
-    def run_part(
-        self,
-        workspace: Workspace,
-        record: RunRecord,
-        plan: PlanRecord,
-        clients: Sequence[str],
-        delivered: Delivered,
-        stop: threading.Event,
-        progress: Progress,
-    ) -> list[ClientOutcome]:
+    def run_part(self, part: RoundPart) -> list[ClientOutcome]:
         outcomes = []
         round_start = time.monotonic()
-        with progress.stage("clients", len(clients)) as advance:
-            for number, client in enumerate(clients, start=1):
+        with part.progress.stage("clients", len(part.clients)) as advance:
+            for number, client in enumerate(part.clients, start=1):
                 client_start = time.monotonic()
-                if client_start - round_start > plan.deadline_seconds:
-                    reason = f"the round's {plan.deadline_seconds} s were over before its turn"
+                if client_start - round_start > part.plan.deadline_seconds:
+                    reason = f"the round's {part.plan.deadline_seconds} s were over before its turn"
                     outcomes.append(ClientOutcome(client=client, outcome=Outcome.TIMED_OUT, reason=reason))
                     continue
                 try:
                     report = train_client(
-                        workspace.federation(),
-                        workspace.client(client),
-                        record,
-                        plan.round,
+                        part.workspace.federation(),
+                        part.workspace.client(client),
+                        part.record,
+                        part.plan.round,
                         client,
-                        progress,
+                        part.progress,
                     )
                 except _CLIENT_FAILURES as error:
                     advance(number, f"{client} failed")
-                    progress.message(f"client {client}: {error}")
+                    part.progress.message(f"client {client}: {error}")
                     outcome, reason = Outcome.FAILED, str(error) or type(error).__name__
                 else:
-                    delivered.add(client)
+                    part.delivered.add(client)
                     advance(number, f"{client} loss {report.loss:.4f}")
                     outcome, reason = Outcome.OK, ""
                 seconds = time.monotonic() - client_start

@@ -1,12 +1,12 @@
 """Runs a round whose clients are of two kinds: sites, and clients that another runner runs."""
 
-import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from fedvsr.federation.records import ClientOutcome, PlanRecord, RunRecord
 from fedvsr.federation.run.sites import SiteRunner
-from fedvsr.federation.run.training_round import ClientRunner, Delivered, PartRunner
+from fedvsr.federation.run.training_round import ClientRunner, PartRunner, RoundPart
 from fedvsr.progress import MessagesOnly, Progress
 from fedvsr.store.workspace import Workspace
 
@@ -16,42 +16,38 @@ class MixedRunner(ClientRunner):
 
     Args:
         hosted: Runs the clients that are no sites.
-        sites: The names of the federation's sites.
+        find_sites: Returns those of a round's clients that are sites.
         site_runner: Runs the sites.
     """
 
     def __init__(
-        self, hosted: PartRunner, sites: Collection[str], site_runner: SiteRunner | None = None
+        self,
+        hosted: PartRunner,
+        find_sites: Callable[[Sequence[str]], Collection[str]],
+        site_runner: SiteRunner | None = None,
     ) -> None:
-        self._hosted, self._sites = hosted, sites
+        self._hosted, self._find_sites = hosted, find_sites
         self._site_runner = site_runner or SiteRunner()
 
     def run(
         self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
     ) -> Iterable[ClientOutcome]:
-        hosted = [client for client in plan.clients if client not in self._sites]
-        sites = [client for client in plan.clients if client in self._sites]
-        delivered, stop = Delivered(), threading.Event()
-        if not sites:
-            return self._hosted.run_part(workspace, record, plan, hosted, delivered, stop, progress)
-        if not hosted:
-            return self._site_runner.run_part(workspace, record, plan, sites, delivered, stop, progress)
+        names = self._find_sites(plan.clients)
+        whole = RoundPart(workspace, record, plan, plan.clients, progress)
+        hosted = replace(whole, clients=[client for client in plan.clients if client not in names])
+        sites = replace(whole, clients=[client for client in plan.clients if client in names])
+        if not sites.clients:
+            return self._hosted.run_part(hosted)
+        if not hosted.clients:
+            return self._site_runner.run_part(sites)
         with ThreadPoolExecutor(1, "sites") as pool:
             # In a thread of its own, because each of the two waits until its last client has ended.
-            site_part = pool.submit(
-                self._site_runner.run_part,
-                workspace,
-                record,
-                plan,
-                sites,
-                delivered,
-                stop,
-                MessagesOnly(progress),
-            )
+            beside = replace(sites, progress=MessagesOnly(progress))
+            site_part = pool.submit(self._site_runner.run_part, beside)
             try:
-                outcomes = self._hosted.run_part(workspace, record, plan, hosted, delivered, stop, progress)
+                outcomes = self._hosted.run_part(hosted)
             except BaseException:
-                stop.set()
+                whole.stop.set()
                 raise
             outcomes += site_part.result()
         by_client = {outcome.client: outcome for outcome in outcomes}

@@ -1,7 +1,7 @@
 """The sites of a federation, and what a run asks of them: shards, and a round of training."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -10,12 +10,11 @@ from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord, read_record
 from fedvsr.federation.run.site_follower import SiteFollower, SiteResult
-from fedvsr.federation.run.training_round import Delivered, PartRunner
+from fedvsr.federation.run.training_round import PartRunner, RoundPart
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.federation.site_records import AssignmentRecord, SiteRecord
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store
-from fedvsr.store.workspace import Workspace
 
 _SITE = "/site.json"
 _SHARDING = 0
@@ -26,6 +25,14 @@ def site_names(store: Store) -> tuple[str, ...]:
     keys = store.keys(layout.SITES)
     names = (key.removeprefix(layout.SITES).removesuffix(_SITE) for key in keys if key.endswith(_SITE))
     return tuple(sorted(name for name in names if "/" not in name))
+
+
+def sites_among(store: Store, names: Iterable[str]) -> tuple[str, ...]:
+    """Returns those of the clients that are sites, also revoked ones. It costs a request per name.
+
+    `site_names` lists what all sites have ever answered, so a round does not use it.
+    """
+    return tuple(name for name in names if store.exists(layout.site(name)))
 
 
 def active_sites(store: Store) -> tuple[str, ...]:
@@ -45,45 +52,31 @@ class SiteRunner(PartRunner):
     def __init__(self, poll_seconds: float | None = None) -> None:
         self._poll_seconds = poll_seconds
 
-    def run_part(
-        self,
-        workspace: Workspace,
-        record: RunRecord,
-        plan: PlanRecord,
-        clients: Sequence[str],
-        delivered: Delivered,
-        stop: threading.Event,
-        progress: Progress,
-    ) -> list[ClientOutcome]:
-        store = workspace.federation()
+    def run_part(self, part: RoundPart) -> list[ClientOutcome]:
+        store, plan, progress = part.workspace.federation(), part.plan, part.progress
         outcomes: dict[str, ClientOutcome] = {}
         assignments: dict[str, AssignmentRecord] = {}
-        for site in clients:
+        for site in part.clients:
             report = find_delivery(store, plan, site)
             if report:
-                delivered.add(site)
+                part.delivered.add(site)
                 outcomes[site] = ClientOutcome(client=site, outcome=Outcome.OK, seconds=report.seconds)
             else:
-                assignments[site] = training_assignment(record, plan, site)
+                assignments[site] = training_assignment(part.record, plan, site)
 
         def conclude(site: str, result: SiteResult) -> None:
             outcomes[site] = outcome = _conclude(store, plan, site, result)
             if find_report(store, plan, site):
-                delivered.add(site)
+                part.delivered.add(site)
             if outcome.reason:
                 progress.message(f"{site}: {outcome.outcome}: {outcome.reason}")
             advance(len(outcomes), f"{site} {outcome.outcome}")
 
-        def find_cut_off() -> str | None:
-            if record.config.federation.wait_for == "all" or len(delivered) < plan.quorum:
-                return None
-            return f"the quorum of {plan.quorum} had delivered"
-
-        with progress.stage("sites", len(clients)) as advance:
+        with progress.stage("sites", len(part.clients)) as advance:
             SiteFollower(
-                store, assignments, progress, conclude, find_cut_off, stop, self._poll_seconds
+                store, assignments, progress, conclude, part.find_cut_off, part.stop, self._poll_seconds
             ).follow()
-        return [outcomes[site] for site in clients if site in outcomes]
+        return [outcomes[site] for site in part.clients if site in outcomes]
 
 
 class SiteShards:

@@ -4,6 +4,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from fedvsr.federation import layout
 from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, RunRecord, write_record
@@ -22,8 +23,34 @@ class ClientRunner(ABC):
         """Trains the plan's clients and yields their outcomes. A client's failure raises no error."""
 
 
-class Delivered(set[str]):
-    """The clients of a round that have delivered. Runners that share a round add to one set."""
+@dataclass(frozen=True)
+class RoundPart:
+    """Some clients of a round, for one of the runners that share the round.
+
+    Attributes:
+        workspace: The stores.
+        record: The run's record.
+        plan: The round's plan, with all clients of the round.
+        clients: The clients of this part.
+        progress: Reports progress per client.
+        delivered: The clients of the whole round that have delivered. Every runner adds its own.
+        stop: When it is set, the result is not needed any more.
+    """
+
+    workspace: Workspace
+    record: RunRecord
+    plan: PlanRecord
+    clients: Sequence[str]
+    progress: Progress
+    delivered: set[str] = field(default_factory=set)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def find_cut_off(self) -> str | None:
+        """Returns why the clients that have not delivered must stop, or None if the round waits for them."""
+        waits_for_all = self.record.config.federation.wait_for == "all"
+        if waits_for_all or len(self.delivered) < self.plan.quorum:
+            return None
+        return f"the quorum of {self.plan.quorum} had delivered"
 
 
 class PartRunner(ClientRunner):
@@ -32,30 +59,11 @@ class PartRunner(ClientRunner):
     def run(
         self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
     ) -> Iterable[ClientOutcome]:
-        return self.run_part(workspace, record, plan, plan.clients, Delivered(), threading.Event(), progress)
+        return self.run_part(RoundPart(workspace, record, plan, plan.clients, progress))
 
     @abstractmethod
-    def run_part(
-        self,
-        workspace: Workspace,
-        record: RunRecord,
-        plan: PlanRecord,
-        clients: Sequence[str],
-        delivered: Delivered,
-        stop: threading.Event,
-        progress: Progress,
-    ) -> list[ClientOutcome]:
-        """Trains some of the plan's clients and returns their outcomes.
-
-        Args:
-            workspace: The stores.
-            record: The run's record.
-            plan: The round's plan, with all clients of the round.
-            clients: The clients to train.
-            delivered: The clients of the whole round that have delivered. The runner adds its own.
-            stop: When it is set, the result is not needed any more.
-            progress: Reports progress per client.
-        """
+    def run_part(self, part: RoundPart) -> list[ClientOutcome]:
+        """Trains some of a round's clients and returns their outcomes."""
 
 
 def train_round(

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from fedvsr.federation.records import (
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.mixed_runner import MixedRunner
 from fedvsr.federation.run.prepare import prepare_run
-from fedvsr.federation.run.sites import SiteRunner, SiteShards
+from fedvsr.federation.run.sites import SiteRunner, SiteShards, sites_among
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.progress import Progress
@@ -118,7 +119,7 @@ def test_hosted_clients_and_sites_mix_in_one_round(
         config.data,
         "ann",
     )
-    runner = MixedRunner(InProcessRunner(), ["bob"], SiteRunner(POLL_SECONDS))
+    runner = MixedRunner(InProcessRunner(), partial(sites_among, federation.store), SiteRunner(POLL_SECONDS))
     with site.running():
         train_round(federation.workspace, record, 1, runner, Lines())
     round_record = aggregate_round(federation.store, record, 1)
