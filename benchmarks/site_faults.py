@@ -24,7 +24,7 @@ import yaml
 from slow_network import SlowNetwork
 
 from fedvsr.access.invitation import Invitation
-from fedvsr.access.sites import FrontDoor, invite_site, revoke_site, rotate_site
+from fedvsr.access.sites import FrontDoor, invite_site, revoke_site, rotate_site, site_user
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import NotFoundError
 from fedvsr.experiment.trial import operator_of
@@ -65,7 +65,7 @@ class Faults:
         self.number += 1
         endpoint = f"https://127.0.0.1:{port}" if port else self.server.endpoint
         ca = self.server.ca_certificate if ca is None else ca
-        self.admin.remove_user(f"site-{SITE}")
+        self.admin.remove_user(site_user(SITE))
         invitation = invite_site(self.store, self.admin, FrontDoor("faults", endpoint, BUCKET, ca), SITE)
         return self.join(invitation, **settings)
 

@@ -210,3 +210,7 @@ class TrackingError(FedVSRError):
 
 class PipelinesError(FedVSRError):
     """Kubeflow Pipelines refused or failed."""
+
+
+PERMANENT_ERRORS = (InputError, DataError, TrainingError, NotFoundError)
+"""The errors of a client's work that another attempt would meet again."""

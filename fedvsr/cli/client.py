@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from fedvsr.cluster.job_spec import PERMANENT_FAILURE
-from fedvsr.errors import DataError, FedVSRError, InputError, NotFoundError, TrainingError
+from fedvsr.errors import PERMANENT_ERRORS, FedVSRError
 
 if TYPE_CHECKING:
     from fedvsr.access.client_check import ClientCheckReport
@@ -21,9 +21,6 @@ TERMINATION_LOG = Path("/dev/termination-log")
 _MAX_BYTES = 4000
 
 Result = TypeVar("Result")
-
-# Another attempt would fail for the same reason.
-_PERMANENT_ERRORS = (InputError, DataError, TrainingError, NotFoundError)
 
 _run_option = click.option("--run", required=True, help="The run's name.")
 _client_option = click.option("--client", "name", required=True, help="This client's name.")
@@ -134,7 +131,7 @@ def _run_work(work: Callable[[], Result]) -> Result:
     with _exit_on_sigterm():
         try:
             return work()
-        except _PERMANENT_ERRORS as error:
+        except PERMANENT_ERRORS as error:
             _fail(error, PERMANENT_FAILURE)
         except FedVSRError as error:
             _fail(error, 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedvsr.access.proof import Finding, search_federation
-from fedvsr.access.sites import FrontDoor, invite_site
+from fedvsr.access.sites import FrontDoor, invite_site, site_user
 from fedvsr.config.experiment import Experiment
 from fedvsr.errors import InputError
 from fedvsr.experiment.remote import run_remotely
@@ -30,6 +30,7 @@ from fedvsr.store.s3_admin import S3Admin
 from fedvsr.store.s3_connection import CA_VARIABLE, ENDPOINT_VARIABLE
 from fedvsr.store.workspace import FEDERATION_VARIABLE
 from fedvsr.tracking.sqlite import sqlite_uri
+from fedvsr.waiting import end_process
 
 _BUCKET = "fedvsr"
 _SERVER_SECONDS = 60.0
@@ -125,7 +126,7 @@ def _join(
         if not link.exists():
             link.symlink_to(video.path.resolve())
     # The server of an earlier trial had another certificate and administrator, so the keys are made again.
-    admin.remove_user(f"site-{name}")
+    admin.remove_user(site_user(name))
     invitation = root / f"{name}.fedvsr-invitation"
     invite_site(store, admin, door, name).write(invitation)
     _fedvsr("site", "join", invitation, "--videos", source, "--folder", root / name)
@@ -145,12 +146,7 @@ def _agent(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process, _GRACE_SECONDS)
 
 
 def _fedvsr(*arguments: object) -> None:

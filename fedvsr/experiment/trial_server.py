@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedvsr.errors import ConfigError
+from fedvsr.waiting import end_process
 
 SERVER_VARIABLE: Final = "FEDVSR_S3_SERVER"
 """Names the program of the S3 server, or its container image."""
@@ -79,12 +80,7 @@ def trial_server(folder: Path) -> Iterator[TrialServer]:
         try:
             yield TrialServer(f"https://{_HOST}:{port}", ca_certificate, user, password)
         finally:
-            process.terminate()
-            try:
-                process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_process(process, _GRACE_SECONDS)
 
 
 def _server_command(folder: Path, data: Path, certificates: Path, port: int) -> list[str]:

@@ -1,7 +1,6 @@
 """The site's agent: asks the federation for work, lets the policy decide, and runs the worker."""
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,7 +28,7 @@ from fedvsr.federation.site_records import (
     HeartbeatRecord,
     SiteState,
 )
-from fedvsr.site.answers import answer_to, write_answer
+from fedvsr.site.answers import write_answer
 from fedvsr.site.assignments import Assignments, SiteAssignment, run_and_round
 from fedvsr.site.folder import SiteFolder
 from fedvsr.site.launcher import Launcher
@@ -37,6 +36,7 @@ from fedvsr.site.policy import Decision, Situation, Verdict, decide
 from fedvsr.site.settings import SiteSettings
 from fedvsr.store.base import Store
 from fedvsr.text import printable
+from fedvsr.waiting import backoff_seconds
 
 SECOND_AGENT_SECONDS = 3 * HEARTBEAT_SECONDS
 """An agent in another folder counts as running if its last heartbeat is younger."""
@@ -150,8 +150,7 @@ class Agent:
         if self._work and time.monotonic() > self._work.deadline:
             self._stop_work("its time is over")
         self._failures += 1
-        longest = min(_MAX_BACKOFF_SECONDS, _MIN_BACKOFF_SECONDS * 2 ** min(self._failures, 10))
-        return random.uniform(longest / 2, longest)
+        return backoff_seconds(self._failures, _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
 
     def _beat(self) -> None:
         """Writes the heartbeat if it is due, unless another agent wrote the last one."""
@@ -308,8 +307,7 @@ class Agent:
         told = result.told if result else _describe_exit(code)
         retries = work.assignment.retries if work.assignment else 0
         if code != PERMANENT_FAILURE and work.attempts <= retries:
-            longest = min(_MAX_RETRY_SECONDS, _MIN_RETRY_SECONDS * 2 ** (work.attempts - 1))
-            wait = random.uniform(longest / 2, longest)
+            wait = backoff_seconds(work.attempts - 1, _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS)
             self._log(
                 f"{work.name}: attempt {work.attempts} failed ({told}); the next begins in {wait:.0f} s"
             )
@@ -342,17 +340,15 @@ class Agent:
             return
         seconds = time.monotonic() - entry.began if state is SiteState.FAILED else 0.0
         run, round_number = run_and_round(entry.key)
-        if entry.assignment:
-            answer = answer_to(entry.assignment, state, reason=reason, seconds=seconds)
-        else:
-            answer = AnswerRecord(
-                run=run,
-                round=round_number,
-                site=self._site,
-                assignment_digest=entry.digest,
-                state=state,
-                reason=reason,
-            )
+        answer = AnswerRecord(
+            run=run,
+            round=round_number,
+            site=self._site,
+            assignment_digest=entry.digest,
+            state=state,
+            reason=reason,
+            seconds=seconds,
+        )
         write_answer(self._store, answer)
         entry.told = answer
         if state is not SiteState.FAILED:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from fedvsr.errors import StoreError
 from fedvsr.federation import layout
@@ -15,33 +16,6 @@ from fedvsr.store.base import Store, bytes_digest
 
 # Between two answers in one state.
 _SECONDS = 5.0
-
-
-def answer_to(
-    assignment: AssignmentRecord,
-    state: SiteState,
-    *,
-    done: int = 0,
-    total: int = 0,
-    text: str = "",
-    reason: str = "",
-    seconds: float = 0.0,
-    shards: ShardSummary | None = None,
-) -> AnswerRecord:
-    """Returns an answer that refers to an assignment. The keywords are those of `AnswerRecord`."""
-    return AnswerRecord(
-        run=assignment.run,
-        round=assignment.round,
-        site=assignment.site,
-        assignment_digest=bytes_digest(assignment.to_bytes()),
-        state=state,
-        done=done,
-        total=total,
-        text=text,
-        reason=reason,
-        seconds=seconds,
-        shards=shards,
-    )
 
 
 def write_answer(store: Store, answer: AnswerRecord) -> None:
@@ -61,6 +35,7 @@ class Answers:
 
     def __init__(self, store: Store, assignment: AssignmentRecord) -> None:
         self._store, self._assignment = store, assignment
+        self._digest = bytes_digest(assignment.to_bytes())
         self._began = time.monotonic()
         self._changed = threading.Condition()
         self._next: AnswerRecord | None = None
@@ -87,7 +62,7 @@ class Answers:
 
     def tell(self, state: SiteState, done: int = 0, total: int = 0, text: str = "") -> None:
         """Tells how far the work is. Returns at once."""
-        answer = answer_to(self._assignment, state, done=done, total=total, text=text, seconds=self.seconds)
+        answer = self._answer(state, done=done, total=total, text=text)
         with self._changed:
             self._is_urgent = self._is_urgent or state is not self._state
             self._state, self._next = state, answer
@@ -99,8 +74,17 @@ class Answers:
         Raises:
             fedvsr.errors.StoreError: It could not be written; do the work again, which is quick.
         """
-        write_answer(
-            self._store, answer_to(self._assignment, SiteState.DONE, seconds=self.seconds, shards=shards)
+        write_answer(self._store, self._answer(SiteState.DONE, shards=shards))
+
+    def _answer(self, state: SiteState, **details: Any) -> AnswerRecord:
+        return AnswerRecord(
+            run=self._assignment.run,
+            round=self._assignment.round,
+            site=self._assignment.site,
+            assignment_digest=self._digest,
+            state=state,
+            seconds=self.seconds,
+            **details,
         )
 
     def _send_all(self) -> None:

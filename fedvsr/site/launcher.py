@@ -12,6 +12,7 @@ from fedvsr.federation.site_records import AssignmentRecord
 from fedvsr.progress import LogProgress
 from fedvsr.site.checks import gpu_names
 from fedvsr.site.folder import SiteFolder
+from fedvsr.waiting import end_process
 
 # The worker ends at once on SIGTERM. One that hangs, for example in a driver, is killed.
 _GRACE_SECONDS = 10.0
@@ -67,15 +68,8 @@ class ProcessLauncher:
         return self._process.poll() if self._process else 0
 
     def stop(self) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process and self._process.poll() is None:
+            end_process(self._process, _GRACE_SECONDS)
 
     def describe_wait(self) -> str | None:
         return None

@@ -5,14 +5,12 @@ from contextlib import suppress
 
 from fedvsr.cluster.job_spec import PERMANENT_FAILURE
 from fedvsr.errors import (
-    DataError,
+    PERMANENT_ERRORS,
     FedVSRError,
-    InputError,
     NonFiniteLossError,
     NotFoundError,
     RecordError,
     ShardError,
-    TrainingError,
     VideoError,
 )
 from fedvsr.federation import layout
@@ -34,9 +32,6 @@ from fedvsr.store.base import Store
 
 # Parts of downloads, and the spool of other runs, are kept for this long.
 _KEPT_SECONDS = 7 * 86_400
-
-# Another attempt would fail for the same reason.
-_PERMANENT_ERRORS = (InputError, DataError, TrainingError, NotFoundError)
 
 
 def run_work(folder: SiteFolder, settings: SiteSettings, federation: Store) -> int:
@@ -60,7 +55,7 @@ def run_work(folder: SiteFolder, settings: SiteSettings, federation: Store) -> i
     except FedVSRError as error:
         folder.result = WorkResultRecord(reason=str(error), told=_told(error, folder, settings))
         log.message(f"error: {error}")
-        return PERMANENT_FAILURE if isinstance(error, _PERMANENT_ERRORS) else 1
+        return PERMANENT_FAILURE if isinstance(error, PERMANENT_ERRORS) else 1
     except Exception as error:
         # The traceback reaches the site's log. The federation is told no text that may hold anything.
         folder.result = WorkResultRecord(
@@ -123,13 +118,13 @@ class _Work:
             self._ensure_shards(record)
             progress = AnsweringProgress(self._answers, SiteState.TRAINING, "train", self._log)
             report = train_client(spooled, own, record, assignment.round, assignment.site, progress)
+            if spooled.find_spooled() is None:
+                self._log.message("nothing to train: it had delivered before")
+                return
             self._log.message(
                 f"trained: loss {report.loss:.4f}, {report.steps} steps in {report.seconds:.1f} s "
                 f"on {report.device}"
             )
-            if spooled.find_spooled() is None:
-                # It had delivered before.
-                return
         self._answers.tell(SiteState.UPLOADING)
         spooled.push(lambda done, total: self._answers.tell(SiteState.UPLOADING, done, total))
         self._log.message(f"delivered: {assignment.run} round {assignment.round}")

@@ -6,7 +6,6 @@ import hashlib
 import io
 import itertools
 import json
-import random
 import shutil
 import time
 import uuid
@@ -21,6 +20,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from fedvsr.store.bandwidth import Bandwidth
 from fedvsr.store.base import OnBytes
+from fedvsr.waiting import backoff_seconds
 
 Result = TypeVar("Result")
 
@@ -82,8 +82,7 @@ class Transfers:
                 if not _is_transient(error) or time.monotonic() - since >= self._patience_seconds:
                     raise
                 failures += 1
-                longest = min(_MAX_WAIT_SECONDS, _MIN_WAIT_SECONDS * 2 ** min(failures, 10))
-                time.sleep(random.uniform(longest / 2, longest))
+                time.sleep(backoff_seconds(failures, _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS))
 
     def write(self, bucket: str, name: str, data: bytes) -> None:
         """Writes an object in one request."""
