@@ -1,0 +1,1 @@
+"""Update codecs: how tensors become the bytes that travel, and tensors again."""
