@@ -72,7 +72,7 @@ def aggregate_fedvsr(folder: Path) -> Iterator[None]:
     digests = json.loads((folder / "digests.json").read_text())
     files = {}
     for client, digest in digests.items():
-        files[client] = UpdateFile(client, 1, folder / client, digest, "its update")
+        files[client] = UpdateFile(client, 1, WeightsFile(folder / client, "its update"), digest)
         assert find_misfit(files[client].specs, specs_of(base)) is None
     weights = dict.fromkeys(digests, 1 / len(digests))
     assert serialize(weighted_mean(base, Updates(files), weights))

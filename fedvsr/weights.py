@@ -117,6 +117,26 @@ class Chunk:
         return self.start + self.values.size
 
 
+class TensorSource(Protocol):
+    """Tensors that are read piece by piece.
+
+    Attributes:
+        name: What an error calls them.
+        specs: Shape and dtype of each tensor.
+    """
+
+    name: str
+    specs: dict[str, TensorSpec]
+
+    def chunks(self, digest: Digest | None = None) -> Iterator[Chunk]:
+        """Yields all tensors in chunks, and updates ``digest`` with every byte of the file behind them."""
+        ...
+
+    def part(self, key: str, start: int, stop: int) -> Array:
+        """Returns elements ``start`` to ``stop`` of a flattened tensor, of shape (stop − start,)."""
+        ...
+
+
 class WeightsFile:
     """Reads a weights file piece by piece.
 

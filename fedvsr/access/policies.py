@@ -103,6 +103,7 @@ def _run_reads() -> list[str]:
         layout.config(_ANY_RUN),
         _of_any_round(layout.plan(_ANY_RUN, 0)),
         _of_any_round(layout.global_weights(_ANY_RUN, 0)),
+        _of_any_round(layout.sent_weights(_ANY_RUN, 0)),
         _of_any_round(layout.strategy_state(_ANY_RUN, 0)),
     ]
 

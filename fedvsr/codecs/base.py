@@ -78,7 +78,3 @@ class Codec(ABC):
             fedvsr.errors.WeightsError: The file is not complete, is of another codec, or cannot hold these
                 tensors.
         """
-
-    @abstractmethod
-    def max_bytes(self, specs: Mapping[str, TensorSpec]) -> int:
-        """Returns the largest size in bytes of a file with these tensors, with room for the header."""

@@ -28,7 +28,6 @@ from fedvsr.weights import CHUNK_ELEMENTS, Array, Chunk, Digest, TensorSpec, Wei
 _LEVEL = 1
 # Limits a reader's memory. The compressor's own windows are smaller.
 _MAX_WINDOW_BYTES = 8 << 20
-_MAX_HEADER_BYTES = 1 << 10
 
 Bytes = NDArray[np.uint8]
 
@@ -90,13 +89,6 @@ class StreamCodec(Codec):
 
     def open(self, path: Path, specs: Mapping[str, TensorSpec], seed: int, name: str) -> EncodedFile:
         return _StreamFile(self, path, specs, seed, name)
-
-    def max_bytes(self, specs: Mapping[str, TensorSpec]) -> int:
-        coder = self.make_coder(0)
-        size = sum(sum(_block_sizes(spec, count, coder)) for spec, count in _segments(specs.values()))
-        # zstd stores a block that it cannot compress as it is, with a header of 3 bytes.
-        blocks = sum(len(_block_sizes(spec, count, coder)) for spec, count in _segments(specs.values()))
-        return size + size // 256 + 16 * blocks + _MAX_HEADER_BYTES
 
 
 class _StreamFile:

@@ -107,6 +107,13 @@ class StrategyConfig(Section):
     options: dict[str, JsonValue] = Field(default_factory=dict, description="the strategy's own options")
 
 
+class CommunicationConfig(Section):
+    """How what travels between the server and the clients is encoded."""
+
+    upload: str = Field("float32", description="codec of the clients' updates")
+    download: str = Field("float32", description="codec of the global weights that the clients get")
+
+
 class FederationConfig(Section):
     """Which clients train, for how long, and how many must deliver."""
 
@@ -172,6 +179,10 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     strategy: StrategyConfig = StrategyConfig()
     federation: FederationConfig = FederationConfig()
+    # Left out of a record at its default, so that runs from before this section keep their identity.
+    communication: CommunicationConfig = Field(
+        CommunicationConfig(), exclude_if=_equals(CommunicationConfig())
+    )
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
 

@@ -9,6 +9,7 @@ Federation's store::
     runs/<run>/config.json                            the run's record
     runs/<run>/rounds/0000/global.safetensors         the initial weights
     runs/<run>/rounds/<r>/plan.json                   clients, base weights, quorum, deadline
+    runs/<run>/rounds/<r>/sent.safetensors            the global weights as the clients get them, if encoded
     runs/<run>/rounds/<r>/updates/<client>/           update.safetensors, strategy.safetensors, report.json
     runs/<run>/rounds/<r>/outcomes.json               each client's outcome
     runs/<run>/rounds/<r>/lease.json                  rewritten while the round's step waits for sites
@@ -76,6 +77,10 @@ def outcomes(run: str, round_number: int) -> str:
 
 def global_weights(run: str, round_number: int) -> str:
     return round_folder(run, round_number) + "global.safetensors"
+
+
+def sent_weights(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "sent.safetensors"
 
 
 def strategy_state(run: str, round_number: int) -> str:

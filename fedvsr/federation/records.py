@@ -138,6 +138,11 @@ class PlanRecord(Record):
     strategy_digest: str | None = None
     quorum: int
     deadline_seconds: int
+    sent_digest: str | None = Field(
+        None,
+        exclude_if=lambda digest: digest is None,
+        description="SHA-256 of the weights as the clients get them; None if they get the base weights",
+    )
 
 
 class ReportRecord(Record):

@@ -3,13 +3,12 @@
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 
-from fedvsr.errors import UpdateError
+from fedvsr.errors import UpdateError, WeightsError
 from fedvsr.text import printable
-from fedvsr.weights import Array, Chunk, TensorSpec, WeightsFile, join_chunks
+from fedvsr.weights import Array, Chunk, TensorSource, TensorSpec, join_chunks
 
 # Maximum size of one piece of all clients together, in bytes.
 _PIECE_BYTES = 16 << 20
@@ -18,24 +17,19 @@ _PIECE_BYTES = 16 << 20
 class UpdateFile:
     """One file of a client's update: its weights, or its strategy tensors.
 
-    The constructor reads the header. The first complete read also verifies the rest: the file must have the
-    digest that the report names, and every floating-point value must be finite.
+    The first complete read verifies the file: it must have the digest that the report names, and every
+    floating-point value must be finite.
 
     Args:
         client: The client's name.
         round_number: The round.
-        path: The file.
+        file: The file, open for reading.
         digest: The SHA-256 that the client's report names.
-        name: The file's name in an error.
-
-    Raises:
-        fedvsr.errors.WeightsError: The file is not a complete safetensors file, or has a tensor with a dtype
-            that NumPy lacks.
     """
 
-    def __init__(self, client: str, round_number: int, path: Path, digest: str, name: str) -> None:
+    def __init__(self, client: str, round_number: int, file: TensorSource, digest: str) -> None:
         self._client, self._round_number = client, round_number
-        self._file = WeightsFile(path, name)
+        self._file = file
         self._digest = digest
         self._verified = False
 
@@ -50,20 +44,25 @@ class UpdateFile:
         A result computed from the chunks is valid only if the iteration ends without an error.
 
         Raises:
-            fedvsr.errors.UpdateError: The file's digest differs from the report's, or a value is not finite.
+            fedvsr.errors.UpdateError: The file's digest differs from the report's, it cannot be decoded, or a
+                value is not finite.
         """
         if self._verified:
             yield from self._file.chunks()
             return
         digest = hashlib.sha256()
         chunks = self._file.chunks(digest)
-        for chunk in chunks:
-            if not _is_finite(chunk.values):
-                # A damaged file is reported as damaged, whatever its values are.
-                _read_to_end(chunks)
-                self._check_digest(digest.hexdigest())
-                raise self._refusal(self._describe_non_finite(chunk.name))
-            yield chunk
+        # A damaged file is reported as damaged, whatever its values are.
+        try:
+            for chunk in chunks:
+                if not _is_finite(chunk.values):
+                    _read_to_end(chunks)
+                    self._check_digest(digest.hexdigest())
+                    raise self._refusal(self._describe_non_finite(chunk.name))
+                yield chunk
+        except WeightsError as error:
+            self._check_digest(digest.hexdigest())
+            raise self._refusal(str(error)) from None
         self._check_digest(digest.hexdigest())
         self._verified = True
 

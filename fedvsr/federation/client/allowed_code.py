@@ -19,11 +19,11 @@ def check_code_allowed(config: RunConfig, packages: Sequence[str] | None = None)
     Args:
         config: The run. Nothing that it names has been imported yet.
         packages: The packages; None for those in FEDVSR_ALLOW_MODELS, separated by commas. Despite its name,
-            the variable also applies to strategies and degradations.
+            the variable also applies to strategies, degradations and codecs.
 
     Raises:
-        fedvsr.errors.ConfigError: ``model.name``, ``strategy.name`` or ``data.degradation`` is a reference
-            outside these packages.
+        fedvsr.errors.ConfigError: The model, the strategy, the degradation or a codec is a reference outside
+            these packages.
     """
     source = "policy.allow_models" if packages is not None else ALLOW_VARIABLE
     if packages is None:
@@ -33,6 +33,8 @@ def check_code_allowed(config: RunConfig, packages: Sequence[str] | None = None)
         ("model.name", config.model.name),
         ("strategy.name", config.strategy.name),
         ("data.degradation", config.data.degradation),
+        ("communication.upload", config.communication.upload),
+        ("communication.download", config.communication.download),
     ):
         _check_reference(field, name, packages, source)
 

@@ -7,6 +7,7 @@ from fedvsr.config.run import TrainingConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
+from fedvsr.federation.communication import encode_update, load_sent_weights
 from fedvsr.federation.delivery import find_delivery
 from fedvsr.federation.owner.clips import dataset_digest, open_training_clips
 from fedvsr.federation.records import (
@@ -18,7 +19,7 @@ from fedvsr.federation.records import (
     write_record,
 )
 from fedvsr.federation.sampling import derived_seed
-from fedvsr.federation.stored_weights import load_base_weights, load_strategy_state
+from fedvsr.federation.stored_weights import load_strategy_state
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state, state_of
 from fedvsr.progress import Progress
@@ -29,7 +30,7 @@ from fedvsr.training.batches import batches, step_count
 from fedvsr.training.local import TrainingSummary, train_locally
 from fedvsr.training.objective import Objective
 from fedvsr.video.patches import ClipPair, PatchSampler
-from fedvsr.weights import Array, Tensors, load, serialize
+from fedvsr.weights import Array, Tensors, load, serialize, specs_of
 
 
 def train_client(
@@ -66,9 +67,7 @@ def train_client(
         return delivered
     data = record.config.data
     clips = open_training_clips(own, record.config)
-    base = load_base_weights(federation, plan)
-    state = load_strategy_state(federation, plan)
-    result = _train(record, plan, client, clips, base, state, own, progress or Progress())
+    result = _train(federation, own, record, plan, client, clips, progress or Progress())
     return _deliver(
         federation,
         own,
@@ -78,7 +77,6 @@ def train_client(
         result,
         clips=len(clips),
         dataset_digest=dataset_digest(own, layout.training_clips(data.dataset), data),
-        downloaded_bytes=_nbytes(base) + _nbytes(state),
     )
 
 
@@ -87,26 +85,27 @@ class _LocalUpdate:
     """The result of local training.
 
     Attributes:
-        weights: The bytes of the client's weights.
+        update: The bytes of the client's update.
         local: The strategy tensors and the client state.
         summary: The loss, the counts and the seconds of the training.
         device: The device that trained.
+        downloaded_bytes: What was read from the federation's store to train.
     """
 
-    weights: bytes
+    update: bytes
     local: LocalResult
     summary: TrainingSummary
     device: str
+    downloaded_bytes: int
 
 
 def _train(
+    federation: Store,
+    own: Store,
     record: RunRecord,
     plan: PlanRecord,
     client: str,
     clips: Sequence[ClipPair],
-    base: Tensors,
-    strategy_state: Tensors,
-    own: Store,
     progress: Progress,
 ) -> _LocalUpdate:
     """Trains the global model on clips, with the strategy's local term."""
@@ -121,9 +120,11 @@ def _train(
     )
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = select_device(training.device)
+    strategy_state = load_strategy_state(federation, plan)
     with repeatable(seed, training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        load_state(model, base, f"global weights of round {plan.round - 1}")
+        sent, sent_bytes = load_sent_weights(federation, config, plan, specs_of(state_of(model)))
+        load_state(model, sent, f"global weights of round {plan.round - 1}")
         model.to(device)
         client_state = _load_client_state(own, record, plan.round) if strategy.stateful else {}
         term = strategy.make_local_term(model, strategy_state, client_state)
@@ -140,7 +141,13 @@ def _train(
                 first_step=(plan.round - 1) * steps,
             )
         _check_loss(summary.loss)
-        return _LocalUpdate(serialize(state_of(model)), term.finish(), summary, str(device))
+        return _LocalUpdate(
+            encode_update(config, plan, client, state_of(model), sent),
+            term.finish(),
+            summary,
+            str(device),
+            sent_bytes + _nbytes(strategy_state),
+        )
 
 
 def _objective(training: TrainingConfig, strategy: Strategy) -> Objective:
@@ -166,7 +173,6 @@ def _deliver(
     *,
     clips: int,
     dataset_digest: str,
-    downloaded_bytes: int,
 ) -> ReportRecord:
     """Writes the client state, the strategy tensors, the weights and, last, the report."""
     if update.local.client_state:
@@ -175,17 +181,17 @@ def _deliver(
     strategy_tensors = serialize(update.local.strategy_tensors) if update.local.strategy_tensors else b""
     if strategy_tensors:
         federation.write(layout.strategy_tensors(plan.run, plan.round, client), strategy_tensors)
-    federation.write(layout.update(plan.run, plan.round, client), update.weights)
+    federation.write(layout.update(plan.run, plan.round, client), update.update)
     report = ReportRecord(
         run=plan.run,
         round=plan.round,
         client=client,
         base_digest=plan.base_digest,
-        update_digest=bytes_digest(update.weights),
-        update_bytes=len(update.weights),
+        update_digest=bytes_digest(update.update),
+        update_bytes=len(update.update),
         extra_digest=bytes_digest(strategy_tensors) if strategy_tensors else None,
         extra_bytes=len(strategy_tensors),
-        downloaded_bytes=downloaded_bytes,
+        downloaded_bytes=update.downloaded_bytes,
         dataset_digest=dataset_digest,
         loss=update.summary.loss,
         clips=clips,

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import fedvsr
-from fedvsr.config.run import DataConfig, RunConfig
+from fedvsr.codecs.registry import EXACT, build_codec, codec_names
+from fedvsr.config.run import CommunicationConfig, DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
+from fedvsr.federation.communication import write_sent_weights
 from fedvsr.federation.records import (
     MAY_CHANGE,
     PlanRecord,
@@ -16,6 +18,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.runs import digests_after_round, find_run
 from fedvsr.federation.sampling import select_clients
+from fedvsr.federation.stored_weights import load_weights
 from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.registry import build_strategy
@@ -138,6 +141,20 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
         build_strategy(config.strategy.name, config.strategy.options)
+    _check_codecs(config.communication, import_references=import_references)
+
+
+def _check_codecs(communication: CommunicationConfig, *, import_references: bool) -> None:
+    upload, download = communication.upload, communication.download
+    if import_references or not is_reference(upload):
+        build_codec(upload)
+    if (import_references or not is_reference(download)) and not build_codec(download).downloads:
+        allowed = ", ".join(name for name in codec_names() if build_codec(name).downloads)
+        raise ConfigError(
+            "communication.download",
+            download,
+            f"global weights travel as one of {allowed}: fewer bits would lose more than a round gains",
+        )
 
 
 def _check_degradation(data: DataConfig) -> None:
@@ -159,6 +176,10 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
     key = layout.plan(config.name, round_number)
     base, strategy_digest = digests_after_round(store, record, round_number - 1)
     federation = config.federation
+    sent_digest = None
+    if config.communication.download != EXACT:
+        weights = load_weights(store, layout.global_weights(config.name, round_number - 1), base)
+        sent_digest = write_sent_weights(store, config, round_number, weights)
     plan = PlanRecord(
         run=config.name,
         round=round_number,
@@ -170,6 +191,7 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
         strategy_digest=strategy_digest,
         quorum=federation.quorum,
         deadline_seconds=federation.deadline_seconds,
+        sent_digest=sent_digest,
     )
     try:
         stored = read_record(store, key, PlanRecord)
@@ -227,8 +249,9 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
 def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     """Returns the settings of a run that may not change."""
     settings = config.model_dump(exclude=MAY_CHANGE)
-    # A dump leaves this field out at its default.
+    # A dump leaves these fields out at their defaults.
     settings["data"]["damaged_frames"] = config.data.damaged_frames
+    settings["communication"] = config.communication.model_dump()
     return settings
 
 

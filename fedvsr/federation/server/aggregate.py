@@ -10,6 +10,7 @@ import numpy as np
 
 from fedvsr.errors import NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
+from fedvsr.federation.communication import RoundWeights
 from fedvsr.federation.records import (
     Participant,
     PlanRecord,
@@ -21,7 +22,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.server.data_changes import find_data_changes
 from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
-from fedvsr.federation.stored_weights import load_base_weights, load_strategy_state
+from fedvsr.federation.stored_weights import load_strategy_state
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.registry import build_strategy
@@ -55,12 +56,12 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     start = time.perf_counter()
     plan = read_record(store, layout.plan(name, round_number), PlanRecord)
     strategy = build_strategy(run.config.strategy.name, run.config.strategy.options)
-    base = load_base_weights(store, plan)
+    weights = RoundWeights.load(store, run.config, plan)
     state = load_strategy_state(store, plan)
     context = RoundContext(round_number, plan.rounds, len(run.config.federation.clients))
     with tempfile.TemporaryDirectory(prefix="fedvsr-updates-") as folder:
-        round_deliveries = RoundDeliveries.open(store, plan, specs_of(base), strategy, Path(folder))
-        aggregate = _aggregate(round_deliveries, strategy, base, state, context)
+        round_deliveries = RoundDeliveries.open(store, weights, strategy, Path(folder))
+        aggregate = _aggregate(round_deliveries, strategy, weights.base, state, context)
     global_digest, strategy_digest = _write_weights(store, plan, aggregate)
     reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     participants = tuple(_participant(report, aggregate) for report in reports)

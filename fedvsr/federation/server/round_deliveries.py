@@ -6,6 +6,7 @@ from typing import Self
 
 from fedvsr.errors import DataError, NotFoundError, QuorumError, UpdateError
 from fedvsr.federation import layout
+from fedvsr.federation.communication import RoundWeights
 from fedvsr.federation.delivery import DeliveredFile, delivered_files
 from fedvsr.federation.records import (
     ClientOutcome,
@@ -20,7 +21,7 @@ from fedvsr.store.base import Store
 from fedvsr.strategies.base import Strategy
 from fedvsr.strategies.updates import UpdateFile
 from fedvsr.text import printable
-from fedvsr.weights import TensorSpec, find_misfit
+from fedvsr.weights import TensorSource, WeightsFile, find_misfit, specs_of
 
 # Reason for a client with no recorded outcome.
 _NO_DELIVERY = "it delivered nothing"
@@ -66,22 +67,16 @@ class RoundDeliveries:
         self.outcomes, self.training_seconds = _read_training_results(store, plan)
 
     @classmethod
-    def open(
-        cls,
-        store: Store,
-        plan: PlanRecord,
-        base_specs: dict[str, TensorSpec],
-        strategy: Strategy,
-        folder: Path,
-    ) -> Self:
+    def open(cls, store: Store, weights: RoundWeights, strategy: Strategy, folder: Path) -> Self:
         """Opens the deliveries of a plan's clients, and refuses those that are not valid.
 
         The arguments are those of `open_delivery`.
         """
+        plan = weights.plan
         round_deliveries = cls(store, plan)
         for client in sorted(plan.clients):
             try:
-                delivery = open_delivery(store, plan, client, base_specs, strategy, folder)
+                delivery = open_delivery(store, weights, client, strategy, folder)
             except NotFoundError:
                 # The outcome that the training step recorded says why.
                 continue
@@ -137,20 +132,14 @@ class RoundDeliveries:
 
 
 def open_delivery(
-    store: Store,
-    plan: PlanRecord,
-    client: str,
-    base_specs: dict[str, TensorSpec],
-    strategy: Strategy,
-    folder: Path,
+    store: Store, weights: RoundWeights, client: str, strategy: Strategy, folder: Path
 ) -> Delivery:
     """Opens a client's delivery and checks everything except the digests and the values of its tensors.
 
     Args:
         store: The federation's store.
-        plan: The round's plan.
+        weights: What the round starts from.
         client: The client's name.
-        base_specs: Shape and dtype of each tensor of the base weights.
         strategy: The run's strategy, which checks the strategy tensors.
         folder: Where downloaded files are put.
 
@@ -160,6 +149,7 @@ def open_delivery(
             or base weights; or a file is missing, too large or cut short; or a tensor is missing, unknown,
             or of another shape or dtype.
     """
+    plan = weights.plan
     try:
         report = read_untrusted_record(store, layout.report(plan.run, plan.round, client), ReportRecord)
     except DataError as error:
@@ -168,9 +158,10 @@ def open_delivery(
     if problem:
         raise _refusal(plan, client, problem)
     try:
-        update, strategy_tensors = _open_files(store, plan, client, report, folder)
+        update, strategy_tensors = _open_files(store, weights, client, report, folder)
     except (DataError, NotFoundError) as error:
         raise _refusal(plan, client, str(error)) from None
+    base_specs = specs_of(weights.base)
     problem = find_misfit(update.specs, base_specs) or strategy.find_strategy_tensor_problem(
         strategy_tensors.specs if strategy_tensors else {}, base_specs
     )
@@ -194,15 +185,18 @@ def _report_problem(report: ReportRecord, plan: PlanRecord, client: str) -> str 
 
 
 def _open_files(
-    store: Store, plan: PlanRecord, client: str, report: ReportRecord, folder: Path
+    store: Store, weights: RoundWeights, client: str, report: ReportRecord, folder: Path
 ) -> tuple[UpdateFile, UpdateFile | None]:
-    def open_file(file: DeliveredFile, name: str) -> UpdateFile:
-        return UpdateFile(client, plan.round, store.fetch(file.key, folder), file.digest, name)
+    def open_file(file: DeliveredFile, source: TensorSource) -> UpdateFile:
+        return UpdateFile(client, weights.plan.round, source, file.digest)
 
-    update, strategy_tensors = delivered_files(store, plan, client, report)
+    update, tensors = delivered_files(store, weights.plan, client, report)
+    update_path = store.fetch(update.key, folder)
     return (
-        open_file(update, "its update"),
-        open_file(strategy_tensors, "its strategy tensors") if strategy_tensors else None,
+        open_file(update, weights.open_update(client, update_path, "its update", folder)),
+        open_file(tensors, WeightsFile(store.fetch(tensors.key, folder), "its strategy tensors"))
+        if tensors
+        else None,
     )
 
 

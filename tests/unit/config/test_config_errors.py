@@ -19,7 +19,7 @@ def parse(**sections) -> RunConfig:
     ("sections", "field", "value", "allowed"),
     [
         # A field that does not exist, at the top and in a section.
-        ({"round": 3}, "round", 3, "no such field; known here: data, evaluation, "),
+        ({"round": 3}, "round", 3, "no such field; known here: communication, data, evaluation, "),
         ({"training": {"lr": 0.1}}, "training.lr", 0.1, "local_steps, "),
         # A value of the wrong type.
         ({"federation": {"rounds": "two"}}, "federation.rounds", "two", "valid integer"),

@@ -10,6 +10,7 @@ import pytest
 
 from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.federation import layout
+from fedvsr.federation.communication import RoundWeights
 from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_record, write_record
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import prepare_run
@@ -45,10 +46,9 @@ class TrainedRound:
 
     def check_update(self, client: str) -> None:
         """Opens a client's delivery and reads it to its end, as the aggregation does."""
-        base = WeightsFile(self.file(layout.global_weights(RUN, 0)))
+        weights = RoundWeights.load(self.store, self.run.config, self.plan)
         with tempfile.TemporaryDirectory() as folder:
-            arguments = self.store, self.plan, client, base.specs, self.strategy
-            open_delivery(*arguments, Path(folder)).verify()
+            open_delivery(self.store, weights, client, self.strategy, Path(folder)).verify()
 
     @property
     def strategy(self) -> Strategy:
@@ -83,11 +83,12 @@ class TrainedRound:
 
 
 @pytest.fixture(scope="session")
-def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Callable[[str], Path]:
-    stores: dict[str, Path] = {}
+def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Callable[..., Path]:
+    stores: dict[tuple[str, ...], Path] = {}
 
-    def train(strategy: str) -> Path:
-        if strategy not in stores:
+    def train(strategy: str, upload: str, download: str) -> Path:
+        key = (strategy, upload, download)
+        if key not in stores:
             root = tmp_path_factory.mktemp(strategy)
             workspace = Workspace.under(str(root / "stores"))
             folder = layout.training_clips(DataConfig().dataset)
@@ -95,12 +96,16 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
                 clips = {f"{client}-{clip}": make_clip(10 * index + clip) for clip in range(index + 1)}
                 write_clips(workspace.client(client), folder, clips, root)
             config: RunConfig = make_config(
-                strategy__name=strategy, federation__clients=["ann", "bob", "cleo"], federation__quorum=2
+                strategy__name=strategy,
+                federation__clients=["ann", "bob", "cleo"],
+                federation__quorum=2,
+                communication__upload=upload,
+                communication__download=download,
             )
             record = prepare_run(workspace.federation(), config)
             train_round(workspace, record, 1, InProcessRunner())
-            stores[strategy] = root / "stores"
-        return stores[strategy]
+            stores[key] = root / "stores"
+        return stores[key]
 
     return train
 
@@ -109,8 +114,9 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
 def trained_round(_trained_rounds, tmp_path: Path) -> Callable[..., TrainedRound]:
     """Copies a run of ann, bob and cleo (1, 2 and 3 clips, quorum 2) in which all have trained round 1."""
 
-    def copy(strategy: str = "fedavg") -> TrainedRound:
-        shutil.copytree(_trained_rounds(strategy), tmp_path / strategy)
-        return TrainedRound(Workspace.under(str(tmp_path / strategy)))
+    def copy(strategy: str = "fedavg", upload: str = "float32", download: str = "float32") -> TrainedRound:
+        folder = tmp_path / "-".join((strategy, upload, download))
+        shutil.copytree(_trained_rounds(strategy, upload, download), folder)
+        return TrainedRound(Workspace.under(str(folder)))
 
     return copy

@@ -8,7 +8,7 @@ import pytest
 from fedvsr.errors import UpdateError
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.updates import UpdateFile, Updates
-from fedvsr.weights import CHUNK_ELEMENTS, serialize
+from fedvsr.weights import CHUNK_ELEMENTS, WeightsFile, serialize
 from tests.unit.strategies.update_files import open_updates
 
 # More than two chunks, an exact chunk, a scalar, an empty tensor, and buffers that are not floats.
@@ -29,7 +29,7 @@ def open_one(tmp_path: Path):
         path.write_bytes(data)
         from fedvsr.store.base import bytes_digest
 
-        return UpdateFile("bob", 3, path, digest or bytes_digest(data), "its update")
+        return UpdateFile("bob", 3, WeightsFile(path, "its update"), digest or bytes_digest(data))
 
     return open_file
 
@@ -95,6 +95,6 @@ def test_pieces_of_all_clients_are_verified_first(tmp_path):
     good = open_updates({"ann": tmp_path / "ann"}, {"ann": TENSORS})
     assert [where for where, _ in good.pieces("scalar", 1)] == [slice(0, 1)]
     (tmp_path / "bob").write_bytes(serialize(TENSORS))
-    bad = Updates({"bob": UpdateFile("bob", 1, tmp_path / "bob", "0" * 64, "its update")})
+    bad = Updates({"bob": UpdateFile("bob", 1, WeightsFile(tmp_path / "bob", "its update"), "0" * 64)})
     with pytest.raises(UpdateError, match=r"expected SHA-256"):
         next(bad.pieces("scalar", 1))

@@ -7,7 +7,7 @@ import numpy as np
 
 from fedvsr.store.base import bytes_digest
 from fedvsr.strategies.updates import UpdateFile, Updates
-from fedvsr.weights import serialize
+from fedvsr.weights import WeightsFile, serialize
 
 
 def open_updates(paths: Mapping[str, Path], tensors: Mapping[str, Mapping[str, np.ndarray]]) -> Updates:
@@ -16,5 +16,5 @@ def open_updates(paths: Mapping[str, Path], tensors: Mapping[str, Mapping[str, n
     for client, path in paths.items():
         data = serialize(tensors[client])
         path.write_bytes(data)
-        files[client] = UpdateFile(client, 1, path, bytes_digest(data), f"update of {client}")
+        files[client] = UpdateFile(client, 1, WeightsFile(path, f"update of {client}"), bytes_digest(data))
     return Updates(files)
