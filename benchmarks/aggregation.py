@@ -65,7 +65,7 @@ def aggregate_fedvsr(folder: Path) -> Iterator[None]:
     """Imports, waits for the clock to start, and aggregates."""
     from fedvsr.strategies.averaging import weighted_mean
     from fedvsr.strategies.updates import UpdateFile, Updates
-    from fedvsr.weights import find_misfit, serialize, specs_of
+    from fedvsr.weights import WeightsFile, find_misfit, serialize, specs_of
 
     base = make_update(0)
     yield

@@ -1,4 +1,4 @@
-"""Makes untrusted text safe for a log, a record and a page."""
+"""Texts of tables and pages, and untrusted text made safe for them."""
 
 from typing import Final
 
@@ -30,3 +30,9 @@ def without_password(address: str) -> str:
     start = address.find("://") + len("://") if "://" in address else 0
     _, at, host = address[start:].rpartition("@")
     return f"{address[:start]}***@{host}" if at and address[start] != "/" else address
+
+
+def megabytes(count: int, compression: float | None) -> str:
+    """Returns a number of bytes in MB, and by how much a codec has divided it."""
+    text = f"{count / 1e6:.1f}" if count >= 1e5 else f"{count / 1e6:.3f}"
+    return text if compression is None else f"{text} (÷{compression:.1f})"

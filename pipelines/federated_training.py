@@ -42,6 +42,8 @@ def federated_training(
     local_steps: int = 0,
     scale: int = 4,
     degradation: str = "bi",
+    upload: str = "float32",
+    download: str = "float32",
     learning_rate: float = 4e-4,
     seed: int = 0,
     evaluate_every: int = 1,
@@ -68,6 +70,8 @@ def federated_training(
         local_steps: Optimiser steps of a client in a round; 0 trains one pass over its clips.
         scale: Enlargement of height and width: 2, 3 or 4.
         degradation: How low resolution is made: bi (bicubic), bd, matlab-bd (the papers' BD), or a reference.
+        upload: Codec of the clients' updates: float32, bfloat16, int8, int4, int2, or a reference.
+        download: Codec of the global weights on their way to the clients: float32, bfloat16 or int8.
         learning_rate: Adam's learning rate.
         seed: Seed of the weights, the sampling and the batches.
         evaluate_every: Evaluate every so many rounds, and the last.

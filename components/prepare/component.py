@@ -20,6 +20,8 @@ def prepare(
     local_steps: int,
     scale: int,
     degradation: str,
+    upload: str,
+    download: str,
     learning_rate: float,
     seed: int,
     evaluate_every: int,

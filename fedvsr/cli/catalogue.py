@@ -1,4 +1,4 @@
-"""`fedvsr models`, `fedvsr models convert`, `fedvsr strategies` and `fedvsr degradations`."""
+"""`fedvsr models`, `models convert`, `strategies`, `degradations` and `codecs`."""
 
 import json
 from collections.abc import Iterator
@@ -142,6 +142,30 @@ def degradations(name: str | None) -> None:
             table.add_row(known, "–", escape(error.allowed))
             continue
         table.add_row(known, scales, escape(DEGRADATIONS.info(known).description))
+    Console().print(table)
+
+
+@click.command()
+@click.argument("name", required=False)
+def codecs(name: str | None) -> None:
+    """List the codecs of updates and global weights.
+
+    With NAME, show that codec. `--upload` takes one of these names, or package.module:name for any other codec.
+    `--download` takes those that the list marks.
+    """
+    from fedvsr.codecs.registry import CODECS
+
+    if name:
+        _show(CODECS.info(name))
+        return
+    table = _table("codec", "download", "description")
+    for known in CODECS.names():
+        try:
+            downloads = "yes" if CODECS.load(known).downloads else "no"
+        except ConfigError as error:
+            table.add_row(known, "–", escape(error.allowed))
+            continue
+        table.add_row(known, downloads, escape(CODECS.info(known).description))
     Console().print(table)
 
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from fedvsr.codecs.registry import codec_names, download_codec_names
 from fedvsr.config.experiment import Experiment, VideosConfig
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError
@@ -20,6 +21,8 @@ from fedvsr.video.degradations.registry import degradation_names
 
 # Fields whose value is a name in a registry, and the names to list in the help.
 _NAMES = {
+    "communication.download": download_codec_names,
+    "communication.upload": codec_names,
     "data.degradation": degradation_names,
     "model.name": model_names,
     "strategy.name": strategy_names,

@@ -14,6 +14,7 @@ from fedvsr.federation.sampling import select_clients
 from fedvsr.report.summary import RunSummary
 from fedvsr.scoring.clip_scores import ClipScores
 from fedvsr.testsets.score import BenchmarkScores, mean_over_clips
+from fedvsr.text import megabytes
 
 _MAX_ROWS = 32
 _DIGITS = {"lpips": 4, "vmaf": 2}
@@ -51,7 +52,7 @@ def rounds_table(summary: RunSummary) -> Table:
             f"{evaluation.mean('psnr_y'):.2f}" if evaluation else "–",
             f"{evaluation.gain:+.2f}" if evaluation else "–",
             f"{evaluation.mean('ssim_y'):.4f}" if evaluation else "–",
-            f"{record.bytes_up / 1e6:.1f}",
+            megabytes(record.bytes_up, record.diagnostics.get("compression_up")),
             f"{sum(record.seconds.values()):.0f} s",
             style="bold" if best else None,
         )

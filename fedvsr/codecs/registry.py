@@ -3,6 +3,7 @@
 from typing import TypeGuard
 
 from fedvsr.codecs.base import Codec
+from fedvsr.errors import ConfigError
 from fedvsr.registry import Registry
 
 EXACT = "float32"
@@ -47,3 +48,18 @@ def build_codec(name: str) -> Codec:
         fedvsr.errors.ConfigError: The reference cannot be imported, or is not a codec.
     """
     return CODECS.load(name)()
+
+
+def download_codec_names() -> tuple[str, ...]:
+    """Returns the names of the codecs that global weights may travel with, sorted.
+
+    A codec of another package that cannot be imported is left out.
+    """
+    return tuple(name for name in codec_names() if _encodes_downloads(name))
+
+
+def _encodes_downloads(name: str) -> bool:
+    try:
+        return CODECS.load(name).downloads
+    except ConfigError:
+        return False

@@ -20,6 +20,8 @@ FIELDS = {
     "local_steps": "training.local_steps",
     "scale": "data.scale",
     "degradation": "data.degradation",
+    "upload": "communication.upload",
+    "download": "communication.download",
     "learning_rate": "training.learning_rate",
     "seed": "seed",
     "evaluate_every": "evaluation.every",

@@ -251,7 +251,7 @@ class RoundRecord(Record):
     participants: tuple[Participant, ...]
     outcomes: tuple[ClientOutcome, ...]
     diagnostics: dict[str, float] = Field(
-        description="numbers that the strategy reports about its aggregation"
+        description="numbers that the strategy reports about its aggregation, and the codecs' compression"
     )
     bytes_up: int
     bytes_down: int

@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from fedvsr.federation.records import Outcome, RoundRecord
 from fedvsr.report.figures import loss_figure, psnr_figure, to_svg
 from fedvsr.report.summary import RunSummary
+from fedvsr.text import megabytes
 
 
 def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
@@ -34,6 +35,7 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
         loss_svg=to_svg(loss_figure(summary.rounds)) if summary.rounds else None,
         details_png=base64.b64encode(summary.details_picture).decode() if summary.details_picture else None,
         best_gain=summary.best.gain if summary.best else None,
+        megabytes=megabytes,
         config_json=summary.record.config.model_dump_json(indent=2),
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import fedvsr
-from fedvsr.codecs.registry import EXACT, build_codec, codec_names
+from fedvsr.codecs.registry import EXACT, build_codec, download_codec_names
 from fedvsr.config.run import CommunicationConfig, DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
@@ -149,7 +149,7 @@ def _check_codecs(communication: CommunicationConfig, *, import_references: bool
     if import_references or not is_reference(upload):
         build_codec(upload)
     if (import_references or not is_reference(download)) and not build_codec(download).downloads:
-        allowed = ", ".join(name for name in codec_names() if build_codec(name).downloads)
+        allowed = ", ".join(download_codec_names())
         raise ConfigError(
             "communication.download",
             download,

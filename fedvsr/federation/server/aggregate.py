@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fedvsr.codecs.registry import EXACT
+from fedvsr.config.run import CommunicationConfig
 from fedvsr.errors import NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.communication import RoundWeights
@@ -74,7 +76,10 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         strategy_digest=strategy_digest,
         participants=participants,
         outcomes=tuple(round_deliveries.outcomes[client] for client in plan.clients),
-        diagnostics=aggregate.diagnostics,
+        diagnostics={
+            **aggregate.diagnostics,
+            **_compression(run.config.communication, reports, weights.base),
+        },
         bytes_up=sum(report.update_bytes + report.extra_bytes for report in reports),
         bytes_down=sum(report.downloaded_bytes for report in reports),
         seconds={"train": round_deliveries.training_seconds, "aggregate": time.perf_counter() - start},
@@ -139,6 +144,24 @@ def _round_updates(
         context=context,
         strategy_state=state,
     )
+
+
+def _compression(
+    communication: CommunicationConfig, reports: list[ReportRecord], base: Tensors
+) -> dict[str, float]:
+    """Returns by how much the codecs make weights smaller; empty for a direction without one.
+
+    Strategy tensors and the strategy state are not encoded, and do not count.
+    """
+    exact = sum(array.nbytes for array in base.values()) * len(reports)
+    up = sum(report.update_bytes for report in reports)
+    down = sum(report.downloaded_bytes for report in reports)
+    factors = {}
+    if communication.upload != EXACT:
+        factors["compression_up"] = exact / up
+    if communication.download != EXACT:
+        factors["compression_down"] = exact / down
+    return factors
 
 
 def _write_weights(store: Store, plan: PlanRecord, aggregate: Aggregate) -> tuple[str, str | None]:

@@ -16,6 +16,8 @@ REFERENCES = {
     "model.name": "fedvsr.models.fastvsr:FastVSR",
     "strategy.name": "fedvsr.strategies.fedprox:FedProx",
     "data.degradation": "fedvsr.video.degradations.bi:BicubicDegradation",
+    "communication.upload": "fedvsr.codecs.int8:Int8",
+    "communication.download": "fedvsr.codecs.int8:Int8",
 }
 
 
@@ -31,7 +33,7 @@ def change_record(workspace, give_clips, make_config, monkeypatch):
     def change(field, value):
         record = json.loads(store.read(layout.config("test")))
         section, leaf = field.split(".")
-        record["config"][section][leaf] = value
+        record["config"].setdefault(section, {})[leaf] = value
         store.write(layout.config("test"), json.dumps(record).encode())
 
     return change

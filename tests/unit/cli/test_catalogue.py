@@ -1,4 +1,4 @@
-"""`fedvsr models`, `fedvsr strategies` and `fedvsr degradations`: lists, and one item with its options."""
+"""`fedvsr models`, `strategies`, `degradations` and `codecs`: lists, and one item with its options."""
 
 import sys
 
@@ -22,6 +22,14 @@ def test_the_degradations_are_listed_with_their_scales(fedvsr):
     assert (output.code, output.err) == (0, "")
     scales = {row[0]: row[1] for row in table(output.out) if row[0]}
     assert scales == {name: ", ".join(map(str, get_degradation(name).scales)) for name in degradation_names()}
+
+
+def test_the_codecs_are_listed_with_their_directions(fedvsr):
+    output = fedvsr("codecs")
+    assert (output.code, output.err) == (0, "")
+    downloads = {row[0]: row[1] for row in table(output.out) if row[0]}
+    assert downloads == {"bfloat16": "yes", "float32": "yes", "int2": "no", "int4": "no", "int8": "yes"}
+    assert fedvsr("codecs", "int4").out.startswith("int4: rotated and rounded at random to 4 bits")
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -59,6 +67,7 @@ def test_an_entry_without_options_says_so(fedvsr):
         ("models", "unknown model 'nope'; known: basicvsr, "),
         ("strategies", "unknown strategy 'nope'; known: fedavg, "),
         ("degradations", "unknown degradation 'nope'; known: bd, bi, matlab-bd"),
+        ("codecs", "unknown codec 'nope'; known: bfloat16, float32, int2, int4, int8"),
     ],
 )
 def test_an_unknown_name_is_an_error(fedvsr, command, message):
@@ -80,7 +89,7 @@ def test_one_broken_package_does_not_hide_the_others(fedvsr, tmp_path, monkeypat
     metadata = tmp_path / "broken-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    groups = ("models", "strategies", "degradations")
+    groups = ("models", "strategies", "degradations", "codecs")
     (metadata / "entry_points.txt").write_text(
         "".join(f"[fedvsr.{group}]\nbroken = no_such_module:Thing\n" for group in groups)
     )
@@ -92,3 +101,4 @@ def test_one_broken_package_does_not_hide_the_others(fedvsr, tmp_path, monkeypat
         rows = {row[0]: " ".join(row[1:]) for row in table(output.out)}
         assert "no_such_module:Thing" in rows["broken"]
         assert len(rows) > 3
+    assert fedvsr("run", "--help").code == 0

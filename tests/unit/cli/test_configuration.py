@@ -167,7 +167,7 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
         "Judge": ["evaluate", "benchmark", "report"],
         "Release": ["register", "promote"],
         "Use": ["upscale"],
-        "Look": ["models", "strategies", "degradations"],
+        "Look": ["models", "strategies", "degradations", "codecs"],
     }
     # The first steps are a list, not a paragraph.
     assert "    fedvsr promote                  challenger → champion" in lines
