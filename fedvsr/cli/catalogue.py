@@ -150,8 +150,8 @@ def degradations(name: str | None) -> None:
 def codecs(name: str | None) -> None:
     """List the codecs of updates and global weights.
 
-    With NAME, show that codec. `--upload` takes one of these names, or package.module:name for any other codec.
-    `--download` takes those that the list marks.
+    With NAME, show that codec. `--upload` takes one of these names, or package.module:name for any other
+    codec. `--download` takes those that the list marks.
     """
     from fedvsr.codecs.registry import CODECS
 
