@@ -68,9 +68,9 @@ class Participant:
     record: SessionRecord
 
     def __post_init__(self) -> None:
-        if self.record.session != self.session.digest:
+        if self.record.session != self.session_digest:
             raise self.refusal(
-                f"the client's record is of session {self.record.session}, expected {self.session.digest}; "
+                f"the client's record is of session {self.record.session}, expected {self.session_digest}; "
                 "begin the session with a new record"
             )
         if self.name not in self.session.clients:
@@ -82,9 +82,14 @@ class Participant:
             )
 
     @cached_property
+    def session_digest(self) -> str:
+        """The digest of the session's parameters."""
+        return self.session.digest
+
+    @cached_property
     def keys(self) -> SessionKeys:
         """The client's secrets for this session."""
-        return SessionKeys.derive(self.identity, self.session.digest, self.record.nonce)
+        return SessionKeys.derive(self.identity, self.session_digest, self.record.nonce)
 
     def refusal(self, reason: str) -> SecureAggregationError:
         """Returns the error that this client refuses to go on."""
@@ -92,7 +97,7 @@ class Participant:
 
     def route(self, roster: str, owner: str, holder: str) -> ShareRoute:
         """Returns from whom to whom shares go."""
-        return ShareRoute(self.session.digest, roster, owner, holder)
+        return ShareRoute(self.session_digest, roster, owner, holder)
 
 
 def advertise(participant: Participant) -> bytes:
@@ -104,7 +109,7 @@ def advertise(participant: Participant) -> bytes:
         participant.name,
         mask_public_key=keys.mask_public_key,
         share_public_key=keys.share_public_key,
-        seed_commitment=commit_seed(session.digest, participant.name, keys.seed),
+        seed_commitment=commit_seed(participant.session_digest, participant.name, keys.seed),
     ).to_bytes()
 
 
@@ -162,7 +167,7 @@ def mask(
         raise participant.refusal("the client has sent no shares in this session; share first")
     senders, _ = _read_delivered(participant, advertised, digest, delivered)
     packed = _mask_vector(participant, advertised, senders, vector)
-    list_digest = senders_digest(participant.session, digest, senders)
+    list_digest = senders_digest(participant.session_digest, digest, senders)
     message = write_masked_update(
         participant.session, participant.identity, participant.name, list_digest, packed
     )
@@ -244,7 +249,7 @@ def _read_delivered(
             f"{delivered.what} must be clients of the roster, {name!r} among them; "
             f"not in the roster: {', '.join(unknown) or 'none'}"
         )
-    digest = senders_digest(session, roster, delivered.senders)
+    digest = senders_digest(participant.session_digest, roster, delivered.senders)
     if participant.record.senders not in (None, digest):
         raise participant.refusal(f"{delivered.what} differs from the one that the vector was masked for")
     pairs = {}
@@ -289,9 +294,7 @@ def _mask_vector(
     for start in range(0, session.length, CHUNK_VALUES):
         chunk = vector[start : start + CHUNK_VALUES]
         if int(chunk.max()) > low_bits:
-            raise participant.refusal(
-                f"the vector has {int(chunk.max())}, expected less than 2^{session.bits}"
-            )
+            raise participant.refusal(f"expected values below 2^{session.bits}, {chunk.max()} came")
         words = chunk.astype(dtype)
         streams.apply(words)
         words &= low_bits
@@ -302,7 +305,7 @@ def _mask_vector(
 def _masks(
     participant: Participant, advertised: Mapping[str, Advertise], senders: tuple[str, ...]
 ) -> list[Mask]:
-    session, name, keys = participant.session.digest, participant.name, participant.keys
+    session, name, keys = participant.session_digest, participant.name, participant.keys
     masks = [
         pairwise_mask(keys.mask_key, advertised[peer].mask_public_key, session, name, peer)
         for peer in senders

@@ -96,15 +96,15 @@ class Survivors(PublishedList):
 AnyList = TypeVar("AnyList", bound=PublishedList)
 
 
-def senders_digest(session: Session, roster: str, senders: Iterable[str]) -> str:
+def senders_digest(session: str, roster: str, senders: Iterable[str]) -> str:
     """Returns the digest of the list of share senders.
 
     Args:
-        session: The session.
+        session: The digest of the session's parameters.
         roster: The roster's digest.
         senders: The senders' names.
     """
-    return hashlib.sha256(encode_context("senders", session.digest, roster, *sorted(senders))).hexdigest()
+    return hashlib.sha256(encode_context("senders", session, roster, *sorted(senders))).hexdigest()
 
 
 def read_list(kind: type[AnyList], session: Session, data: bytes) -> AnyList:

@@ -1,4 +1,4 @@
-"""The message of phase 3 as a safetensors file: the packed vector as one tensor, the signed header as metadata."""
+"""The message of phase 3 as a safetensors file: one tensor with the packed vector, and the signed header."""
 
 import hashlib
 import json
@@ -88,11 +88,11 @@ def _parse(session: Session, data: memoryview) -> tuple[MaskedUpdate, memoryview
         expected = len(data) - _LENGTH_BYTES - size
         raise RecordError(f"expected a header of {expected} bytes for this length, {header_bytes} came")
     start = _LENGTH_BYTES + header_bytes
-    header = json.loads(bytes(data[_LENGTH_BYTES:start]))
     try:
+        header = json.loads(bytes(data[_LENGTH_BYTES:start]))
         text = header[_METADATA][_MESSAGE]
         message = MaskedUpdate.from_bytes(text.encode())
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise RecordError("expected a safetensors file with a signed header, another header came") from None
     tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
     if header != {_METADATA: {_MESSAGE: text}, _TENSOR: tensor}:

@@ -30,7 +30,7 @@ def word_dtype(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
 
 
 def word_mask(bits: int) -> int:
-    """Returns 2^k − 1; ``words & word_mask(k)`` is modulo 2^k."""
+    """Returns a number with the k lowest bits set: ``&`` with it is modulo 2^k."""
     return (1 << bits) - 1
 
 
@@ -40,8 +40,8 @@ class Mask:
 
     The stream is AES-128-CTR of zeros (NIST SP 800-38A) from the counter 0. A key has one stream only: it is
     derived for one session and one pair of clients, or for one client's self-mask, and a session has one
-    vector (`client.mask` refuses a second one). So no pair of key and counter is used twice, except in the two
-    vectors of a pair, whose masks must be the same to cancel in the sum.
+    vector (`client.mask` refuses a second one). So no pair of key and counter is used twice. The two clients
+    of a pair use the same stream, because it must cancel in the sum; each also has its self-mask.
 
     Attributes:
         key: The stream's key, 16 bytes.

@@ -110,9 +110,19 @@ class ShareTable:
         return tuple(self.shares)
 
     @cached_property
+    def session_digest(self) -> str:
+        """The digest of the session's parameters."""
+        return self.session.digest
+
+    @cached_property
+    def roster_digest(self) -> str:
+        """The roster's digest."""
+        return self.roster.digest
+
+    @cached_property
     def senders_digest(self) -> str:
         """The digest of the list of share senders."""
-        return senders_digest(self.session, self.roster.digest, self.senders)
+        return senders_digest(self.session_digest, self.roster_digest, self.senders)
 
     @cached_property
     def advertised(self) -> dict[str, Advertise]:
@@ -123,7 +133,7 @@ class ShareTable:
         """Returns the list of share senders for one of them, with the shares for it."""
         return DeliveredShares.create(
             self.session,
-            roster=self.roster.digest,
+            roster=self.roster_digest,
             recipient=recipient,
             sealed={name: message.sealed[recipient] for name, message in self.shares.items()},
         )
@@ -240,7 +250,7 @@ def read_unmask(
         for owner, share in shares.items():
             sealed = table.sealed(owner, client)
             committed = sealed.seed_commitment if secret_name == SEED else sealed.mask_key_commitment
-            route = ShareRoute(session.digest, table.roster.digest, owner, client)
+            route = ShareRoute(table.session_digest, table.roster_digest, owner, client)
             if route.commit(secret_name, share) != committed:
                 reason = f"its share of {owner!r}'s {secret_name} is not the one that {owner!r} committed to"
                 raise refuse(session, client, message.what, reason)
@@ -286,22 +296,20 @@ def open_sum(
 
 def _survivors_masks(table: ShareTable, survivors: Survivors, answers: Mapping[str, Unmask]) -> list[Mask]:
     """Reconstructs what is left of the masks in the sum, with the signs that take them away."""
-    session = table.session
+    session, digest = table.session, table.session_digest
     holders = sorted(answers)[: session.threshold]
     masks = []
     for owner in survivors.clients:
         seed = _combine(table, holders, (answers[holder].seeds[owner] for holder in holders))
-        if commit_seed(session.digest, owner, seed) != table.advertised[owner].seed_commitment:
+        if commit_seed(digest, owner, seed) != table.advertised[owner].seed_commitment:
             raise _false_shares(session, owner, SEED)
-        masks.append(self_mask(seed, session.digest, owner).reversed())
+        masks.append(self_mask(seed, digest, owner).reversed())
     for owner in sorted(set(table.senders) - set(survivors.clients)):
         private_key = _combine(table, holders, (answers[holder].mask_keys[owner] for holder in holders))
         if public_key_of(private_key) != table.advertised[owner].mask_public_key:
             raise _false_shares(session, owner, MASK_KEY)
         masks += [
-            pairwise_mask(
-                private_key, table.advertised[peer].mask_public_key, session.digest, peer, owner
-            ).reversed()
+            pairwise_mask(private_key, table.advertised[peer].mask_public_key, digest, peer, owner).reversed()
             for peer in survivors.clients
         ]
     return masks

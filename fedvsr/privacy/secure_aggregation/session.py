@@ -1,4 +1,4 @@
-"""The public parameters of one session: what all clients of a round must agree on before they send anything."""
+"""The public parameters of one session, on which all its clients must agree before they send anything."""
 
 from typing import Annotated, ClassVar, Final, Literal, Self
 

@@ -16,8 +16,8 @@ class SessionKeys:
     They are a function of the client's long-term secret, the session and a nonce. So a client that was killed
     has the same secrets when it runs again. The client drew the nonce from the operating system for this
     session and keeps it in its own store. The nonce is why a run that was deleted and repeated under the same
-    name, with the same session identifier, never uses a mask twice: the nonce was deleted too, and the new one
-    differs.
+    name, with the same session identifier, never uses a mask twice: the nonce was deleted too, and the new
+    one differs.
 
     Attributes:
         mask_key: The X25519 private key (RFC 7748) for pairwise masks, 32 bytes; s^SK in the paper.
@@ -70,7 +70,7 @@ def agree(private_key: bytes, public_key: bytes) -> bytes:
 
 
 def has_low_order(public_key: bytes) -> bool:
-    """Tells whether an X25519 public key gives the same secret with every private key (RFC 7748, section 6.1)."""
+    """Tells whether a public key gives the same secret with every private key (RFC 7748, section 6.1)."""
     try:
         X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(public_key))
     except ValueError:

@@ -1,7 +1,7 @@
 """t-of-n sharing of 32-byte secrets (Shamir, "How to share a secret", 1979).
 
-The sharing itself is PyCryptodome's, over GF(2^128). It takes 16 bytes, so a secret is shared as two halves with
-independent polynomials.
+The sharing itself is PyCryptodome's, over GF(2^128). It takes 16 bytes, so a secret is shared as two halves
+with independent polynomials.
 
 The library draws the polynomials from the operating system and cannot repeat them. So a client shares its
 secrets once, stores the message before it sends it, and sends the stored message again after it was killed.
