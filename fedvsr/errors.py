@@ -17,6 +17,7 @@
     │   ├── ClockError            this machine's clock is wrong
     │   └── CertificateError      the server's certificate is not valid
     ├── UpdateError               the aggregator refuses a client's update
+    ├── SecureAggregationError    a message or list of secure aggregation is refused, or the sum stays closed
     ├── TrainingError             local training cannot continue
     │   └── NonFiniteLossError    the loss became NaN or infinite
     ├── AccessFileError           an invitation that cannot be used or written
@@ -154,6 +155,22 @@ class UpdateError(FedVSRError):
         self.client = client
         self.round_number = round_number
         self.reason = reason
+
+
+class SecureAggregationError(FedVSRError):
+    """A message or a list of secure aggregation is refused, or the sum cannot be opened.
+
+    Args:
+        round_number: The round.
+        reason: What was expected, what came, and what to do next; with the clients' names.
+        clients: The clients whose messages are wrong or missing.
+    """
+
+    def __init__(self, round_number: int, reason: str, clients: Iterable[str] = ()) -> None:
+        super().__init__(f"round {round_number}: secure aggregation: {reason}")
+        self.round_number = round_number
+        self.reason = reason
+        self.clients = tuple(clients)
 
 
 class TrainingError(FedVSRError):

@@ -1,0 +1,117 @@
+"""Unsigned integers of k bits as bytes, without gaps.
+
+The first value is in the lowest bits of the first bytes, as in `numpy.packbits` with ``bitorder="little"``.
+The unused bits of the last byte are 0.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_BITS: Final = 1
+MAX_BITS: Final = 32
+CHUNK_VALUES: Final = 1 << 16
+"""A multiple of 8, so that chunks begin at whole bytes."""
+
+_GROUP = 8
+
+Integers = NDArray[np.unsignedinteger[Any]]
+
+
+def packed_size(count: int, bits: int) -> int:
+    """Returns the number of bytes of ``count`` values of ``bits`` bits."""
+    return (count * bits + 7) // 8
+
+
+def pack(values: Integers, bits: int) -> bytes:
+    """Packs a vector.
+
+    Args:
+        values: Unsigned integers below 2^bits, of shape (n,).
+        bits: k, 1 to 32.
+
+    Returns:
+        ``packed_size(n, bits)`` bytes.
+    """
+    parts = (values[start : start + CHUNK_VALUES] for start in range(0, values.size, CHUNK_VALUES))
+    return b"".join(pack_chunk(part, bits) for part in parts)
+
+
+def unpack(data: bytes | memoryview, bits: int, count: int) -> NDArray[np.uint32]:
+    """Unpacks a vector of ``count`` values; uint32, of shape (count,).
+
+    Raises:
+        ValueError: The number of bytes is wrong, or an unused bit of the last byte is not 0.
+    """
+    values = np.empty(count, np.uint32)
+    for start, chunk in unpack_chunks(data, bits, count):
+        values[start : start + chunk.size] = chunk
+    return values
+
+
+def unpack_chunks(
+    data: bytes | memoryview, bits: int, count: int
+) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """Yields the index of each chunk's first value, and the values; raises as `unpack` does."""
+    check_packed(data, bits, count)
+    packed = np.frombuffer(data, np.uint8)
+    for start in range(0, count, CHUNK_VALUES):
+        stop = min(start + CHUNK_VALUES, count)
+        part = packed[start // _GROUP * bits : packed_size(stop, bits)]
+        yield start, _unpack_chunk(part, bits, stop - start)
+
+
+def check_packed(data: bytes | memoryview, bits: int, count: int) -> None:
+    """Checks that bytes are ``count`` packed values; raises as `unpack` does."""
+    size = packed_size(count, bits)
+    if len(data) != size:
+        raise ValueError(f"expected {size} bytes for {count} values of {bits} bits, {len(data)} came")
+    unused = 8 * size - count * bits
+    if unused and data[-1] >> (8 - unused):
+        raise ValueError(f"expected the last {unused} bits to be 0, came {data[-1] >> (8 - unused)}")
+
+
+def pack_chunk(values: Integers, bits: int) -> bytes:
+    """Packs a few values; see `pack`. All chunks but the last have a multiple of 8 values."""
+    _check_bits(bits)
+    if bits in (8, 16, 32):
+        return values.astype(f"<u{bits // 8}").tobytes()
+    groups = -(-values.size // _GROUP)
+    padded = np.zeros(groups * _GROUP, np.uint32)
+    padded[: values.size] = values
+    columns = np.ascontiguousarray(padded.reshape(groups, _GROUP).T)
+    packed = np.zeros((bits, groups), np.uint8)
+    for byte in range(bits):
+        for column, shift in _parts_of_byte(byte, bits):
+            part = columns[column] << shift if shift >= 0 else columns[column] >> -shift
+            packed[byte] |= part.astype(np.uint8)  # keeps the lowest 8 bits
+    return packed.T.tobytes()[: packed_size(values.size, bits)]
+
+
+def _unpack_chunk(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint32]:
+    _check_bits(bits)
+    if bits in (8, 16, 32):
+        return packed.view(f"<u{bits // 8}").astype(np.uint32)
+    groups = -(-count // _GROUP)
+    padded = np.zeros(groups * bits, np.uint8)
+    padded[: packed.size] = packed
+    rows = np.ascontiguousarray(padded.reshape(groups, bits).T).astype(np.uint32)
+    columns = np.zeros((_GROUP, groups), np.uint32)
+    for byte in range(bits):
+        for column, shift in _parts_of_byte(byte, bits):
+            columns[column] |= rows[byte] >> shift if shift >= 0 else rows[byte] << -shift
+    columns &= np.uint32((1 << bits) - 1)
+    return np.ascontiguousarray(columns.T).reshape(-1)[:count]
+
+
+def _parts_of_byte(byte: int, bits: int) -> Iterator[tuple[int, int]]:
+    """Yields which values of a group of 8 have bits in a byte, and how far to the left they are shifted."""
+    for column in range(8 * byte // bits, (8 * byte + 7) // bits + 1):
+        yield column, column * bits - 8 * byte
+
+
+def _check_bits(bits: int) -> None:
+    if not MIN_BITS <= bits <= MAX_BITS:
+        raise ValueError(f"values have {MIN_BITS} to {MAX_BITS} bits, not {bits}")
