@@ -140,6 +140,31 @@ class FederationConfig(Section):
         return self
 
 
+class RobustnessConfig(Section):
+    """How far one client can move the global weights."""
+
+    max_share: float | None = Field(
+        None,
+        ge=0,
+        description="how many times the others' mean share a client's share may be; 0: no bound; "
+        "empty: the strategy's own",
+    )
+    max_norm: float = Field(
+        10.0,
+        ge=0,
+        description="how many times the round's median norm an update's norm may be, or the update is scaled "
+        "down; 0: no bound",
+    )
+
+    @model_validator(mode="after")
+    def _factors_of_at_least_one(self) -> Self:
+        for name in ("max_share", "max_norm"):
+            factor = getattr(self, name)
+            if factor is not None and 0 < factor < 1:
+                raise FieldError(f"robustness.{name}", factor, "it must be 0 (no bound) or at least 1")
+        return self
+
+
 class EvaluationConfig(Section):
     """How a round's weights are evaluated on the held-out clips."""
 
@@ -172,6 +197,8 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     strategy: StrategyConfig = StrategyConfig()
     federation: FederationConfig = FederationConfig()
+    # Left out at its defaults: so a run's record and identity are as before there was this section.
+    robustness: RobustnessConfig = Field(RobustnessConfig(), exclude_if=_equals(RobustnessConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
 
