@@ -197,10 +197,12 @@ class _NormMeter:
         difference = self._buffer[: chunk.values.size]
         # Faster than a subtraction that casts, with the same bits.
         np.copyto(difference, chunk.values)
-        if chunk.name in self._base:
-            base = self._base[chunk.name].reshape(-1)[chunk.start : chunk.stop]
-            np.subtract(difference, base, out=difference)
-        difference *= difference
+        # An overflow makes the norm infinite.
+        with np.errstate(over="ignore"):
+            if chunk.name in self._base:
+                base = self._base[chunk.name].reshape(-1)[chunk.start : chunk.stop]
+                np.subtract(difference, base, out=difference)
+            difference *= difference
         # Not a BLAS product, whose last bits depend on the number of threads.
         self._squares += float(difference.sum())
 
@@ -212,8 +214,7 @@ def _find_clippings(
 
     A median of 0 shows nothing: then more than half of the updates change nothing.
     """
-    with np.errstate(over="ignore"):
-        norms = {client: file.norm for client, file in files.items()}
+    norms = {client: file.norm for client, file in files.items()}
     for client, norm in norms.items():
         if not math.isfinite(norm):
             round_number = updates.context.round_number
