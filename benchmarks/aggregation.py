@@ -5,8 +5,8 @@
 Both sides read 4, 16 and 64 updates of 5.9 million float32 parameters from files, check them and average
 them by number of examples:
 
-- fedvsr opens each update, checks its header against the model, and verifies digest and finite values in
-  the read that adds it up.
+- fedvsr opens each update, checks its header against the model, and verifies digest and finite values and
+  measures the norm in the read that adds it up; "fedvsr, no norms" has `robustness.max_norm: 0`.
 - Flower inflates each update's objects, as its ServerApp does with the objects that it pulls, and calls
   `aggregate_arrayrecords`. Its server compares every object's SHA-256 with the object's name when the object
   arrives; "Flower, unchecked" leaves that out.
@@ -21,6 +21,7 @@ least CPU time is printed.
 """
 
 import json
+import math
 import os
 import resource
 import subprocess
@@ -61,9 +62,11 @@ def write_fedvsr(folder: Path, clients: int) -> None:
     (folder / "digests.json").write_text(json.dumps(digests))
 
 
-def aggregate_fedvsr(folder: Path) -> Iterator[None]:
+def aggregate_fedvsr(folder: Path, *, max_norm: float = 10.0) -> Iterator[None]:
     """Imports, waits for the clock to start, and aggregates."""
-    from fedvsr.strategies.averaging import weighted_mean
+    from fedvsr.strategies.base import Contribution, RoundContext, RoundUpdates
+    from fedvsr.strategies.fedavg import FedAvg
+    from fedvsr.strategies.norm_clipping import aggregate_clipped
     from fedvsr.strategies.updates import UpdateFile, Updates
     from fedvsr.weights import WeightsFile, find_misfit, serialize, specs_of
 
@@ -74,8 +77,15 @@ def aggregate_fedvsr(folder: Path) -> Iterator[None]:
     for client, digest in digests.items():
         files[client] = UpdateFile(client, 1, WeightsFile(folder / client, "its update"), digest)
         assert find_misfit(files[client].specs, specs_of(base)) is None
-    weights = dict.fromkeys(digests, 1 / len(digests))
-    assert serialize(weighted_mean(base, Updates(files), weights))
+    contributions = tuple(Contribution(client, 1.0, 10, 1) for client in sorted(digests))
+    context = RoundContext(1, 1, len(digests))
+    updates = RoundUpdates(base, Updates(files), Updates({}), contributions, context, {})
+    assert serialize(aggregate_clipped(FedAvg(), updates, max_norm).aggregate.tensors)
+
+
+def aggregate_fedvsr_without_norms(folder: Path) -> Iterator[None]:
+    """Aggregates without measuring norms."""
+    return aggregate_fedvsr(folder, max_norm=math.inf)
 
 
 # Flower
@@ -125,6 +135,7 @@ def aggregate_flower_unchecked(folder: Path) -> Iterator[None]:
 
 IMPLEMENTATIONS = {
     "fedvsr": (write_fedvsr, aggregate_fedvsr),
+    "fedvsr, no norms": (write_fedvsr, aggregate_fedvsr_without_norms),
     "Flower": (write_flower, aggregate_flower),
     "Flower, unchecked": (write_flower, aggregate_flower_unchecked),
 }
@@ -142,7 +153,7 @@ def measure(name: str, folder: Path) -> None:
 
 def run(name: str, command: str, folder: Path, clients: int = 0) -> str:
     """Runs a command of this file in a separate process, with the Python of an implementation."""
-    python = sys.executable if name == "fedvsr" else os.environ["FLOWER_PYTHON"]
+    python = sys.executable if name.startswith("fedvsr") else os.environ["FLOWER_PYTHON"]
     arguments = [python, __file__, command, name, str(folder), str(clients)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment).stdout  # noqa: S603
@@ -169,8 +180,12 @@ def compare(clients: int, names: list[str]) -> None:
 
 def main(counts: list[int]) -> None:
     """Prints a table of all implementations and numbers of updates."""
-    names = list(IMPLEMENTATIONS) if os.environ.get("FLOWER_PYTHON") else ["fedvsr"]
-    if len(names) == 1:
+    names = (
+        list(IMPLEMENTATIONS)
+        if os.environ.get("FLOWER_PYTHON")
+        else [name for name in IMPLEMENTATIONS if "Flower" not in name]
+    )
+    if "Flower" not in names:
         print("Flower is left out: set FLOWER_PYTHON to a Python in which it is installed.")
     print(f"{'updates':7}  {'':18} {'CPU s':>9} {'peak MB':>9} {'× Flower':>9} {'× Flower':>9}")
     for clients in counts:

@@ -25,12 +25,17 @@ def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experim
     mean = sum(record.losses) / len(record.losses)
     line = (
         f"round {record.round}/{experiment.federation.rounds}  "
-        f"{len(record.participants)}/{len(record.outcomes)} clients  loss {mean:.4f}  "
+        f"{_participation(record, ' clients')}  loss {mean:.4f}  "
         f"{record.seconds['train']:.0f} s"
     )
     if evaluation:
         line += f"  PSNR-Y {evaluation.mean('psnr_y'):.2f} dB ({evaluation.gain:+.2f} over bicubic)"
     return line
+
+
+def _participation(record: RoundRecord, noun: str = "") -> str:
+    text = f"{len(record.participants)}/{len(record.outcomes)}{noun}"
+    return f"{text} ({record.limited_clients} limited)" if record.limited_clients else text
 
 
 def rounds_table(summary: RunSummary) -> Table:
@@ -46,7 +51,7 @@ def rounds_table(summary: RunSummary) -> Table:
         best = summary.best is not None and summary.best.round == record.round
         table.add_row(
             str(record.round),
-            f"{len(record.participants)}/{len(record.outcomes)}",
+            _participation(record),
             f"{sum(record.losses) / len(record.losses):.4f}",
             "–" if mixing is None else f"{mixing:.3f}",
             f"{evaluation.mean('psnr_y'):.2f}" if evaluation else "–",

@@ -147,6 +147,31 @@ class FederationConfig(Section):
         return self
 
 
+class RobustnessConfig(Section):
+    """How far one client can move the global weights."""
+
+    max_share: float | None = Field(
+        None,
+        ge=0,
+        description="how many times the others' mean share a client's share may be; 0: no bound; "
+        "empty: the strategy's own",
+    )
+    max_norm: float = Field(
+        10.0,
+        ge=0,
+        description="how many times the round's median norm an update's norm may be, or the update is scaled "
+        "down; 0: no bound",
+    )
+
+    @model_validator(mode="after")
+    def _factors_of_at_least_one(self) -> Self:
+        for name in ("max_share", "max_norm"):
+            factor = getattr(self, name)
+            if factor is not None and 0 < factor < 1:
+                raise FieldError(f"robustness.{name}", factor, "it must be 0 (no bound) or at least 1")
+        return self
+
+
 class EvaluationConfig(Section):
     """How a round's weights are evaluated on the held-out clips."""
 
@@ -179,10 +204,11 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     strategy: StrategyConfig = StrategyConfig()
     federation: FederationConfig = FederationConfig()
-    # Left out of a record at its default, so that runs from before this section keep their identity.
+    # Left out of a record at their defaults, so that runs from before these sections keep their identity.
     communication: CommunicationConfig = Field(
         CommunicationConfig(), exclude_if=_equals(CommunicationConfig())
     )
+    robustness: RobustnessConfig = Field(RobustnessConfig(), exclude_if=_equals(RobustnessConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
 

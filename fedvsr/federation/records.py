@@ -30,6 +30,10 @@ Loss = Annotated[float, Field(ge=0, le=MAX_LOSS)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Record(BaseModel):
     """A frozen JSON document with a version."""
 
@@ -203,6 +207,15 @@ class OutcomesRecord(Record):
     seconds: float
 
 
+class Clipping(BaseModel):
+    """The norm of tensors that were scaled down, before and after."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    norm: float
+    max_norm: float
+
+
 class Participant(BaseModel):
     """A client whose update was aggregated."""
 
@@ -218,6 +231,35 @@ class Participant(BaseModel):
         description="its share of the aggregate; None if the strategy has no weights"
     )
     dataset_digest: str
+    # Left out if nothing was limited, so that such a record has the bytes that it always had.
+    weight_before_bound: float | None = Field(
+        None, exclude_if=_is_none, description="its share without robustness.max_share, if that is larger"
+    )
+    update_clipping: Clipping | None = Field(
+        None, exclude_if=_is_none, description="how robustness.max_norm scaled its update down"
+    )
+    strategy_tensors_clipping: Clipping | None = Field(
+        None, exclude_if=_is_none, description="how robustness.max_norm scaled its strategy tensors down"
+    )
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What limited the client's influence on the aggregate, as sentences."""
+        sentences = []
+        if self.weight_before_bound is not None:
+            sentences.append(
+                f"its share was cut from {self.weight_before_bound:.4f} to {self.weight:.4f} "
+                f"(it reported loss {self.loss:.3g} and {self.clips} clips)"
+            )
+        for what, clipping in (
+            ("update was", self.update_clipping),
+            ("strategy tensors were", self.strategy_tensors_clipping),
+        ):
+            if clipping is not None:
+                sentences.append(
+                    f"its {what} scaled down from norm {clipping.norm:.4g} to {clipping.max_norm:.4g}"
+                )
+        return tuple(f"client {self.client}: {sentence}" for sentence in sentences)
 
 
 class DataChange(BaseModel):
@@ -260,6 +302,16 @@ class RoundRecord(Record):
     data_changes: tuple[DataChange, ...] = Field((), exclude_if=lambda changes: not changes)
 
     @property
+    def limits(self) -> tuple[str, ...]:
+        """What limited clients' influence on the aggregate, as sentences."""
+        return tuple(sentence for participant in self.participants for sentence in participant.limits)
+
+    @property
+    def limited_clients(self) -> int:
+        """Number of clients whose share was cut or whose tensors were scaled down."""
+        return sum(bool(participant.limits) for participant in self.participants)
+
+    @property
     def losses(self) -> tuple[float, ...]:
         return tuple(participant.loss for participant in self.participants)
 
@@ -280,7 +332,7 @@ class EvaluationRecord(Record):
     seconds: float
     other_clips_in_round: int | None = Field(
         None,
-        exclude_if=lambda round_number: round_number is None,
+        exclude_if=_is_none,
         description="the round evaluated before this one, if on other clips: the scores are not comparable",
     )
 

@@ -46,7 +46,8 @@ def round_markdown(record: RoundRecord, mlflow_link: str = "") -> str:
         (
             participant.client,
             f"{participant.loss:.5f}",
-            "–" if participant.weight is None else f"{participant.weight:.4f}",
+            ("–" if participant.weight is None else f"{participant.weight:.4f}")
+            + (" (limited)" if participant.limits else ""),
             str(participant.clips),
             str(participant.steps),
             f"{participant.seconds:.1f}",
@@ -58,7 +59,7 @@ def round_markdown(record: RoundRecord, mlflow_link: str = "") -> str:
     return (
         f"# Round {record.round}\n\n{' · '.join(facts)}\n\n"
         + _table(("client", "loss", "share", "clips", "steps", "training s"), rows)
-        + "".join(f"\n{change}\n" for change in record.data_changes)
+        + "".join(f"\n{sentence}\n" for sentence in [*record.data_changes, *record.limits])
         + f"\nglobal weights `{record.global_digest[:16]}…`\n"
         + (f"\n{_linked('The run in MLflow', mlflow_link)}\n" if mlflow_link else "")
     )

@@ -55,6 +55,11 @@ class RunSummary:
                 )
         return tuple(sentences)
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What limited clients' influence in the rounds, as sentences."""
+        return tuple(f"Round {record.round}: {limit}." for record in self.rounds for limit in record.limits)
+
 
 def summarise_run(store: Store, record: RunRecord) -> RunSummary:
     """Collects a run's records from the federation's store."""

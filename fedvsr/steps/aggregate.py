@@ -27,8 +27,8 @@ def aggregate(run: str, round_number: int, summary: Path) -> dict[str, float]:
     run_record = load_run(store, run)
     record = aggregate_round(store, run_record, round_number)
     progress = LogProgress()
-    for change in record.data_changes:
-        progress.message(str(change))
+    for sentence in [*map(str, record.data_changes), *record.limits]:
+        progress.message(sentence)
     tracker = RunTracker(connect_from_environment(), run_record)
     tracker.log_round(record)
     summary.write_text(round_markdown(record, tracker.url))

@@ -19,12 +19,14 @@ A built-in strategy is one file and one line in `fedvsr.strategies.registry`. A 
 through an entry point of the group ``fedvsr.strategies``, or a run names it ``package.module:name``.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fedvsr.config.base import NoOptions, Section
 from fedvsr.strategies.averaging import weighted_mean
+from fedvsr.strategies.share_bound import bound_shares
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array, TensorSpec
 
@@ -58,11 +60,13 @@ class RoundContext:
         round_number: The round, from 1 to ``rounds``.
         rounds: Number of rounds of the run.
         clients: Number of clients of the run, also those that do not take part in this round.
+        max_share: How many times the mean of the others' aggregation weights a client's may be.
     """
 
     round_number: int
     rounds: int
     clients: int
+    max_share: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,21 @@ class RoundUpdates:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """The clients' shares of the aggregate.
+
+    Attributes:
+        weights: Each client's aggregation weight; they sum to 1.
+        weights_before_bound: What the strategy gave to each client whose share was cut to the bound.
+        diagnostics: Numbers about the aggregation, for the round's record and MLflow.
+    """
+
+    weights: dict[str, float]
+    weights_before_bound: dict[str, float]
+    diagnostics: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """The result of an aggregation.
 
@@ -95,12 +114,14 @@ class Aggregate:
         weights: Each client's aggregation weight; empty if the strategy has no single number per client.
         diagnostics: Numbers about the aggregation, for the round's record and MLflow.
         strategy_state: What the strategy keeps at the server for the next round.
+        weights_before_bound: See `Shares`.
     """
 
     tensors: dict[str, Array]
     weights: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
     strategy_state: dict[str, Array] = field(default_factory=dict)
+    weights_before_bound: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,6 +182,8 @@ class Strategy:
         high_frequency_loss: Whether clients train with FedVSR's high-frequency loss.
         local_term: The class of its part in local training.
         stateful: Whether it keeps a client state.
+        max_share: How many times the mean of the others' aggregation weights a client's may be, unless the
+            run sets ``robustness.max_share``. Honest clients should not exceed it.
     """
 
     name: ClassVar[str]
@@ -170,6 +193,7 @@ class Strategy:
     high_frequency_loss: ClassVar[bool] = False
     local_term: ClassVar[type[LocalTerm]] = LocalTerm
     stateful: ClassVar[bool] = False
+    max_share: ClassVar[float] = 5.0
 
     options: Section
 
@@ -200,11 +224,19 @@ class Strategy:
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Returns each client's aggregation weight, and diagnostics to log.
 
-        The aggregation weights sum to 1. The base class weighs the clients by their numbers of clips.
+        The aggregation weights sum to 1. The base class weighs the clients by their numbers of clips. Call
+        `share_out` rather than this, which does not bound the weights.
         """
         clips = {contribution.client: contribution.clips for contribution in contributions}
         total = sum(clips.values())
         return {client: count / total for client, count in clips.items()}, {}
+
+    def share_out(self, contributions: Iterable[Contribution], context: RoundContext) -> Shares:
+        """Returns the aggregation weights of `weigh`, none above the bound of `bound_shares`."""
+        claimed, diagnostics = self.weigh(contributions, context)
+        weights = bound_shares(claimed, context.max_share)
+        cut = {client: share for client, share in claimed.items() if weights[client] < share}
+        return Shares(weights, cut, diagnostics)
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         """Aggregates a round's updates into new global weights.
@@ -212,5 +244,10 @@ class Strategy:
         Raises:
             fedvsr.errors.UpdateError: An update is damaged, or has a value that is not finite.
         """
-        weights, diagnostics = self.weigh(updates.contributions, updates.context)
-        return Aggregate(weighted_mean(updates.base, updates.updates, weights), weights, diagnostics)
+        shares = self.share_out(updates.contributions, updates.context)
+        return Aggregate(
+            weighted_mean(updates.base, updates.updates, shares.weights),
+            shares.weights,
+            shares.diagnostics,
+            weights_before_bound=shares.weights_before_bound,
+        )

@@ -35,6 +35,8 @@ class FedVSR(Strategy):
     )
     Options = FedVSROptions
     high_frequency_loss = True
+    # Losses differ less than numbers of clips: a client reaches 2 if its loss is a seventh of the others'.
+    max_share = 2.0
 
     options: FedVSROptions
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,27 @@ from fedvsr.weights import Array, Chunk, TensorSource, TensorSpec, join_chunks
 
 # Maximum size of one piece of all clients together, in bytes.
 _PIECE_BYTES = 16 << 20
+
+
+class UpdateSource(Protocol):
+    """The tensors of one client, verified as they are read; see `UpdateFile`."""
+
+    @property
+    def specs(self) -> dict[str, TensorSpec]:
+        """Shape and dtype of each tensor."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yields all tensors in chunks, and verifies them."""
+        ...
+
+    def verify(self) -> None:
+        """Verifies the tensors, unless that has been done."""
+        ...
+
+    def part(self, name: str, start: int, stop: int) -> Array:
+        """Returns elements ``start`` to ``stop`` of a flattened tensor."""
+        ...
 
 
 class UpdateFile:
@@ -108,27 +130,30 @@ class Updates:
 
     Args:
         files: The file of each client.
+
+    Attributes:
+        files: The file of each client, in the order of the names.
     """
 
-    def __init__(self, files: Mapping[str, UpdateFile]) -> None:
-        self._files = {client: files[client] for client in sorted(files)}
+    def __init__(self, files: Mapping[str, UpdateSource]) -> None:
+        self.files = {client: files[client] for client in sorted(files)}
 
     @property
     def clients(self) -> tuple[str, ...]:
         """The clients' names, sorted."""
-        return tuple(self._files)
+        return tuple(self.files)
 
     def names(self, client: str) -> frozenset[str]:
         """Returns the names of one client's tensors."""
-        return frozenset(self._files[client].specs)
+        return frozenset(self.files[client].specs)
 
     def chunks(self, client: str) -> Iterator[Chunk]:
         """Yields one client's tensors in chunks; see `UpdateFile.chunks`."""
-        return self._files[client].chunks()
+        return self.files[client].chunks()
 
     def tensors(self, client: str) -> Iterator[tuple[str, Array]]:
         """Yields one client's tensors; see `UpdateFile.tensors`."""
-        return self._files[client].tensors()
+        return join_chunks(self.chunks(client), self.files[client].specs)
 
     def pieces(self, name: str, size: int) -> Iterator[tuple[slice, Array]]:
         """Yields a tensor of all clients piece by piece.
@@ -143,14 +168,14 @@ class Updates:
         Raises:
             fedvsr.errors.UpdateError: A file's digest differs from its report's, or a value is not finite.
         """
-        for file in self._files.values():
+        for file in self.files.values():
             file.verify()
-        length = max(1, _PIECE_BYTES // (8 * len(self._files)))
+        length = max(1, _PIECE_BYTES // (8 * len(self.files)))
         for start in range(0, size, length):
             stop = min(start + length, size)
             yield (
                 slice(start, stop),
-                np.stack([file.part(name, start, stop) for file in self._files.values()]),
+                np.stack([file.part(name, start, stop) for file in self.files.values()]),
             )
 
 

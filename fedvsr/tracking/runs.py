@@ -64,6 +64,8 @@ class RunTracker:
         }
         if record.data_changes:
             values["clients_with_changed_clips"] = float(len(record.data_changes))
+        if record.limited_clients:
+            values["limited_clients"] = float(record.limited_clients)
         self._log(values, record.round, _ROUND_METRIC)
 
     def log_evaluation(self, evaluation: EvaluationRecord) -> None:

@@ -252,6 +252,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     # A dump leaves these fields out at their defaults.
     settings["data"]["damaged_frames"] = config.data.damaged_frames
     settings["communication"] = config.communication.model_dump()
+    settings["robustness"] = config.robustness.model_dump()
     return settings
 
 

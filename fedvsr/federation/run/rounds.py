@@ -102,6 +102,8 @@ def run_rounds(
             round_record = aggregate_round(store, record, round_number)
             for change in round_record.data_changes:
                 progress.message(f"round {round_number}: {change}")
+            for limit in round_record.limits:
+                progress.message(f"round {round_number}: {limit}")
             evaluation = find_evaluation(store, config.name, round_number)
             if evaluation is None and is_evaluated(config, round_number):
                 evaluation = evaluate_round(store, record, round_number, progress)

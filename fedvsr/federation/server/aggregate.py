@@ -1,6 +1,7 @@
 """Aggregation: computes new global weights from the updates of a round."""
 
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import Iterable
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from fedvsr.codecs.registry import EXACT
-from fedvsr.config.run import CommunicationConfig
+from fedvsr.config.run import CommunicationConfig, RobustnessConfig
 from fedvsr.errors import NotFoundError, QuorumError, UpdateError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.communication import RoundWeights
 from fedvsr.federation.records import (
+    Clipping,
     Participant,
     PlanRecord,
     ReportRecord,
@@ -26,7 +28,9 @@ from fedvsr.federation.server.data_changes import find_data_changes
 from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
 from fedvsr.federation.stored_weights import load_strategy_state
 from fedvsr.store.base import Store, bytes_digest
+from fedvsr.strategies import norm_clipping
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
+from fedvsr.strategies.norm_clipping import ClippedAggregate, aggregate_clipped
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates, find_non_finite
 from fedvsr.weights import Array, Tensors, find_misfit, serialize, specs_of
@@ -60,13 +64,20 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     strategy = build_strategy(run.config.strategy.name, run.config.strategy.options)
     weights = RoundWeights.load(store, run.config, plan)
     state = load_strategy_state(store, plan)
-    context = RoundContext(round_number, plan.rounds, len(run.config.federation.clients))
+    context = RoundContext(
+        round_number,
+        plan.rounds,
+        len(run.config.federation.clients),
+        _max_share(strategy, run.config.robustness),
+    )
+    max_norm = run.config.robustness.max_norm or math.inf
     with tempfile.TemporaryDirectory(prefix="fedvsr-updates-") as folder:
         round_deliveries = RoundDeliveries.open(store, weights, strategy, Path(folder))
-        aggregate = _aggregate(round_deliveries, strategy, weights.base, state, context)
+        result = _aggregate(round_deliveries, strategy, weights.base, state, context, max_norm)
+    aggregate = result.aggregate
     global_digest, strategy_digest = _write_weights(store, plan, aggregate)
     reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
-    participants = tuple(_participant(report, aggregate) for report in reports)
+    participants = tuple(_participant(report, result) for report in reports)
     record = RoundRecord(
         run=name,
         round=round_number,
@@ -95,11 +106,12 @@ def _aggregate(
     base: Tensors,
     state: Tensors,
     context: RoundContext,
-) -> Aggregate:
+    max_norm: float,
+) -> ClippedAggregate:
     """Aggregates the valid deliveries and checks the result.
 
-    The strategy reads every update once, and that read verifies it. If an update proves to be damaged, the
-    aggregation starts again without it.
+    The strategy reads every update once, and that read verifies it and measures its norm. If an update proves
+    to be damaged, the aggregation starts again without it.
     """
     while True:
         try:
@@ -112,16 +124,23 @@ def _aggregate(
         try:
             # Values that overflow become infinite and are refused below.
             with np.errstate(over="ignore"):
-                aggregate = strategy.aggregate(updates)
+                result = aggregate_clipped(strategy, updates, max_norm)
             break
         except UpdateError as error:
             round_deliveries.refuse_damaged(error)
+    aggregate = result.aggregate
     problem = find_misfit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
         itertools.chain(aggregate.tensors.items(), aggregate.strategy_state.items())
     )
     if problem:
         raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
-    return aggregate
+    return result
+
+
+def _max_share(strategy: Strategy, robustness: RobustnessConfig) -> float:
+    if robustness.max_share is None:
+        return strategy.max_share
+    return robustness.max_share or math.inf
 
 
 def _round_updates(
@@ -175,7 +194,8 @@ def _write_weights(store: Store, plan: PlanRecord, aggregate: Aggregate) -> tupl
     return bytes_digest(weights), bytes_digest(state)
 
 
-def _participant(report: ReportRecord, aggregate: Aggregate) -> Participant:
+def _participant(report: ReportRecord, result: ClippedAggregate) -> Participant:
+    aggregate = result.aggregate
     return Participant(
         client=report.client,
         loss=report.loss,
@@ -185,7 +205,16 @@ def _participant(report: ReportRecord, aggregate: Aggregate) -> Participant:
         seconds=report.seconds,
         weight=aggregate.weights.get(report.client),
         dataset_digest=report.dataset_digest,
+        weight_before_bound=aggregate.weights_before_bound.get(report.client),
+        update_clipping=_clipping(result.updates.get(report.client)),
+        strategy_tensors_clipping=_clipping(result.strategy_tensors.get(report.client)),
     )
+
+
+def _clipping(clipping: norm_clipping.Clipping | None) -> Clipping | None:
+    if clipping is None:
+        return None
+    return Clipping(norm=clipping.norm, max_norm=clipping.max_norm)
 
 
 def _first_not_finite(tensors: Iterable[tuple[str, Array]]) -> str | None:

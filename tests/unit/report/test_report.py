@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from fedvsr.federation.records import ClientOutcome, Outcome, OutcomesRecord, RegistrationRecord
+from fedvsr.cli.tables import round_line, rounds_table
+from fedvsr.config.experiment import Experiment
+from fedvsr.federation.records import (
+    ClientOutcome,
+    Clipping,
+    Outcome,
+    OutcomesRecord,
+    RegistrationRecord,
+)
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.report.figures import loss_figure, psnr_figure, to_png, to_svg
@@ -130,6 +138,37 @@ def test_a_client_that_never_delivered(summary):
     assert (bob["rounds"], bob["clips"], bob["share"], bob["missed"]) == (0, None, None, ["cut-off"])
     page = render_page(RunSummary(summary.record, (gone,), (), None, None, None))
     assert "cut-off" in page
+
+
+def limited(record):
+    """Returns a round in which bob's share was cut and his update scaled down."""
+    ann, bob = record.participants
+    clipping = Clipping(norm=1000.0, max_norm=3.5)
+    bob = change(bob, loss=1e-9, weight=2 / 3, weight_before_bound=0.75, update_clipping=clipping)
+    return change(record, participants=(ann, bob))
+
+
+def test_a_client_that_was_limited_is_marked_in_every_table(summary):
+    first, second = summary.rounds
+    first = limited(first)
+    sentences = (
+        f"client bob: its share was cut from 0.7500 to 0.6667 (it reported loss 1e-09 and "
+        f"{first.participants[1].clips} clips)",
+        "client bob: its update was scaled down from norm 1000 to 3.5",
+    )
+    assert first.limits == sentences
+    of_run = RunSummary(summary.record, (first, second), (), None, None, None)
+    page = render_page(of_run)
+    assert all(f"<li>Round 1: {sentence}.</li>" in page for sentence in sentences)
+    assert [row[1] for row in Tables(page).tables["Rounds"][1:]] == ["2/2 (1 limited)", "2/2"]
+    assert "Limited clients" not in render_page(summary)
+    text = re.sub(ESCAPED, r"\1", round_markdown(first))
+    assert "0.6667 (limited)" in text
+    assert all(f"\n{sentence}\n" in text for sentence in sentences)
+    assert list(rounds_table(of_run).columns[1].cells) == ["2/2 (1 limited)", "2/2"]
+    experiment = Experiment.parse(summary.record.config.model_dump())
+    assert " 2/2 clients (1 limited) " in round_line(first, None, experiment)
+    assert " 2/2 clients  loss" in round_line(second, None, experiment)
 
 
 def test_a_share_that_a_strategy_does_not_have(summary):

@@ -96,6 +96,18 @@ def test_a_round_whose_clips_changed_has_a_metric_of_it(copied):
     assert [(metric.step, metric.value) for metric in history] == [(3, 1)]
 
 
+def test_a_round_with_a_limited_client_has_a_metric_of_it(copied):
+    store = copied.workspace.federation()
+    tracker = RunTracker(connect(TrackingConfig(), str(copied.store)), load_run(store, RUN))
+    record = read_record(store, layout.round_record(RUN, 2), RoundRecord)
+    ann, bob = record.participants
+    limited = bob.model_copy(update={"weight_before_bound": 0.9})
+    tracker.log_round(record.model_copy(update={"round": 3, "participants": (ann, limited)}))
+    client = MlflowClient(copied.tracking_uri, registry_uri=copied.tracking_uri)
+    history = client.get_metric_history(tracker.run_id, "limited_clients")
+    assert [(metric.step, metric.value) for metric in history] == [(3, 1)]
+
+
 def test_artifacts_are_whole(client, finished, tmp_path):
     (run,) = runs_of(client)
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
