@@ -105,6 +105,9 @@ def _run_reads() -> list[str]:
         _of_any_round(layout.global_weights(_ANY_RUN, 0)),
         _of_any_round(layout.sent_weights(_ANY_RUN, 0)),
         _of_any_round(layout.strategy_state(_ANY_RUN, 0)),
+        _of_any_round(layout.secure_list(_ANY_RUN, 0, "*")),
+        _of_any_round(layout.round_record(_ANY_RUN, 0)),
+        layout.client_key("*"),
     ]
 
 
@@ -114,6 +117,9 @@ def _deliveries(client: str) -> list[str]:
         _of_any_round(layout.update(_ANY_RUN, 0, client)),
         _of_any_round(layout.strategy_tensors(_ANY_RUN, 0, client)),
         _of_any_round(layout.report(_ANY_RUN, 0, client)),
+        _of_any_round(layout.trained(_ANY_RUN, 0, client)),
+        *(_of_any_round(layout.secure_message(_ANY_RUN, 0, client, phase)) for phase in layout.SECURE_PHASES),
+        layout.client_key(client),
     ]
 
 

@@ -6,9 +6,10 @@ from fedvsr.cluster.job_follower import JobFollower
 from fedvsr.cluster.job_spec import JobSpec
 from fedvsr.cluster.settings import NO_CLIENT, Clients
 from fedvsr.cluster.verdict import Verdict
-from fedvsr.federation.delivery import find_delivery, find_report
+from fedvsr.federation.delivery import find_complete_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord
-from fedvsr.federation.run.training_round import PartRunner, RoundPart
+from fedvsr.federation.run.round_part import RoundPart
+from fedvsr.federation.run.training_round import PartRunner
 from fedvsr.progress import Advance
 
 
@@ -56,9 +57,10 @@ class _RoundJobs:
         if client not in self._clients:
             reason = NO_CLIENT.format(", ".join(self._clients))
             self._outcomes[client] = ClientOutcome(client=client, outcome=Outcome.FAILED, reason=reason)
+            self._part.gone.add(client)
             return None
         job = ClientJob(train_job(self._part.record, self._plan, client), self._clients[client])
-        report = find_delivery(self._store, self._plan, client)
+        report = find_complete_delivery(self._store, self._part.record, self._plan, client)
         if report is None:
             return job
         self._part.delivered.add(client)
@@ -81,6 +83,7 @@ class _RoundJobs:
         self._outcomes[client] = ClientOutcome(
             client=client, outcome=outcome, reason=reason, seconds=verdict.seconds
         )
+        self._part.gone.add(client)
         result = f"loss {report.loss:.4f}" if report and outcome is Outcome.OK else str(outcome)
         advance(len(self._outcomes), f"{client} {result}")
         if reason:

@@ -15,13 +15,14 @@ Sources: Suresh et al., "Distributed Mean Estimation with Limited Communication"
 https://arxiv.org/abs/1611.00429; Alistarh et al., "QSGD", NeurIPS 2017, https://arxiv.org/abs/1610.02132.
 """
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedvsr.codecs.rotation import block_shape, random_signs, transform
+from fedvsr.codecs.rotation import bit_generator, block_shape, random_signs, rotate, rotate_back
 from fedvsr.codecs.stream import SegmentCoder, StreamCodec
 
 _DRAW = np.float32(2**16)
@@ -50,8 +51,7 @@ class _QuantisingCoder(SegmentCoder):
 
     def __init__(self, bits: int, seed: int) -> None:
         self._bits = bits
-        # NumPy promises the same numbers from a SeedSequence and a bit generator in all versions.
-        self._generator = np.random.SFC64(np.random.SeedSequence(seed))
+        self._generator = bit_generator(seed)
         self._signs = random_signs(self._generator)
 
     def block_sizes(self, count: int) -> tuple[int, ...]:
@@ -59,12 +59,8 @@ class _QuantisingCoder(SegmentCoder):
         return (4 * columns, -(-rows * columns * self._bits // 8))
 
     def encode(self, values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], ...]:
-        shape = block_shape(values.size)
-        matrix = np.zeros(shape, np.float32)
-        matrix.reshape(-1)[: values.size] = values
-        matrix *= self._signs[: shape[0], None]
         with np.errstate(over="ignore", invalid="ignore"):
-            rotated = transform(matrix)
+            rotated = rotate(values, self._signs)
             largest = np.maximum(rotated.max(axis=0), -rotated.min(axis=0))
         if not np.isfinite(largest).all():
             raise OverflowError("a value is not finite, or too large to be rotated")
@@ -75,7 +71,7 @@ class _QuantisingCoder(SegmentCoder):
         inverse = np.divide(np.float32(0.5), scales, out=np.zeros_like(scales), where=scales > 0)
         rotated *= inverse
         rotated += top / 2
-        rotated += self._draws(shape)
+        rotated += draw_uniform(self._generator, rotated.shape)
         np.clip(rotated, 0, top, out=rotated)
         # A cast of positive values rounds down.
         levels = rotated.astype(np.uint8).reshape(-1)
@@ -89,21 +85,23 @@ class _QuantisingCoder(SegmentCoder):
         levels = unpack(blocks[1], self._bits, rows * columns).astype(np.float32)
         levels *= 2
         levels -= np.float32(2**self._bits - 1)
-        values = transform(levels.reshape(rows, columns))
-        # Multiplied in this order, no product is larger than the encoded values were.
-        values *= self._signs[:rows, None] / np.float32(rows)
+        # The levels are integers, so this is exact. A scale belongs to a column, so it can wait.
+        matrix = rotate_back(levels.reshape(rows, columns), self._signs, rows * columns).reshape(
+            rows, columns
+        )
         with np.errstate(over="ignore"):
-            values *= scales
-        return values.reshape(-1)[:count]
+            matrix *= scales
+        return matrix.reshape(-1)[:count]
 
-    def _draws(self, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns uniform random numbers in (0, 1) on a grid of 2¹⁶."""
-        count = shape[0] * shape[1]
-        words = np.asarray(self._generator.random_raw(-(-count // 4)), "<u8")
-        draws = words.view("<u2")[:count].astype(np.float32)
-        draws += np.float32(0.5)
-        draws /= _DRAW
-        return draws.reshape(shape)
+
+def draw_uniform(generator: np.random.BitGenerator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Returns uniform random numbers in (0, 1) on a grid of 2¹⁶."""
+    count = math.prod(shape)
+    words = np.asarray(generator.random_raw(-(-count // 4)), "<u8")
+    draws = words.view("<u2")[:count].astype(np.float32)
+    draws += np.float32(0.5)
+    draws /= _DRAW
+    return draws.reshape(shape)
 
 
 def pack(levels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -35,6 +35,11 @@ def block_shape(count: int) -> tuple[int, int]:
     return rows, -(-count // rows)
 
 
+def bit_generator(seed: int) -> np.random.BitGenerator:
+    """Returns a generator of random bits. NumPy promises the same bits for a seed in all its versions."""
+    return np.random.SFC64(np.random.SeedSequence(seed))
+
+
 def random_signs(generator: np.random.BitGenerator) -> NDArray[np.float32]:
     """Returns `MAX_BLOCK` signs, −1 or 1. A smaller block takes the first of them."""
     words = generator.random_raw(MAX_BLOCK // 64)
@@ -42,7 +47,37 @@ def random_signs(generator: np.random.BitGenerator) -> NDArray[np.float32]:
     return bits.astype(np.float32) * 2 - 1
 
 
-def transform(matrix: Matrix) -> Matrix:
+def rotate(values: NDArray[np.float32], signs: NDArray[np.float32]) -> Matrix:
+    """Returns y = H·D·x for the blocks of a segment, as the columns of a matrix (R, M).
+
+    Args:
+        values: The segment, (n,); zeros fill the last blocks.
+        signs: The signs D; see `random_signs`.
+    """
+    rows, columns = block_shape(values.size)
+    matrix = np.zeros((rows, columns), np.float32)
+    matrix.reshape(-1)[: values.size] = values
+    matrix *= signs[:rows, None]
+    return _transform(matrix)
+
+
+def rotate_back(matrix: Matrix, signs: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Returns the segment x = D·H·y / R whose rotation is a matrix (R, M).
+
+    Integers whose sums stay below 2²⁴ give exact results.
+
+    Args:
+        matrix: The rotated blocks.
+        signs: The signs D.
+        count: Number of values of the segment, n.
+    """
+    rows = len(matrix)
+    values = _transform(matrix)
+    values *= signs[:rows, None] / np.float32(rows)
+    return values.reshape(-1)[:count]
+
+
+def _transform(matrix: Matrix) -> Matrix:
     """Returns the Hadamard transform H·x of every column of a matrix (R, M), newly allocated."""
     rows, columns = matrix.shape
     outer = 1 << ((rows.bit_length() - 1) // 2)

@@ -117,7 +117,7 @@ class _StreamFile:
         try:
             for name, spec in self._specs.items():
                 start = 0
-                for _, count in _segments([spec]):
+                for _, count in segments([spec]):
                     blocks = [self._read(reader, size) for size in _block_sizes(spec, count, coder)]
                     yield Chunk(name, start, self._decode_segment(name, spec, blocks, count, coder))
                     start += count
@@ -167,7 +167,7 @@ class _ChunkReader(io.RawIOBase):
         return part
 
 
-def _segments(specs: Iterable[TensorSpec]) -> Iterator[tuple[TensorSpec, int]]:
+def segments(specs: Iterable[TensorSpec]) -> Iterator[tuple[TensorSpec, int]]:
     """Yields each segment's tensor and number of elements."""
     for spec in specs:
         for start in range(0, spec.size, CHUNK_ELEMENTS):

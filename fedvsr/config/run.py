@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
+from fedvsr.config.privacy import PrivacyConfig
 
 # A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -209,6 +210,7 @@ class RunConfig(Section):
         CommunicationConfig(), exclude_if=_equals(CommunicationConfig())
     )
     robustness: RobustnessConfig = Field(RobustnessConfig(), exclude_if=_equals(RobustnessConfig()))
+    privacy: PrivacyConfig = Field(PrivacyConfig(), exclude_if=_equals(PrivacyConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
 

@@ -14,12 +14,14 @@ from typing import Self
 
 import numpy as np
 
+from fedvsr.codecs.quantiser import QuantisingCodec
 from fedvsr.codecs.registry import EXACT, build_codec
 from fedvsr.config.run import RunConfig
 from fedvsr.federation import layout
 from fedvsr.federation.decoded_update import DecodedUpdate
 from fedvsr.federation.records import PlanRecord
 from fedvsr.federation.stored_weights import load_base_weights
+from fedvsr.privacy.integer_vectors import IntegerVectors
 from fedvsr.store.base import Store, bytes_digest, check_digest
 from fedvsr.weights import Array, Tensors, TensorSource, TensorSpec, WeightsFile, join_chunks, specs_of
 
@@ -96,7 +98,7 @@ def encode_update(config: RunConfig, plan: PlanRecord, client: str, weights: Ten
         fedvsr.errors.WeightsError: The codec cannot hold a value.
     """
     codec = build_codec(config.communication.upload)
-    tensors = _differences(weights, sent) if codec.encodes_differences else sorted(weights.items())
+    tensors = differences(weights, sent) if codec.encodes_differences else sorted(weights.items())
     return codec.encode(tensors, _seed(config, plan.round, client))
 
 
@@ -145,7 +147,27 @@ class RoundWeights:
         return DecodedUpdate(file, name, self.base, self.sent, folder)
 
 
-def _differences(weights: Tensors, sent: Tensors) -> Iterator[tuple[str, Array]]:
+def integer_vectors(config: RunConfig, plan: PlanRecord, specs: Mapping[str, TensorSpec]) -> IntegerVectors:
+    """Returns how a round's clients turn their differences into integers for secure aggregation.
+
+    All clients use the same rotation, so that the sum can be rotated back.
+
+    Args:
+        config: The run; its upload codec has the number of bits.
+        plan: The round's plan.
+        specs: Shape and dtype of each tensor of the model.
+    """
+    codec = build_codec(config.communication.upload)
+    assert isinstance(codec, QuantisingCodec)
+    return IntegerVectors(specs, codec.bits, _seed(config, plan.round))
+
+
+def rounding_seed(config: RunConfig, plan: PlanRecord, client: str) -> int:
+    """Returns the seed of a client's random rounding in secure aggregation."""
+    return _seed(config, plan.round, client)
+
+
+def differences(weights: Tensors, sent: Tensors) -> Iterator[tuple[str, Array]]:
     """Yields weights minus sent weights for floating-point tensors, and other tensors as they are."""
     for name, array in sorted(weights.items()):
         if np.issubdtype(array.dtype, np.floating):

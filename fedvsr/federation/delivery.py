@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fedvsr.errors import DataError, NotFoundError
 from fedvsr.federation import layout
-from fedvsr.federation.records import PlanRecord, ReportRecord, read_untrusted_record
+from fedvsr.federation.records import PlanRecord, ReportRecord, RunRecord, read_untrusted_record
 from fedvsr.store.base import Store
 
 # Two files with the same tensors may have headers of different sizes.
@@ -49,6 +49,26 @@ def find_delivery(store: Store, plan: PlanRecord, client: str) -> ReportRecord |
     except (DataError, NotFoundError):
         return None
     return None if any(store.is_damaged(file.key, file.digest) for file in files if file) else report
+
+
+def find_complete_delivery(
+    store: Store, record: RunRecord, plan: PlanRecord, client: str
+) -> ReportRecord | None:
+    """Returns a client's report if it has nothing more to do for the round, else None.
+
+    With secure aggregation, a client that has delivered must still open its shares.
+
+    Args:
+        store: The federation's store.
+        record: The run's record.
+        plan: The round's plan.
+        client: The client's name.
+    """
+    if record.config.privacy.secure_aggregation and not store.exists(
+        layout.secure_message(plan.run, plan.round, client, layout.LAST_SECURE_PHASE)
+    ):
+        return None
+    return find_delivery(store, plan, client)
 
 
 def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:

@@ -11,6 +11,8 @@ Federation's store::
     runs/<run>/rounds/<r>/plan.json                   clients, base weights, quorum, deadline
     runs/<run>/rounds/<r>/sent.safetensors            the global weights as the clients get them, if encoded
     runs/<run>/rounds/<r>/updates/<client>/           update.safetensors, strategy.safetensors, report.json
+    runs/<run>/rounds/<r>/updates/<client>/           trained.json, and a message of each phase
+    runs/<run>/rounds/<r>/secure/                     the server's lists between the phases
     runs/<run>/rounds/<r>/outcomes.json               each client's outcome
     runs/<run>/rounds/<r>/lease.json                  rewritten while the round's step waits for sites
     runs/<run>/rounds/<r>/global.safetensors          the aggregated weights
@@ -19,6 +21,7 @@ Federation's store::
     runs/<run>/evaluation/<r>/evaluation.json         the scores
     runs/<run>/evaluation/<r>/crops.png               details of the held-out clips, as a picture
     runs/<run>/registration.json                      the registered model version
+    keys/<client>.json                                a client's public key: the client writes it
     checks/<id>                                       what `fedvsr check` writes and deletes
     federation.json                                   the federation's name and version, for its sites
     sites/<site>/site.json                            a site: the operator writes it
@@ -31,6 +34,9 @@ Client's store::
     raw/…                                             its videos
     shards/<dataset>/<kind>/manifest.json             its clips' shards
     runs/<run>/state/<identity>/<r>.safetensors       the client state
+    secure/identity.key                               its long-term secret
+    secure/known-keys.json                            the other clients' public keys, as it approved them
+    secure/<run>/<identity>/<r>/                      its update and its answers in secure aggregation
 
 In each folder, the record is written last, so if it exists, the rest is complete: the report is written
 after the update, the round's record after the weights, the manifest after the shards.
@@ -44,6 +50,10 @@ HELD_OUT_VIDEOS = "evaluation-videos/"
 CLIENTS = "clients/"
 SITES = "sites/"
 FEDERATION = "federation.json"
+SECURE_PHASES = ("advertise", "shares", "unmask")
+LAST_SECURE_PHASE = SECURE_PHASES[-1]
+LONG_TERM_SECRET = "secure/identity.key"  # noqa: S105  a key in a store, no secret
+KNOWN_KEYS = "secure/known-keys.json"
 
 _SHARD = ".safetensors"
 
@@ -105,6 +115,35 @@ def strategy_tensors(run: str, round_number: int, client: str) -> str:
 
 def report(run: str, round_number: int, client: str) -> str:
     return f"{updates_folder(run, round_number)}{client}/report.json"
+
+
+def trained(run: str, round_number: int, client: str) -> str:
+    """Returns the key of what a client says about its training before it masks its update."""
+    return f"{updates_folder(run, round_number)}{client}/trained.json"
+
+
+def secure_message(run: str, round_number: int, client: str, phase: str) -> str:
+    """Returns the key of a client's message in a phase of secure aggregation."""
+    return f"{updates_folder(run, round_number)}{client}/{phase}.json"
+
+
+def secure_lists(run: str, round_number: int) -> str:
+    """Returns the folder of the lists that the server publishes in secure aggregation."""
+    return f"{round_folder(run, round_number)}secure/"
+
+
+def secure_list(run: str, round_number: int, name: str) -> str:
+    """Returns the key of what the server publishes between two phases of secure aggregation."""
+    return f"{secure_lists(run, round_number)}{name}.json"
+
+
+def client_key(client: str) -> str:
+    return f"keys/{client}.json"
+
+
+def secure_folder(run: str, identity: str, round_number: int) -> str:
+    """Returns the folder in a client's own store for one round of secure aggregation."""
+    return f"secure/{run}/{identity}/{round_number:04d}/"
 
 
 def evaluation(run: str, round_number: int) -> str:

@@ -149,19 +149,15 @@ class PlanRecord(Record):
     )
 
 
-class ReportRecord(Record):
-    """report.json: a client's report about its update. The client writes it after the update."""
+class TrainingFacts(Record):
+    """What a client says about its training in a round."""
 
-    what: ClassVar[str] = "client report"
+    what: ClassVar[str] = "training record"
 
     run: str
     round: Count
     client: str
     base_digest: Digest
-    update_digest: Digest
-    update_bytes: Count
-    extra_digest: Digest | None = None
-    extra_bytes: Count = 0
     downloaded_bytes: Count
     dataset_digest: Digest
     loss: Loss = Field(description="mean of the training loss over the local steps")
@@ -170,6 +166,17 @@ class ReportRecord(Record):
     samples: PositiveCount = Field(description="patches trained on")
     seconds: Seconds = Field(description="wall time of the training alone")
     device: str
+
+
+class ReportRecord(TrainingFacts):
+    """report.json: a client's report about its update. The client writes it after the update."""
+
+    what: ClassVar[str] = "client report"
+
+    update_digest: Digest
+    update_bytes: Count
+    extra_digest: Digest | None = None
+    extra_bytes: Count = 0
 
 
 class Outcome(StrEnum):

@@ -106,6 +106,13 @@ class _Work:
         from fedvsr.federation.client.train import train_client
 
         assignment, own = self._assignment, self._folder.store
+        if record.config.privacy.secure_aggregation:
+            # Each phase answers what the server has published, so nothing can wait in a spool.
+            self._ensure_shards(record)
+            progress = AnsweringProgress(self._answers, SiteState.TRAINING, "train", self._log)
+            train_client(self._federation, own, record, assignment.round, assignment.site, progress)
+            self._log.message(f"delivered a masked update: {assignment.run} round {assignment.round}")
+            return
         plan = read_record(self._federation, layout.plan(assignment.run, assignment.round), PlanRecord)
         spooled = SpooledStore(
             self._federation,

@@ -182,6 +182,7 @@ class Strategy:
         high_frequency_loss: Whether clients train with FedVSR's high-frequency loss.
         local_term: The class of its part in local training.
         stateful: Whether it keeps a client state.
+        needs_updates: Why it needs every client's own update; empty if the weighted sum of them is enough.
         max_share: How many times the mean of the others' aggregation weights a client's may be, unless the
             run sets ``robustness.max_share``. Honest clients should not exceed it.
     """
@@ -193,6 +194,7 @@ class Strategy:
     high_frequency_loss: ClassVar[bool] = False
     local_term: ClassVar[type[LocalTerm]] = LocalTerm
     stateful: ClassVar[bool] = False
+    needs_updates: ClassVar[str] = ""
     max_share: ClassVar[float] = 5.0
 
     options: Section

@@ -27,6 +27,8 @@ class FedMedian(FedAvg):
         "https://arxiv.org/abs/1803.01498"
     )
 
+    needs_updates = "a median is not a sum"
+
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         result: dict[str, Array] = {}
         for name, array in updates.base.items():

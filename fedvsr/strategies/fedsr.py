@@ -158,6 +158,7 @@ class FedSR(FedAvg):
     )
     Options = FedSROptions
     stateful = True
+    needs_updates = "its shares depend on how alike the clients' weights are"
 
     options: FedSROptions
 

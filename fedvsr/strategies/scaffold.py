@@ -80,6 +80,7 @@ class Scaffold(FedAvg):
     Options = ScaffoldOptions
     local_term = ControlVariates
     stateful = True
+    needs_updates = "clients send control variates beside their weights"
 
     options: ScaffoldOptions
 

@@ -1,12 +1,12 @@
 """Local training: turns a plan and global weights into an update and a report."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedvsr.config.run import TrainingConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
+from fedvsr.federation.client.secure_delivery import SecureDelivery
 from fedvsr.federation.communication import encode_update, load_sent_weights
 from fedvsr.federation.delivery import find_delivery
 from fedvsr.federation.owner.clips import dataset_digest, open_training_clips
@@ -15,6 +15,7 @@ from fedvsr.federation.records import (
     PlanRecord,
     ReportRecord,
     RunRecord,
+    TrainingFacts,
     read_record,
     write_record,
 )
@@ -27,9 +28,9 @@ from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import LocalResult, Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.training.batches import batches, step_count
-from fedvsr.training.local import TrainingSummary, train_locally
+from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
-from fedvsr.video.patches import ClipPair, PatchSampler
+from fedvsr.video.patches import PatchSampler
 from fedvsr.weights import Array, Tensors, load, serialize, specs_of
 
 
@@ -62,41 +63,52 @@ def train_client(
     plan = read_record(federation, layout.plan(run, round_number), PlanRecord)
     if client not in plan.clients:
         raise RecordError(f"client {client!r} is not in the plan of round {round_number} of {run!r}")
+    if record.config.privacy.secure_aggregation:
+        return begin_secure_delivery(federation, own, record, plan, client, progress).finish()
     delivered = find_delivery(federation, plan, client)
     if delivered:
         return delivered
-    data = record.config.data
-    clips = open_training_clips(own, record.config)
-    result = _train(federation, own, record, plan, client, clips, progress or Progress())
-    return _deliver(
-        federation,
-        own,
-        record,
-        plan,
-        client,
-        result,
-        clips=len(clips),
-        dataset_digest=dataset_digest(own, layout.training_clips(data.dataset), data),
-    )
+    trained = _train(federation, own, record, plan, client, progress or Progress())
+    return _deliver(federation, own, record, plan, client, trained)
+
+
+def begin_secure_delivery(
+    federation: Store,
+    own: Store,
+    record: RunRecord,
+    plan: PlanRecord,
+    client: str,
+    progress: Progress | None = None,
+) -> SecureDelivery:
+    """Trains for a round with secure aggregation, unless the client has trained for it already.
+
+    The arguments are those of `train_client`, and the round's plan.
+
+    Returns:
+        The client's way through the phases that are left.
+    """
+    delivery = SecureDelivery(federation, own, record, plan, client)
+    if not (delivery.is_trained or delivery.is_finished):
+        trained = _train(federation, own, record, plan, client, progress or Progress())
+        delivery.begin(trained.weights, trained.sent, trained.facts)
+    return delivery
 
 
 @dataclass(frozen=True)
-class _LocalUpdate:
+class _Trained:
     """The result of local training.
 
     Attributes:
-        update: The bytes of the client's update.
+        weights: The client's weights.
+        sent: The weights that it started from.
         local: The strategy tensors and the client state.
-        summary: The loss, the counts and the seconds of the training.
-        device: The device that trained.
-        downloaded_bytes: What was read from the federation's store to train.
+        facts: What the report says about the training.
     """
 
-    update: bytes
+    weights: Tensors
+    sent: Tensors
     local: LocalResult
-    summary: TrainingSummary
-    device: str
-    downloaded_bytes: int
+    facts: TrainingFacts
 
 
 def _train(
@@ -105,11 +117,11 @@ def _train(
     record: RunRecord,
     plan: PlanRecord,
     client: str,
-    clips: Sequence[ClipPair],
     progress: Progress,
-) -> _LocalUpdate:
-    """Trains the global model on clips, with the strategy's local term."""
-    config, training = record.config, record.config.training
+) -> _Trained:
+    """Trains the global model on the client's clips, with the strategy's local term."""
+    config, training, data = record.config, record.config.training, record.config.data
+    clips = open_training_clips(own, config)
     seed = derived_seed(plan.run, config.seed, plan.round, client)
     sampler = PatchSampler(
         clips,
@@ -141,13 +153,21 @@ def _train(
                 first_step=(plan.round - 1) * steps,
             )
         _check_loss(summary.loss)
-        return _LocalUpdate(
-            encode_update(config, plan, client, state_of(model), sent),
-            term.finish(),
-            summary,
-            str(device),
-            sent_bytes + _nbytes(strategy_state),
+        facts = TrainingFacts(
+            run=plan.run,
+            round=plan.round,
+            client=client,
+            base_digest=plan.base_digest,
+            downloaded_bytes=sent_bytes + _nbytes(strategy_state),
+            dataset_digest=dataset_digest(own, layout.training_clips(data.dataset), data),
+            loss=summary.loss,
+            clips=len(clips),
+            steps=summary.steps,
+            samples=summary.samples,
+            seconds=summary.seconds,
+            device=str(device),
         )
+        return _Trained(state_of(model), sent, term.finish(), facts)
 
 
 def _objective(training: TrainingConfig, strategy: Strategy) -> Objective:
@@ -164,41 +184,23 @@ def _check_loss(loss: float) -> None:
 
 
 def _deliver(
-    federation: Store,
-    own: Store,
-    record: RunRecord,
-    plan: PlanRecord,
-    client: str,
-    update: _LocalUpdate,
-    *,
-    clips: int,
-    dataset_digest: str,
+    federation: Store, own: Store, record: RunRecord, plan: PlanRecord, client: str, trained: _Trained
 ) -> ReportRecord:
-    """Writes the client state, the strategy tensors, the weights and, last, the report."""
-    if update.local.client_state:
+    """Writes the client state, the strategy tensors, the update and, last, the report."""
+    update = encode_update(record.config, plan, client, trained.weights, trained.sent)
+    if trained.local.client_state:
         key = layout.client_state(plan.run, record.identity, plan.round)
-        own.write(key, serialize(update.local.client_state))
-    strategy_tensors = serialize(update.local.strategy_tensors) if update.local.strategy_tensors else b""
+        own.write(key, serialize(trained.local.client_state))
+    strategy_tensors = serialize(trained.local.strategy_tensors) if trained.local.strategy_tensors else b""
     if strategy_tensors:
         federation.write(layout.strategy_tensors(plan.run, plan.round, client), strategy_tensors)
-    federation.write(layout.update(plan.run, plan.round, client), update.update)
+    federation.write(layout.update(plan.run, plan.round, client), update)
     report = ReportRecord(
-        run=plan.run,
-        round=plan.round,
-        client=client,
-        base_digest=plan.base_digest,
-        update_digest=bytes_digest(update.update),
-        update_bytes=len(update.update),
+        **trained.facts.model_dump(),
+        update_digest=bytes_digest(update),
+        update_bytes=len(update),
         extra_digest=bytes_digest(strategy_tensors) if strategy_tensors else None,
         extra_bytes=len(strategy_tensors),
-        downloaded_bytes=update.downloaded_bytes,
-        dataset_digest=dataset_digest,
-        loss=update.summary.loss,
-        clips=clips,
-        steps=update.summary.steps,
-        samples=update.summary.samples,
-        seconds=update.summary.seconds,
-        device=update.device,
     )
     write_record(federation, layout.report(plan.run, plan.round, client), report)
     return report

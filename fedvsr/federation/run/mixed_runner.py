@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from fedvsr.federation.records import ClientOutcome, PlanRecord, RunRecord
+from fedvsr.federation.run.round_part import RoundPart
+from fedvsr.federation.run.secure_coordinator import coordinate
 from fedvsr.federation.run.sites import SiteRunner
-from fedvsr.federation.run.training_round import ClientRunner, PartRunner, RoundPart
+from fedvsr.federation.run.training_round import ClientRunner, PartRunner
 from fedvsr.progress import MessagesOnly, Progress
 from fedvsr.store.workspace import Workspace
 
@@ -36,13 +38,18 @@ class MixedRunner(ClientRunner):
         whole = RoundPart(workspace, record, plan, plan.clients, progress)
         hosted = replace(whole, clients=[client for client in plan.clients if client not in names])
         sites = replace(whole, clients=[client for client in plan.clients if client in names])
+        with coordinate(whole) as coordinator:
+            outcomes = self._run_both(whole, hosted, sites)
+        return coordinator.refuse(outcomes) if coordinator else outcomes
+
+    def _run_both(self, whole: RoundPart, hosted: RoundPart, sites: RoundPart) -> list[ClientOutcome]:
         if not sites.clients:
             return self._hosted.run_part(hosted)
         if not hosted.clients:
             return self._site_runner.run_part(sites)
         with ThreadPoolExecutor(1, "sites") as pool:
             # In a thread of its own, because each of the two waits until its last client has ended.
-            beside = replace(sites, progress=MessagesOnly(progress))
+            beside = replace(sites, progress=MessagesOnly(whole.progress))
             site_part = pool.submit(self._site_runner.run_part, beside)
             try:
                 outcomes = self._hosted.run_part(hosted)
@@ -51,4 +58,4 @@ class MixedRunner(ClientRunner):
                 raise
             outcomes += site_part.result()
         by_client = {outcome.client: outcome for outcome in outcomes}
-        return [by_client[client] for client in plan.clients if client in by_client]
+        return [by_client[client] for client in whole.plan.clients if client in by_client]

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import fedvsr
-from fedvsr.codecs.registry import EXACT, build_codec, download_codec_names
+from fedvsr.codecs.quantiser import QuantisingCodec
+from fedvsr.codecs.registry import CODECS, EXACT, build_codec, download_codec_names
 from fedvsr.config.run import CommunicationConfig, DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
@@ -19,8 +20,10 @@ from fedvsr.federation.records import (
 from fedvsr.federation.runs import digests_after_round, find_run
 from fedvsr.federation.sampling import select_clients
 from fedvsr.federation.stored_weights import load_weights
+from fedvsr.privacy.secure_aggregation.canonical import MAX_CLIENTS, MIN_CLIENTS
 from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
+from fedvsr.strategies.base import Strategy
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.weights import Tensors, find_misfit, serialize, specs_of
@@ -140,8 +143,44 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
     if import_references or not is_reference(config.data.degradation):
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
-        build_strategy(config.strategy.name, config.strategy.options)
+        _check_privacy(config, build_strategy(config.strategy.name, config.strategy.options))
     _check_codecs(config.communication, import_references=import_references)
+
+
+def _check_privacy(config: RunConfig, strategy: Strategy) -> None:
+    """Refuses what cannot work with secure aggregation.
+
+    Raises:
+        fedvsr.errors.ConfigError: The strategy needs single updates, the codec makes no integers, or a round
+            has too few or too many clients.
+    """
+    if not config.privacy.secure_aggregation:
+        return
+    reason = strategy.needs_updates
+    if not reason and type(strategy).aggregate is not Strategy.aggregate:
+        reason = "it has an aggregation of its own"
+    if reason:
+        raise ConfigError(
+            "strategy.name",
+            config.strategy.name,
+            f"privacy.secure_aggregation shows the server only the sum of the updates: {reason}; "
+            "choose a strategy that weighs clients, such as fedvsr or fedavg",
+        )
+    upload = config.communication.upload
+    if not issubclass(CODECS.load(upload), QuantisingCodec):
+        raise ConfigError(
+            "communication.upload",
+            upload,
+            "privacy.secure_aggregation adds up integers: set int8, int4 or int2",
+        )
+    clients = len(config.federation.clients)
+    count = config.federation.clients_per_round or clients
+    if clients and not MIN_CLIENTS <= count <= MAX_CLIENTS:
+        raise ConfigError(
+            "federation.clients_per_round",
+            count,
+            f"privacy.secure_aggregation takes {MIN_CLIENTS} to {MAX_CLIENTS} clients a round",
+        )
 
 
 def _check_codecs(communication: CommunicationConfig, *, import_references: bool) -> None:
@@ -253,6 +292,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["data"]["damaged_frames"] = config.data.damaged_frames
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
+    settings["privacy"] = config.privacy.model_dump()
     return settings
 
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import fedvsr
 from fedvsr.federation import layout
-from fedvsr.federation.delivery import find_delivery, find_report
+from fedvsr.federation.delivery import find_complete_delivery, find_report
 from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord, read_record
+from fedvsr.federation.run.round_part import RoundPart
 from fedvsr.federation.run.site_follower import SiteFollower, SiteResult
-from fedvsr.federation.run.training_round import PartRunner, RoundPart
+from fedvsr.federation.run.training_round import PartRunner
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.federation.site_records import AssignmentRecord, SiteRecord
 from fedvsr.progress import Progress
@@ -57,7 +58,7 @@ class SiteRunner(PartRunner):
         outcomes: dict[str, ClientOutcome] = {}
         assignments: dict[str, AssignmentRecord] = {}
         for site in part.clients:
-            report = find_delivery(store, plan, site)
+            report = find_complete_delivery(store, part.record, plan, site)
             if report:
                 part.delivered.add(site)
                 outcomes[site] = ClientOutcome(client=site, outcome=Outcome.OK, seconds=report.seconds)
@@ -66,6 +67,7 @@ class SiteRunner(PartRunner):
 
         def conclude(site: str, result: SiteResult) -> None:
             outcomes[site] = outcome = _conclude(store, plan, site, result)
+            part.gone.add(site)
             if find_report(store, plan, site):
                 part.delivered.add(site)
             if outcome.reason:

@@ -1,14 +1,14 @@
 """Trains a round: plans the round, runs its clients and records their outcomes."""
 
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from fedvsr.federation import layout
 from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, RunRecord, write_record
 from fedvsr.federation.run.prepare import plan_round
+from fedvsr.federation.run.round_part import RoundPart
+from fedvsr.federation.run.secure_coordinator import coordinate
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -23,43 +23,16 @@ class ClientRunner(ABC):
         """Trains the plan's clients and yields their outcomes. A client's failure raises no error."""
 
 
-@dataclass(frozen=True)
-class RoundPart:
-    """Some clients of a round, for one of the runners that share the round.
-
-    Attributes:
-        workspace: The stores.
-        record: The run's record.
-        plan: The round's plan, with all clients of the round.
-        clients: The clients of this part.
-        progress: Reports progress per client.
-        delivered: The clients of the whole round that have delivered. Every runner adds its own.
-        stop: When it is set, the result is not needed any more.
-    """
-
-    workspace: Workspace
-    record: RunRecord
-    plan: PlanRecord
-    clients: Sequence[str]
-    progress: Progress
-    delivered: set[str] = field(default_factory=set)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def find_cut_off(self) -> str | None:
-        """Returns why the clients that have not delivered must stop, or None if the round waits for them."""
-        waits_for_all = self.record.config.federation.wait_for == "all"
-        if waits_for_all or len(self.delivered) < self.plan.quorum:
-            return None
-        return f"the quorum of {self.plan.quorum} had delivered"
-
-
 class PartRunner(ClientRunner):
     """A runner that can run a part of a round's clients, beside another runner."""
 
     def run(
         self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
     ) -> Iterable[ClientOutcome]:
-        return self.run_part(RoundPart(workspace, record, plan, plan.clients, progress))
+        part = RoundPart(workspace, record, plan, plan.clients, progress)
+        with coordinate(part) as coordinator:
+            outcomes = self.run_part(part)
+        return coordinator.refuse(outcomes) if coordinator else outcomes
 
     @abstractmethod
     def run_part(self, part: RoundPart) -> list[ClientOutcome]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fedvsr.codecs.registry import EXACT
-from fedvsr.config.run import CommunicationConfig, RobustnessConfig
-from fedvsr.errors import NotFoundError, QuorumError, UpdateError, WeightsError
+from fedvsr.config.run import CommunicationConfig
+from fedvsr.errors import NotFoundError, QuorumError, SecureAggregationError, UpdateError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.communication import RoundWeights
 from fedvsr.federation.records import (
@@ -24,12 +24,14 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.server.contributions import contributions, round_context
 from fedvsr.federation.server.data_changes import find_data_changes
 from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
+from fedvsr.federation.server.secure_sum import aggregate_masked
 from fedvsr.federation.stored_weights import load_strategy_state
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies import norm_clipping
-from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
+from fedvsr.strategies.base import Aggregate, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.norm_clipping import ClippedAggregate, aggregate_clipped
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates, find_non_finite
@@ -64,19 +66,18 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     strategy = build_strategy(run.config.strategy.name, run.config.strategy.options)
     weights = RoundWeights.load(store, run.config, plan)
     state = load_strategy_state(store, plan)
-    context = RoundContext(
-        round_number,
-        plan.rounds,
-        len(run.config.federation.clients),
-        _max_share(strategy, run.config.robustness),
-    )
-    max_norm = run.config.robustness.max_norm or math.inf
-    with tempfile.TemporaryDirectory(prefix="fedvsr-updates-") as folder:
-        round_deliveries = RoundDeliveries.open(store, weights, strategy, Path(folder))
-        result = _aggregate(round_deliveries, strategy, weights.base, state, context, max_norm)
+    if run.config.privacy.secure_aggregation:
+        round_deliveries, result, reports = _open_masked(store, run, plan, weights.base)
+    else:
+        context = round_context(run.config, plan, strategy)
+        max_norm = run.config.robustness.max_norm or math.inf
+        with tempfile.TemporaryDirectory(prefix="fedvsr-updates-") as folder:
+            round_deliveries = RoundDeliveries.open(store, weights, strategy, Path(folder))
+            result = _aggregate(round_deliveries, strategy, weights.base, state, context, max_norm)
+        reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     aggregate = result.aggregate
+    _check_usable(strategy, aggregate, weights.base)
     global_digest, strategy_digest = _write_weights(store, plan, aggregate)
-    reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     participants = tuple(_participant(report, result) for report in reports)
     record = RoundRecord(
         run=name,
@@ -98,6 +99,39 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     )
     write_record(store, layout.round_record(name, round_number), record)
     return record
+
+
+def _open_masked(
+    store: Store, run: RunRecord, plan: PlanRecord, base: Tensors
+) -> tuple[RoundDeliveries, ClippedAggregate, list[ReportRecord]]:
+    """Opens the sum of a round with secure aggregation.
+
+    Raises:
+        fedvsr.errors.QuorumError: The sum cannot be opened, or fewer clients than the quorum are in it.
+    """
+    round_deliveries = RoundDeliveries(store, plan)
+    try:
+        result = aggregate_masked(store, run, plan, base)
+    except SecureAggregationError as error:
+        raise QuorumError(f"{error}\n{round_deliveries.table()}") from None
+    for client, reason in result.refused.items():
+        round_deliveries.refuse(UpdateError(client, plan.round, reason))
+    for report in result.reports:
+        round_deliveries.accept(report.client)
+    if len(result.reports) < plan.quorum:
+        raise QuorumError(
+            f"round {plan.round} of {plan.run!r}: the sum is of {len(result.reports)} clients; the quorum is "
+            f"{plan.quorum}; continue the run to try again:\n{round_deliveries.table()}"
+        )
+    return round_deliveries, ClippedAggregate(result.aggregate, {}, {}), list(result.reports)
+
+
+def _check_usable(strategy: Strategy, aggregate: Aggregate, base: Tensors) -> None:
+    problem = find_misfit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
+        itertools.chain(aggregate.tensors.items(), aggregate.strategy_state.items())
+    )
+    if problem:
+        raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
 
 
 def _aggregate(
@@ -128,19 +162,7 @@ def _aggregate(
             break
         except UpdateError as error:
             round_deliveries.refuse_damaged(error)
-    aggregate = result.aggregate
-    problem = find_misfit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
-        itertools.chain(aggregate.tensors.items(), aggregate.strategy_state.items())
-    )
-    if problem:
-        raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
     return result
-
-
-def _max_share(strategy: Strategy, robustness: RobustnessConfig) -> float:
-    if robustness.max_share is None:
-        return strategy.max_share
-    return robustness.max_share or math.inf
 
 
 def _round_updates(
@@ -156,10 +178,7 @@ def _round_updates(
                 if delivery.strategy_tensors
             }
         ),
-        contributions=tuple(
-            Contribution(client, delivery.report.loss, delivery.report.clips, delivery.report.steps)
-            for client, delivery in deliveries.items()
-        ),
+        contributions=contributions(delivery.report for delivery in deliveries.values()),
         context=context,
         strategy_state=state,
     )

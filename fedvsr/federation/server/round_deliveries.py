@@ -81,19 +81,19 @@ class RoundDeliveries:
                 # The outcome that the training step recorded says why.
                 continue
             except UpdateError as error:
-                round_deliveries._refuse(error)
+                round_deliveries.refuse(error)
             else:
-                round_deliveries._accept(client, delivery)
+                round_deliveries.accept(client, delivery)
         return round_deliveries
 
     def refuse_damaged(self, error: UpdateError) -> None:
         """Refuses the client that ``error`` names, then verifies the others and refuses the damaged ones."""
-        self._refuse(error)
+        self.refuse(error)
         for delivery in list(self.deliveries.values()):
             try:
                 delivery.verify()
             except UpdateError as other_error:
-                self._refuse(other_error)
+                self.refuse(other_error)
 
     def check_quorum(self) -> None:
         """Checks that enough clients delivered.
@@ -105,7 +105,7 @@ class RoundDeliveries:
             raise QuorumError(
                 f"round {self._plan.round} of {self._plan.run!r}: {len(self.deliveries)} of "
                 f"{len(self._plan.clients)} clients delivered; the quorum is {self._plan.quorum}; "
-                f"fix the clients and continue the run:\n{self._table()}"
+                f"fix the clients and continue the run:\n{self.table()}"
             )
 
     def delete_refused_reports(self) -> None:
@@ -114,16 +114,20 @@ class RoundDeliveries:
             if client_outcome.outcome is Outcome.REFUSED:
                 self._store.delete(layout.report(self._plan.run, self._plan.round, client))
 
-    def _accept(self, client: str, delivery: Delivery) -> None:
-        self.deliveries[client] = delivery
+    def accept(self, client: str, delivery: Delivery | None = None) -> None:
+        """Gives a client the outcome ``ok``; with secure aggregation it has no delivery to open."""
+        if delivery is not None:
+            self.deliveries[client] = delivery
         self.outcomes[client] = _as_delivered(self.outcomes[client])
 
-    def _refuse(self, error: UpdateError) -> None:
+    def refuse(self, error: UpdateError) -> None:
+        """Gives the client that an error names the outcome ``refused``."""
         self.deliveries.pop(error.client, None)
         refused = {"outcome": Outcome.REFUSED, "reason": error.reason}
         self.outcomes[error.client] = self.outcomes[error.client].model_copy(update=refused)
 
-    def _table(self) -> str:
+    def table(self) -> str:
+        """Returns the clients' outcomes as lines."""
         lines = []
         for client, client_outcome in self.outcomes.items():
             reason = f" ({client_outcome.reason})" if client_outcome.reason else ""

@@ -1,0 +1,269 @@
+"""A client's way through secure aggregation: from its trained weights to its masked update.
+
+The client trains first, keeps its weights in its own store and tells the server its loss and its counts. Then
+it sends one message in each phase (`fedvsr.privacy.secure_aggregation`), as soon as the server has published
+what that phase needs. All that it has drawn and answered is in its own store before it is sent. So a client
+that was killed goes on where it was, with the same keys and the same bytes.
+"""
+
+import threading
+
+import numpy as np
+
+from fedvsr.errors import NotFoundError, SecureAggregationError, TrainingError, WeightsError
+from fedvsr.federation import layout
+from fedvsr.federation.communication import (
+    differences,
+    integer_vectors,
+    load_sent_weights,
+    rounding_seed,
+)
+from fedvsr.federation.public_keys import learn_keys, own_identity, publish_key, published_keys
+from fedvsr.federation.records import (
+    PlanRecord,
+    ReportRecord,
+    RunRecord,
+    TrainingFacts,
+    read_record,
+    write_record,
+)
+from fedvsr.federation.secure_records import AgreementRecord, EndedRecord, TrainedRecord
+from fedvsr.privacy.secure_aggregation import client as protocol
+from fedvsr.privacy.secure_aggregation.client import Participant
+from fedvsr.privacy.secure_aggregation.session import Session
+from fedvsr.privacy.secure_aggregation.session_record import SessionRecord, begin_session
+from fedvsr.store.base import Store, bytes_digest, check_bytes
+from fedvsr.weights import Tensors, load, serialize, specs_of
+
+# How often a waiting client looks at the server's lists.
+_POLL_SECONDS = 0.5
+_WEIGHTS = "weights.safetensors"
+_TRAINED = "trained.json"
+_SESSION = "session.json"
+
+
+class SecureDelivery:
+    """One client's part in one round.
+
+    Args:
+        federation: The federation's store.
+        own: The client's own store.
+        record: The run's record.
+        plan: The round's plan.
+        client: The client's name.
+    """
+
+    def __init__(
+        self, federation: Store, own: Store, record: RunRecord, plan: PlanRecord, client: str
+    ) -> None:
+        self._federation, self._own = federation, own
+        self._config, self._plan, self._client = record.config, plan, client
+        self._folder = layout.secure_folder(plan.run, record.identity, plan.round)
+        self._identity = own_identity(own)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the client has trained for this round and its weights are in its own store."""
+        return self._own.exists(self._folder + _TRAINED)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the client has sent its last message, or the round has ended without it."""
+        ended = layout.round_record(self._plan.run, self._plan.round)
+        return self._federation.exists(
+            self._message_key(layout.LAST_SECURE_PHASE)
+        ) or self._federation.exists(ended)
+
+    def begin(self, weights: Tensors, sent: Tensors, facts: TrainingFacts) -> None:
+        """Keeps the trained weights, and tells the server about the training.
+
+        Args:
+            weights: The client's weights after its training.
+            sent: The weights that it started from.
+            facts: What the client says about its training.
+
+        Raises:
+            fedvsr.errors.WeightsError: A value is not finite, or too large to be rotated.
+            fedvsr.errors.TrainingError: The update's norm is above ``privacy.norm_bound``.
+        """
+        changes = dict(differences(weights, sent))
+        self._check_norm(changes)
+        try:
+            maxima = integer_vectors(self._config, self._plan, specs_of(weights)).maxima(changes)
+        except OverflowError as error:
+            raise WeightsError(f"the update cannot be masked: {error}") from None
+        self._own.write(self._folder + _WEIGHTS, serialize(weights))
+        trained = TrainedRecord(**facts.model_dump(), maxima=maxima)
+        write_record(self._own, self._folder + _TRAINED, trained)
+
+    def finish(self) -> ReportRecord:
+        """Goes through the phases that are left, and waits for the server between them.
+
+        Returns:
+            The client's report.
+
+        Raises:
+            fedvsr.errors.FedVSRError: As `advance`.
+        """
+        pause = threading.Event()
+        while True:
+            if self.is_finished:
+                key = layout.report(self._plan.run, self._plan.round, self._client)
+                return read_record(self._federation, key, ReportRecord)
+            report = self.advance()
+            if report:
+                return report
+            pause.wait(_POLL_SECONDS)
+
+    def advance(self) -> ReportRecord | None:
+        """Does what can be done now.
+
+        Returns:
+            The report if the client has sent its last message; None if it waits for the server.
+
+        Raises:
+            fedvsr.errors.SecureAggregationError: The server has ended the aggregation, has left this client
+                out, or has published what this client refuses.
+            fedvsr.errors.RecordError: A record is damaged, or another client's key has changed.
+        """
+        trained = read_record(self._own, self._folder + _TRAINED, TrainedRecord)
+        self._announce(trained)
+        session_data = self._read_list("session")
+        if session_data is None:
+            return None
+        session = Session.from_bytes(session_data)
+        if self._client not in session.clients:
+            raise self._refusal("it began without this client, which had trained too late")
+        participant = self._participant(session)
+        self._send("advertise", protocol.advertise(participant))
+        roster = self._read_list("roster")
+        if roster is None:
+            return None
+        participant = self._keep(participant, protocol.share(participant, roster))
+        assert participant.record.shares is not None
+        self._send("shares", participant.record.shares)
+        delivered = self._read_list(f"shares-for-{self._client}")
+        if delivered is None:
+            if self._read_list("senders") is not None:
+                raise self._refusal("the server has gone on without this client, whose shares came too late")
+            return None
+        report = self._deliver_masked(participant, roster, delivered, trained)
+        survivors = self._read_list("survivors")
+        if survivors is None:
+            return None
+        message, session_record = protocol.unmask(self._latest(participant), roster, delivered, survivors)
+        self._keep(participant, session_record)
+        self._send("unmask", message)
+        # A stateless client keeps nothing that a later round could need.
+        self._own.delete(self._folder + _WEIGHTS)
+        return report
+
+    def _announce(self, trained: TrainedRecord) -> None:
+        key = layout.trained(self._plan.run, self._plan.round, self._client)
+        publish_key(self._federation, self._client, self._identity)
+        if not self._federation.exists(key):
+            write_record(self._federation, key, trained)
+
+    def _participant(self, session: Session) -> Participant:
+        keys = learn_keys(self._own, published_keys(self._federation, session.clients))
+        return Participant(self._client, self._identity, session, keys, self._session_record(session))
+
+    def _session_record(self, session: Session) -> SessionRecord:
+        """Returns what the client has answered in this session; begins the session if it is new.
+
+        A round that is tried again has another session, with other masks.
+        """
+        try:
+            stored = SessionRecord.from_bytes(self._own.read(self._folder + _SESSION))
+        except NotFoundError:
+            stored = None
+        if stored is None or stored.session != session.digest:
+            stored = begin_session(session)
+            self._own.write(self._folder + _SESSION, stored.to_bytes())
+        return stored
+
+    def _latest(self, participant: Participant) -> Participant:
+        return self._with(participant, self._session_record(participant.session))
+
+    def _keep(self, participant: Participant, record: SessionRecord) -> Participant:
+        """Stores what the client has drawn or answered, before anything of it is sent."""
+        if record != participant.record:
+            self._own.write(self._folder + _SESSION, record.to_bytes())
+        return self._with(participant, record)
+
+    def _with(self, participant: Participant, record: SessionRecord) -> Participant:
+        return Participant(
+            participant.name, participant.identity, participant.session, participant.public_keys, record
+        )
+
+    def _deliver_masked(
+        self, participant: Participant, roster: bytes, delivered: bytes, trained: TrainedRecord
+    ) -> ReportRecord:
+        """Masks the update and delivers it with its report, unless that was done."""
+        key = layout.report(self._plan.run, self._plan.round, self._client)
+        if participant.record.masked and self._federation.exists(key):
+            report = read_record(self._federation, key, ReportRecord)
+            if report.update_digest == participant.record.masked:
+                return report
+        vector = self._vector(participant.session)
+        message, session_record = protocol.mask(participant, roster, delivered, vector)
+        self._keep(participant, session_record)
+        self._federation.write(layout.update(self._plan.run, self._plan.round, self._client), message)
+        values = trained.model_dump(exclude={"maxima"})
+        report = ReportRecord(**values, update_digest=bytes_digest(message), update_bytes=len(message))
+        write_record(self._federation, key, report)
+        return report
+
+    def _vector(self, session: Session) -> "np.ndarray[tuple[int], np.dtype[np.uint16]]":
+        agreement_data = self._read_list("agreement") or b""
+        check_bytes(agreement_data, session.agreement, "the server's agreement")
+        agreement = AgreementRecord.from_bytes(agreement_data, "the server's agreement")
+        weights = load(self._own.read(self._folder + _WEIGHTS), "the client's weights")
+        specs = specs_of(weights)
+        vectors = integer_vectors(self._config, self._plan, specs)
+        if session.length != vectors.length:
+            raise self._refusal(
+                f"the session has vectors of {session.length} elements, the model gives {vectors.length}"
+            )
+        sent, _ = load_sent_weights(self._federation, self._config, self._plan, specs)
+        return vectors.encode(
+            dict(differences(weights, sent)),
+            agreement.weights[self._client],
+            agreement.scales,
+            rounding_seed(self._config, self._plan, self._client),
+        )
+
+    def _check_norm(self, changes: Tensors) -> None:
+        bound = self._config.privacy.norm_bound
+        squares = (
+            float(np.square(array, dtype=np.float64).sum())
+            for array in changes.values()
+            if np.issubdtype(array.dtype, np.floating)
+        )
+        norm = sum(squares) ** 0.5
+        if bound and norm > bound:
+            raise TrainingError(
+                f"the update's norm is {norm:.4g}, and privacy.norm_bound is {bound:.4g}; look at the "
+                "client's clips, lower training.learning_rate, or raise the bound"
+            )
+
+    def _read_list(self, name: str) -> bytes | None:
+        """Returns what the server has published, or None if it has not."""
+        ended = layout.secure_list(self._plan.run, self._plan.round, "ended")
+        if self._federation.exists(ended):
+            raise self._refusal(read_record(self._federation, ended, EndedRecord).reason)
+        try:
+            return self._federation.read(layout.secure_list(self._plan.run, self._plan.round, name))
+        except NotFoundError:
+            return None
+
+    def _message_key(self, phase: str) -> str:
+        return layout.secure_message(self._plan.run, self._plan.round, self._client, phase)
+
+    def _send(self, phase: str, message: bytes) -> None:
+        key = self._message_key(phase)
+        if not self._federation.exists(key) or self._federation.read(key) != message:
+            self._federation.write(key, message)
+
+    def _refusal(self, reason: str) -> SecureAggregationError:
+        return SecureAggregationError(self._plan.round, reason)
