@@ -252,7 +252,9 @@ def read_unmask(
             committed = sealed.seed_commitment if secret_name == SEED else sealed.mask_key_commitment
             route = ShareRoute(table.session_digest, table.roster_digest, owner, client)
             if route.commit(secret_name, share) != committed:
-                reason = f"its share of {owner!r}'s {secret_name} is not the one that {owner!r} committed to"
+                reason = (
+                    f"its share of the {secret_name} of {owner!r} is not the one that {owner!r} committed to"
+                )
                 raise refuse(session, client, message.what, reason)
     return message
 

@@ -75,9 +75,7 @@ class Parties:
         }
 
     def participant(self, name: str) -> Participant:
-        return Participant(
-            name, self.identities[name], self.session, self.public_keys, self.records[name]
-        )
+        return Participant(name, self.identities[name], self.session, self.public_keys, self.records[name])
 
     def advertise(self, clients: Iterable[str] | None = None) -> Roster:
         for name in self.session.clients if clients is None else clients:

@@ -30,9 +30,7 @@ def after_a_restart(parties: Parties, name: str = NAME) -> None:
 
 def test_every_phase_gives_the_same_bytes_after_a_restart():
     parties = Parties(make_session(5)).go_to("unmask")
-    first = [
-        dict(sent) for sent in (parties.advertised, parties.shared, parties.masked, parties.unmasked)
-    ]
+    first = [dict(sent) for sent in (parties.advertised, parties.shared, parties.masked, parties.unmasked)]
     for name in parties.session.clients:
         after_a_restart(parties, name)
     parties.go_to("unmask")
