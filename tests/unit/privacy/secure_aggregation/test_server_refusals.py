@@ -8,12 +8,10 @@ import pytest
 from safetensors.numpy import save
 
 from fedvsr.errors import SecureAggregationError
-from fedvsr.privacy.secure_aggregation import client, server
+from fedvsr.privacy.secure_aggregation import server
 from fedvsr.privacy.secure_aggregation.identity import Identity
-from fedvsr.privacy.secure_aggregation.lists import Survivors
 from fedvsr.privacy.secure_aggregation.masked_vector import max_masked_update_bytes, read_masked_update
 from fedvsr.privacy.secure_aggregation.messages import Advertise, Shares, Unmask
-from fedvsr.privacy.secure_aggregation.packing import pack
 from fedvsr.privacy.secure_aggregation.sealed_shares import SharePair, seal_shares, share_encryption_key
 from fedvsr.privacy.secure_aggregation.server import MaskedSum
 from fedvsr.privacy.secure_aggregation.session_keys import SessionKeys
@@ -309,11 +307,3 @@ def test_a_refused_answer_does_not_stop_the_others():
         parties.open()
     del parties.unmasked[error.value.clients[0]]
     np.testing.assert_array_equal(parties.open(), parties.plain_sum(parties.session.clients))
-
-
-def test_names_and_packing_of_the_tests(parties):
-    """The dropped client's update is in no list, so the tests above are about a session with a drop-out."""
-    assert isinstance(parties.survivors, Survivors)
-    assert DROPPED not in parties.survivors.clients
-    assert client.advertise(parties.participant(DROPPED)) == parties.advertised[DROPPED]
-    assert len(pack(parties.vectors[NAME], 12)) == 96
