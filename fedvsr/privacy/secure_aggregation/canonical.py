@@ -16,7 +16,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in hexadecimal."""
 Bytes32 = Annotated[bytes, Field(min_length=32, max_length=32)]
 
-_MAX_PROBLEM = 120
+_MAX_PROBLEM = 200
 
 
 class CanonicalRecord(BaseModel):

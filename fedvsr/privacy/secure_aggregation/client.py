@@ -25,11 +25,10 @@ from fedvsr.privacy.secure_aggregation.masks import (
     MaskStreams,
     pairwise_mask,
     self_mask,
-    word_dtype,
     word_mask,
 )
 from fedvsr.privacy.secure_aggregation.messages import Advertise, Shares, Unmask, read_advertise, refuse
-from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, pack_chunk
+from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, pack_chunk, word_dtype
 from fedvsr.privacy.secure_aggregation.sealed_shares import (
     SharePair,
     ShareRoute,

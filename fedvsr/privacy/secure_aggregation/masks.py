@@ -21,14 +21,6 @@ _MAX_WORD_BYTES = 4
 _ZEROS: Final = bytes(CHUNK_VALUES * _MAX_WORD_BYTES)
 
 
-def word_dtype(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Returns the dtype of the words of k bits: little-endian, 1, 2 or 4 bytes.
-
-    A uniform word is uniform modulo 2^k too, because 2^k divides the number of words.
-    """
-    return np.dtype("<u1" if bits <= 8 else "<u2" if bits <= 16 else "<u4")
-
-
 def word_mask(bits: int) -> int:
     """Returns a number with the k lowest bits set: ``&`` with it is modulo 2^k."""
     return (1 << bits) - 1

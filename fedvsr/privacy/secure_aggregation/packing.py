@@ -20,6 +20,11 @@ _GROUP = 8
 Integers = NDArray[np.unsignedinteger[Any]]
 
 
+def word_dtype(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Returns the smallest little-endian dtype for values of k bits: 1, 2 or 4 bytes."""
+    return np.dtype("<u1" if bits <= 8 else "<u2" if bits <= 16 else "<u4")
+
+
 def packed_size(count: int, bits: int) -> int:
     """Returns the number of bytes of ``count`` values of ``bits`` bits."""
     return (count * bits + 7) // 8
@@ -39,21 +44,19 @@ def pack(values: Integers, bits: int) -> bytes:
     return b"".join(pack_chunk(part, bits) for part in parts)
 
 
-def unpack(data: bytes | memoryview, bits: int, count: int) -> NDArray[np.uint32]:
-    """Unpacks a vector of ``count`` values; uint32, of shape (count,).
+def unpack(data: bytes | memoryview, bits: int, count: int) -> Integers:
+    """Unpacks a vector of ``count`` values; of the dtype `word_dtype` and shape (count,).
 
     Raises:
         ValueError: The number of bytes is wrong, or an unused bit of the last byte is not 0.
     """
-    values = np.empty(count, np.uint32)
+    values = np.empty(count, word_dtype(bits))
     for start, chunk in unpack_chunks(data, bits, count):
         values[start : start + chunk.size] = chunk
     return values
 
 
-def unpack_chunks(
-    data: bytes | memoryview, bits: int, count: int
-) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+def unpack_chunks(data: bytes | memoryview, bits: int, count: int) -> Iterator[tuple[int, Integers]]:
     """Yields the index of each chunk's first value, and the values; raises as `unpack` does."""
     check_packed(data, bits, count)
     packed = np.frombuffer(data, np.uint8)
@@ -77,9 +80,9 @@ def pack_chunk(values: Integers, bits: int) -> bytes:
     """Packs a few values; see `pack`. All chunks but the last have a multiple of 8 values."""
     _check_bits(bits)
     if bits in (8, 16, 32):
-        return values.astype(f"<u{bits // 8}").tobytes()
+        return values.astype(word_dtype(bits)).tobytes()
     groups = -(-values.size // _GROUP)
-    padded = np.zeros(groups * _GROUP, np.uint32)
+    padded = np.zeros(groups * _GROUP, word_dtype(bits))
     padded[: values.size] = values
     columns = np.ascontiguousarray(padded.reshape(groups, _GROUP).T)
     packed = np.zeros((bits, groups), np.uint8)
@@ -90,19 +93,20 @@ def pack_chunk(values: Integers, bits: int) -> bytes:
     return packed.T.tobytes()[: packed_size(values.size, bits)]
 
 
-def _unpack_chunk(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint32]:
+def _unpack_chunk(packed: NDArray[np.uint8], bits: int, count: int) -> Integers:
     _check_bits(bits)
     if bits in (8, 16, 32):
-        return packed.view(f"<u{bits // 8}").astype(np.uint32)
+        return packed.view(word_dtype(bits))
     groups = -(-count // _GROUP)
+    dtype = word_dtype(bits)
     padded = np.zeros(groups * bits, np.uint8)
     padded[: packed.size] = packed
-    rows = np.ascontiguousarray(padded.reshape(groups, bits).T).astype(np.uint32)
-    columns = np.zeros((_GROUP, groups), np.uint32)
+    rows = np.ascontiguousarray(padded.reshape(groups, bits).T).astype(dtype)
+    columns = np.zeros((_GROUP, groups), dtype)
     for byte in range(bits):
         for column, shift in _parts_of_byte(byte, bits):
             columns[column] |= rows[byte] >> shift if shift >= 0 else rows[byte] << -shift
-    columns &= np.uint32((1 << bits) - 1)
+    columns &= dtype.type((1 << bits) - 1)
     return np.ascontiguousarray(columns.T).reshape(-1)[:count]
 
 

@@ -21,7 +21,6 @@ from fedvsr.privacy.secure_aggregation.masks import (
     Words,
     pairwise_mask,
     self_mask,
-    word_dtype,
     word_mask,
 )
 from fedvsr.privacy.secure_aggregation.messages import (
@@ -33,7 +32,7 @@ from fedvsr.privacy.secure_aggregation.messages import (
     read_message,
     refuse,
 )
-from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, unpack_chunks
+from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, unpack_chunks, word_dtype
 from fedvsr.privacy.secure_aggregation.sealed_shares import MASK_KEY, SEED, SealedShares, ShareRoute
 from fedvsr.privacy.secure_aggregation.session import Session
 from fedvsr.privacy.secure_aggregation.session_keys import commit_seed, public_key_of
@@ -201,7 +200,7 @@ class MaskedSum:
         packed = read_masked_update(session, self._public_keys, client, table.senders_digest, data)
         for start, chunk in unpack_chunks(packed, session.bits, session.length):
             part = self._words[start : start + chunk.size]
-            part += chunk.astype(part.dtype)
+            part += chunk
         self._clients.add(client)
 
     def survivors(self) -> Survivors:
@@ -252,7 +251,9 @@ def read_unmask(
             committed = sealed.seed_commitment if secret_name == SEED else sealed.mask_key_commitment
             route = ShareRoute(table.session_digest, table.roster_digest, owner, client)
             if route.commit(secret_name, share) != committed:
-                reason = f"its share of {owner!r}'s {secret_name} is not the one that {owner!r} committed to"
+                reason = (
+                    f"its share of the {secret_name} of {owner!r} is not the one that {owner!r} committed to"
+                )
                 raise refuse(session, client, message.what, reason)
     return message
 

@@ -46,9 +46,9 @@ class Session(CanonicalRecord):
         threshold: How many clients must stay to the end; more than half, see `min_threshold`.
         bits: k: the sum is modulo 2^k, 8 to 32.
         length: Number of elements of each client's vector.
-        agreement: The SHA-256 of what else the clients must agree on: the aggregation weights and the scales
-            of the quantiser. A server that showed one client other weights than the rest could make the sum
-            that client's update alone.
+        agreement: The SHA-256 of what else the clients must agree on: the aggregation weights, the scales of
+            the quantiser and the base weights. A server that showed one client other weights than the rest
+            could make the sum that client's update alone.
 
     Raises:
         pydantic.ValidationError: A parameter is out of its range.

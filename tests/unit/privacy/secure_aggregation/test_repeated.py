@@ -77,7 +77,7 @@ def masked_in(parties: Parties) -> np.ndarray:
     return vector_bytes(parties.go_to("mask"))
 
 
-def test_the_same_update_in_two_sessions_repeats_nowhere():
+def test_a_masked_update_repeats_in_no_other_session():
     sessions = [
         Parties(make_session(3, **UNIFORM)),
         Parties(make_session(3, **UNIFORM, identifier="second")),
@@ -87,7 +87,10 @@ def test_the_same_update_in_two_sessions_repeats_nowhere():
     repeated = Parties(make_session(3, **UNIFORM))
     for name in repeated.session.clients:
         repeated.records[name] = begin_session(repeated.session).model_copy(update={"nonce": bytes(32)})
-    masked = [masked_in(parties) for parties in (*sessions, repeated)]
+    # Another update of the same client.
+    other_update = Parties(make_session(3, **UNIFORM, round=5))
+    other_update.vectors[NAME] = other_update.vectors[NAME] // 2
+    masked = [masked_in(parties) for parties in (*sessions, repeated, other_update)]
     for one, other in itertools.combinations(masked, 2):
         # Two uniform bytes are equal with probability 1/256; 100,000 of them: ± 0.0002.
         assert abs(fraction_equal(one, other) - 1 / 256) < 0.001

@@ -1,5 +1,6 @@
 """What a server with every message, and too few shares, cannot do."""
 
+import base64
 import itertools
 
 import numpy as np
@@ -9,10 +10,10 @@ from fedvsr.privacy.secure_aggregation.masks import (
     MaskStreams,
     pairwise_mask,
     self_mask,
-    word_dtype,
     word_mask,
 )
-from fedvsr.privacy.secure_aggregation.packing import packed_size, unpack
+from fedvsr.privacy.secure_aggregation.packing import packed_size, unpack, word_dtype
+from fedvsr.privacy.secure_aggregation.sealed_shares import open_shares, share_encryption_key
 from fedvsr.privacy.secure_aggregation.session_keys import SessionKeys, commit_seed, public_key_of
 from fedvsr.privacy.secure_aggregation.shamir import combine_shares
 from tests.unit.privacy.secure_aggregation.parties import Parties, make_session
@@ -28,14 +29,13 @@ def parties() -> Parties:
 
 def all_shares(parties: Parties, secret: str) -> dict[int, bytes]:
     """The target's shares, which its peers hold; the server never has them all."""
-    from fedvsr.privacy.secure_aggregation.client import _read_delivered, _read_roster
-
     shares = {}
     for number, holder in enumerate(parties.roster.clients, 1):
-        roster, delivered = parties.lists(holder)
-        advertised, digest = _read_roster(parties.participant(holder), roster)
-        _, pairs = _read_delivered(parties.participant(holder), advertised, digest, delivered)
-        shares[number] = getattr(pairs[TARGET], secret)
+        route = parties.participant(holder).route(parties.roster.digest, TARGET, holder)
+        public_key = keys_of(parties).share_public_key
+        key = share_encryption_key(keys_of(parties, holder), public_key, holder, route)
+        pair = open_shares(key, route, parties.table.sealed(TARGET, holder))
+        shares[number] = getattr(pair, secret)
     return shares
 
 
@@ -98,8 +98,6 @@ def test_no_message_has_a_secret_in_the_clear(parties):
         *parties.masked.values(),
         parties.roster.to_bytes(),
     ]
-    import base64
-
     for secret in (keys.seed, keys.mask_key, keys.share_key, parties.identities[TARGET].to_bytes()):
         for half in (secret, secret[:16], secret[16:]):
             for form in (half, half.hex().encode(), base64.urlsafe_b64encode(half)[:20]):

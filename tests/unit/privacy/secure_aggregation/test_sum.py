@@ -26,18 +26,13 @@ def test_a_third_drops_out_at_any_phase(count, dropped, drop_at):
     run(Parties(make_session(count)), drop_at, dropped)
 
 
-@pytest.mark.parametrize("drop_at", ["mask", "unmask"])
-def test_a_third_of_40_clients_drops_out(drop_at):
-    run(Parties(make_session(40, length=200)), drop_at, 13)
+def test_a_third_of_40_clients_drops_out():
+    run(Parties(make_session(40, length=200)), "mask", 13)
 
 
 @pytest.mark.parametrize("count", [3, 10])
 def test_nobody_drops_out(count):
     run(Parties(make_session(count)), "never", 0)
-
-
-def test_a_hundred_clients():
-    run(Parties(make_session(100, length=16, threshold=51)), "mask", 33)
 
 
 def test_clients_drop_out_at_every_phase():
@@ -75,10 +70,14 @@ def test_the_order_of_arrival_does_not_matter():
 def test_too_few_clients_open_nothing_and_the_missing_are_named(phase):
     parties = Parties(make_session(10, threshold=7))
     clients = parties.session.clients
-    with pytest.raises(SecureAggregationError, match="the threshold is 7.*nothing is opened") as error:
+
+    def run_short() -> None:
         for step in ("advertise", "share", "mask", "unmask"):
             getattr(parties, step)(clients[:6] if step == phase else clients)
         parties.open()
+
+    with pytest.raises(SecureAggregationError, match=r"the threshold is 7.*nothing is opened") as error:
+        run_short()
     assert error.value.clients == clients[6:]
     assert clients[9] in str(error.value)
 
