@@ -243,6 +243,8 @@ class Strategy:
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         """Aggregates a round's updates into new global weights.
 
+        It is called again, with other updates, if one of these proves to be damaged or too large.
+
         Raises:
             fedvsr.errors.UpdateError: An update is damaged, or has a value that is not finite.
         """

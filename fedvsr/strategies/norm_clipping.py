@@ -21,7 +21,7 @@ import numpy as np
 from fedvsr.errors import UpdateError
 from fedvsr.strategies.base import Aggregate, RoundUpdates, Strategy
 from fedvsr.strategies.updates import Updates, UpdateSource
-from fedvsr.weights import Array, Chunk, TensorSpec
+from fedvsr.weights import CHUNK_ELEMENTS, Array, Chunk, TensorSpec
 
 # With fewer updates the median is one of the two norms, or between them, and does not show which is unusual.
 _MIN_UPDATES = 3
@@ -184,6 +184,7 @@ class _NormMeter:
     def __init__(self, base: Mapping[str, Array]) -> None:
         self._base = base
         self._squares = 0.0
+        self._buffer = np.empty(CHUNK_ELEMENTS, np.float64)
 
     @property
     def norm(self) -> float:
@@ -201,13 +202,14 @@ class _NormMeter:
         self._squares += squares
 
     def _squares_of(self, chunk: Chunk, dtype: np.dtype[Any]) -> float:
+        difference = self._buffer.view(dtype)[: chunk.values.size]
         # An overflow makes the sum infinite.
         with np.errstate(over="ignore"):
             if chunk.name in self._base:
                 base = self._base[chunk.name].reshape(-1)[chunk.start : chunk.stop]
-                difference = np.subtract(chunk.values, base, dtype=dtype)
+                np.subtract(chunk.values, base, out=difference, dtype=dtype)
             else:
-                difference = chunk.values.astype(dtype)
+                np.copyto(difference, chunk.values)
             # Not a BLAS product, whose last bits depend on the number of threads.
             return float(np.einsum("i,i->", difference, difference))
 

@@ -41,6 +41,8 @@ VALUES = {
     "training.device": ("cpu", "cpu"),
     "training.frames": ("2", 2),
     "training.patch_size": ("64", 64),
+    "robustness.max_share": ("2.5", 2.5),
+    "robustness.max_norm": ("2.5", 2.5),
 }
 
 
