@@ -106,7 +106,6 @@ def _run_reads() -> list[str]:
         _of_any_round(layout.sent_weights(_ANY_RUN, 0)),
         _of_any_round(layout.strategy_state(_ANY_RUN, 0)),
         _of_any_round(layout.secure_list(_ANY_RUN, 0, "*")),
-        _of_any_round(layout.round_record(_ANY_RUN, 0)),
         layout.client_key("*"),
     ]
 

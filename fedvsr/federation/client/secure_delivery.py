@@ -68,11 +68,8 @@ class SecureDelivery:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the client has sent its last message, or the round has ended without it."""
-        ended = layout.round_record(self._plan.run, self._plan.round)
-        return self._federation.exists(
-            self._message_key(layout.LAST_SECURE_PHASE)
-        ) or self._federation.exists(ended)
+        """Whether the client has sent its last message."""
+        return self._federation.exists(self._message_key(layout.LAST_SECURE_PHASE))
 
     def begin(self, weights: Tensors, sent: Tensors, facts: TrainingFacts) -> None:
         """Keeps the trained weights, and tells the server about the training.

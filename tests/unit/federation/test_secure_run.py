@@ -9,7 +9,6 @@ from fedvsr.federation.client import train as client_train
 from fedvsr.federation.records import Outcome, RoundRecord, read_record
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import prepare_run
-from fedvsr.federation.run.rounds import run_rounds
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.store.local import LocalStore
@@ -225,15 +224,17 @@ def test_the_federations_store_never_has_an_update_of_one_client(secure_run, mon
 def test_a_second_round_has_other_masks_and_the_same_keys(secure_run):
     workspace, record = secure_run(federation__rounds=2)
     store = workspace.federation()
-    run_rounds(workspace, record)
+    for number in (1, 2):
+        train_round(workspace, record, number, InProcessRunner())
+        aggregate_round(store, record, number)
     first, second = (
         [store.read(layout.update(RUN, round_number, client)) for client in CLIENTS]
         for round_number in (1, 2)
     )
-    vectors = [np.frombuffer(data[-4000:], np.uint8) for data in first + second]
+    vectors = [np.frombuffer(data[-1000:], np.uint8) for data in first + second]
     for index, vector in enumerate(vectors):
         # Equal bytes of two independent uniform vectors: 1 in 256.
-        assert all((vector == other).mean() < 0.05 for other in vectors[index + 1 :])
+        assert all((vector == other).mean() < 0.03 for other in vectors[index + 1 :])
         assert abs(vector.mean() - 127.5) < 10
     own = workspace.client("ann")
     assert not [key for key in own.keys("secure/") if key.endswith("weights.safetensors")]
@@ -276,4 +277,4 @@ class TestConfiguration:
         one_round(workspace, record)
         stored = read_record(workspace.federation(), layout.round_record(RUN, 1), RoundRecord)
         assert stored.diagnostics["masked"] == 1.0
-        assert stored.diagnostics["compression_up"] > 3
+        assert stored.diagnostics["compression_up"] > 1.5
