@@ -9,6 +9,7 @@ from rich.table import Table
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.federation.evaluations import is_evaluated
+from fedvsr.federation.privacy_budget import planned_rounds
 from fedvsr.federation.records import EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
 from fedvsr.report.summary import RunSummary
@@ -28,6 +29,8 @@ def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experim
         f"{_participation(record, ' clients')}  loss {mean:.4f}  "
         f"{record.seconds['train']:.0f} s"
     )
+    if record.privacy:
+        line += f"  ε {record.privacy.epsilon:.3g}"
     if evaluation:
         line += f"  PSNR-Y {evaluation.mean('psnr_y'):.2f} dB ({evaluation.gain:+.2f} over bicubic)"
     return line
@@ -121,7 +124,7 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     rounds.add_column("clients")
     rounds.add_column("evaluated")
     federation = config.federation
-    for round_number in range(1, federation.rounds + 1):
+    for round_number in range(1, planned_rounds(config) + 1):
         selected_clients = select_clients(
             federation.clients, federation.clients_per_round, config.name, config.seed, round_number
         )

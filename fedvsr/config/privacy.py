@@ -33,7 +33,7 @@ class PrivacyConfig(Section):
         0.5, gt=0, lt=1, description="adaptive: the share of updates that need no clipping"
     )
     noise_multiplier: float = Field(
-        1.0, gt=0, description="the noise's standard deviation, divided by the sum's sensitivity"
+        1.0, gt=0, description="the noise's standard deviation, divided by the clipping norm"
     )
     delta: float = Field(1e-5, gt=0, lt=1, description="the probability δ for which ε need not hold")
     epsilon: float = Field(0, ge=0, description="the budget ε at which the run stops; 0: none")

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
+from fedvsr.federation.privacy_budget import planned_rounds
 from fedvsr.federation.records import EvaluationRecord, read_record
 from fedvsr.store.base import Store
 
 
 def is_evaluated(config: RunConfig, round_number: int) -> bool:
     """Returns whether the configuration evaluates a round: every N-th round and the last."""
-    return round_number % config.evaluation.every == 0 or round_number == config.federation.rounds
+    return round_number % config.evaluation.every == 0 or round_number == planned_rounds(config)
 
 
 def find_evaluation(store: Store, run: str, round_number: int) -> EvaluationRecord | None:

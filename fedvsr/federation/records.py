@@ -15,6 +15,7 @@ from fedvsr.text import printable
 
 # Settings that may change when a run is continued. They are not part of the run's identity.
 MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {
+    "privacy": {"epsilon"},
     "data": {"strict"},
     "federation": {"rounds"},
     "jobs": True,
@@ -142,6 +143,11 @@ class PlanRecord(Record):
     strategy_digest: str | None = None
     quorum: int
     deadline_seconds: int
+    clipping_norm: float | None = Field(
+        None,
+        exclude_if=lambda norm: norm is None,
+        description="largest L2 norm of an update; None without differential privacy",
+    )
     sent_digest: str | None = Field(
         None,
         exclude_if=lambda digest: digest is None,
@@ -286,6 +292,18 @@ class DataChange(BaseModel):
         )
 
 
+class RoundPrivacy(BaseModel):
+    """The differential privacy of a round."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: float = Field(description="spent by the run so far, at delta")
+    delta: float
+    noise_multiplier: float
+    clipping_norm: float
+    next_clipping_norm: float = Field(description="differs from this round's if the clipping is adaptive")
+
+
 class RoundRecord(Record):
     """round.json: the result of a round. A round has ended if this record exists."""
 
@@ -306,6 +324,7 @@ class RoundRecord(Record):
     bytes_down: int
     seconds: dict[str, float] = Field(description="wall time by phase: train, aggregate")
     # Left out if empty, so that a round whose data did not change has the bytes that it always had.
+    privacy: RoundPrivacy | None = Field(None, exclude_if=_is_none)
     data_changes: tuple[DataChange, ...] = Field((), exclude_if=lambda changes: not changes)
 
     @property

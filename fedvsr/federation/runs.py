@@ -2,6 +2,7 @@
 
 from fedvsr.errors import NotFoundError, UnknownNameError
 from fedvsr.federation import layout
+from fedvsr.federation.privacy_budget import planned_rounds
 from fedvsr.federation.records import RoundRecord, RunRecord, read_record
 from fedvsr.store.base import Store
 
@@ -32,7 +33,7 @@ def run_names(store: Store) -> list[str]:
 
 def rounds_left(store: Store, record: RunRecord) -> list[int]:
     """Returns the numbers of the rounds that have not ended, in order."""
-    name, rounds = record.config.name, record.config.federation.rounds
+    name, rounds = record.config.name, planned_rounds(record.config)
     return [
         round_number
         for round_number in range(1, rounds + 1)
@@ -43,7 +44,7 @@ def rounds_left(store: Store, record: RunRecord) -> list[int]:
 def last_ended_round(store: Store, record: RunRecord) -> int:
     """Returns the number of the last round that has ended; 0, the initial weights, if none has."""
     remaining_rounds = rounds_left(store, record)
-    return remaining_rounds[0] - 1 if remaining_rounds else record.config.federation.rounds
+    return remaining_rounds[0] - 1 if remaining_rounds else planned_rounds(record.config)
 
 
 def digests_after_round(store: Store, record: RunRecord, round_number: int) -> tuple[str, str | None]:

@@ -55,6 +55,8 @@ def round_markdown(record: RoundRecord, mlflow_link: str = "") -> str:
         for participant in record.participants
     ]
     facts = [f"strategy {record.strategy}", f"{len(rows)} of {len(record.outcomes)} clients"]
+    if record.privacy:
+        facts.append(f"ε {record.privacy.epsilon:.3g} at δ {record.privacy.delta:g}")
     facts += [f"{name.replace('_', ' ')} {value:.4f}" for name, value in record.diagnostics.items()]
     return (
         f"# Round {record.round}\n\n{' · '.join(facts)}\n\n"

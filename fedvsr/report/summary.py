@@ -6,6 +6,7 @@ from itertools import pairwise
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
+from fedvsr.federation.privacy_budget import describe_budget, planned_rounds
 from fedvsr.federation.records import (
     EvaluationRecord,
     RegistrationRecord,
@@ -39,7 +40,22 @@ class RunSummary:
     @property
     def has_ended(self) -> bool:
         """Whether all rounds have ended."""
-        return len(self.rounds) == self.record.config.federation.rounds
+        return len(self.rounds) == planned_rounds(self.record.config)
+
+    @property
+    def protection(self) -> tuple[str, ...]:
+        """How the clients' updates are protected, as sentences; empty if they are not."""
+        config, sentences = self.record.config, []
+        if config.privacy.secure_aggregation:
+            sentences.append("The server has learned only the sum of the updates of each round.")
+        if self.rounds and (spent := self.rounds[-1].privacy):
+            sentences.append(
+                f"The rounds have spent ε {spent.epsilon:.3g} at δ {spent.delta:g}. Losses, numbers of clips "
+                "and times in the clients' reports are not covered by it."
+            )
+            if ending := describe_budget(config):
+                sentences.append(f"The run ends early: {ending}.")
+        return tuple(sentences)
 
     @property
     def changes(self) -> tuple[str, ...]:

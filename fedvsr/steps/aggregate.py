@@ -42,4 +42,5 @@ def _round_numbers(record: RoundRecord) -> dict[str, float]:
         "participants": float(len(losses)),
         "client_loss_mean": sum(losses) / len(losses),
         **record.diagnostics,
+        **({"epsilon": record.privacy.epsilon} if record.privacy else {}),
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import is_evaluated
+from fedvsr.federation.privacy_budget import planned_rounds
 from fedvsr.federation.records import EvaluationRecord
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.server.evaluate import evaluate_round
@@ -28,6 +29,8 @@ def evaluate(run: str, round_number: int, page: Path) -> dict[str, float]:
     """
     store = Workspace.from_environment().federation()
     record = load_run(store, run)
+    # The pipeline asks for the configured last round; a budget of ε may have ended the run before.
+    round_number = min(round_number, planned_rounds(record.config))
     tracker = RunTracker(connect_from_environment(), record)
     numbers: dict[str, float] = {}
     if round_number != layout.INITIAL_ROUND and is_evaluated(record.config, round_number):

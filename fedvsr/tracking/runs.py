@@ -62,6 +62,8 @@ class RunTracker:
             **record.diagnostics,
             **{f"seconds_{phase}": seconds for phase, seconds in record.seconds.items()},
         }
+        if record.privacy:
+            values["epsilon"] = record.privacy.epsilon
         if record.data_changes:
             values["clients_with_changed_clips"] = float(len(record.data_changes))
         if record.limited_clients:

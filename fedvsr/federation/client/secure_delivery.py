@@ -28,6 +28,7 @@ from fedvsr.federation.records import (
     write_record,
 )
 from fedvsr.federation.secure_records import AgreementRecord, EndedRecord, TrainedRecord
+from fedvsr.privacy.clipping import norm_of
 from fedvsr.privacy.secure_aggregation import client as protocol
 from fedvsr.privacy.secure_aggregation.client import Participant
 from fedvsr.privacy.secure_aggregation.session import Session
@@ -232,12 +233,7 @@ class SecureDelivery:
 
     def _check_norm(self, changes: Tensors) -> None:
         bound = self._config.privacy.norm_bound
-        squares = (
-            float(np.square(array, dtype=np.float64).sum())
-            for array in changes.values()
-            if np.issubdtype(array.dtype, np.floating)
-        )
-        norm = sum(squares) ** 0.5
+        norm = norm_of(changes.values())
         if bound and norm > bound:
             raise TrainingError(
                 f"the update's norm is {norm:.4g}, and privacy.norm_bound is {bound:.4g}; look at the "

@@ -7,7 +7,7 @@ from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
 from fedvsr.federation.client.secure_delivery import SecureDelivery
-from fedvsr.federation.communication import encode_update, load_sent_weights
+from fedvsr.federation.communication import differences, encode_update, load_sent_weights
 from fedvsr.federation.delivery import find_delivery
 from fedvsr.federation.owner.clips import dataset_digest, open_training_clips
 from fedvsr.federation.records import (
@@ -23,6 +23,7 @@ from fedvsr.federation.sampling import derived_seed
 from fedvsr.federation.stored_weights import load_strategy_state
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state, state_of
+from fedvsr.privacy.clipping import clip_factor, clip_weights, norm_of
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import LocalResult, Strategy
@@ -167,7 +168,15 @@ def _train(
             seconds=summary.seconds,
             device=str(device),
         )
-        return _Trained(state_of(model), sent, term.finish(), facts)
+        return _Trained(_clip(state_of(model), sent, plan), sent, term.finish(), facts)
+
+
+def _clip(weights: Tensors, sent: Tensors, plan: PlanRecord) -> Tensors:
+    """Clips the update to the round's clipping norm, if the run has differential privacy."""
+    if plan.clipping_norm is None:
+        return weights
+    norm = norm_of(array for _, array in differences(weights, sent))
+    return clip_weights(weights, sent, clip_factor(norm, plan.clipping_norm))
 
 
 def _objective(training: TrainingConfig, strategy: Strategy) -> Objective:

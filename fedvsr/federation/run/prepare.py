@@ -10,9 +10,11 @@ from fedvsr.config.run import CommunicationConfig, DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.communication import write_sent_weights
+from fedvsr.federation.privacy_budget import accounting, planned_rounds
 from fedvsr.federation.records import (
     MAY_CHANGE,
     PlanRecord,
+    RoundRecord,
     RunRecord,
     read_record,
     write_record,
@@ -154,7 +156,10 @@ def _check_privacy(config: RunConfig, strategy: Strategy) -> None:
         fedvsr.errors.ConfigError: The strategy needs single updates, the codec makes no integers, or a round
             has too few or too many clients.
     """
-    if not config.privacy.secure_aggregation:
+    privacy = config.privacy
+    if privacy.differential_privacy:
+        _check_differential_privacy(config, strategy)
+    if not privacy.secure_aggregation:
         return
     reason = strategy.needs_updates
     if not reason and type(strategy).aggregate is not Strategy.aggregate:
@@ -181,6 +186,43 @@ def _check_privacy(config: RunConfig, strategy: Strategy) -> None:
             count,
             f"privacy.secure_aggregation takes {MIN_CLIENTS} to {MAX_CLIENTS} clients a round",
         )
+
+
+def _check_differential_privacy(config: RunConfig, strategy: Strategy) -> None:
+    if config.privacy.secure_aggregation:
+        raise ConfigError(
+            "privacy.differential_privacy",
+            True,
+            "the server adds the noise to updates that it sees; it cannot be combined with "
+            "privacy.secure_aggregation yet",
+        )
+    reason = strategy.needs_updates
+    if not reason and type(strategy).aggregate is not Strategy.aggregate:
+        reason = "it has an aggregation of its own"
+    if reason:
+        raise ConfigError(
+            "strategy.name",
+            config.strategy.name,
+            f"privacy.differential_privacy releases only a noisy sum of the updates: {reason}; "
+            "choose a strategy such as fedvsr, fedavg or fedprox",
+        )
+    if config.federation.clients and not planned_rounds(config):
+        raise ConfigError(
+            "privacy.epsilon",
+            config.privacy.epsilon,
+            f"one round takes ε {accounting(config).epsilon(1):.3g}; raise the budget, the noise multiplier, "
+            "or the number of clients that are drawn from",
+        )
+
+
+def _clipping_norm(store: Store, config: RunConfig, round_number: int) -> float | None:
+    """Returns the clipping norm of a round: the configured one, or what the round before made of it."""
+    if not config.privacy.differential_privacy:
+        return None
+    if round_number == 1 or config.privacy.clipping == "fixed":
+        return config.privacy.clipping_norm
+    before = read_record(store, layout.round_record(config.name, round_number - 1), RoundRecord)
+    return before.privacy.next_clipping_norm if before.privacy else config.privacy.clipping_norm
 
 
 def _check_codecs(communication: CommunicationConfig, *, import_references: bool) -> None:
@@ -230,6 +272,7 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
         strategy_digest=strategy_digest,
         quorum=federation.quorum,
         deadline_seconds=federation.deadline_seconds,
+        clipping_norm=_clipping_norm(store, config, round_number),
         sent_digest=sent_digest,
     )
     try:
@@ -292,7 +335,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["data"]["damaged_frames"] = config.data.damaged_frames
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
-    settings["privacy"] = config.privacy.model_dump()
+    settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
     return settings
 
 

@@ -10,6 +10,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, is_evaluated
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import FederationVideos
+from fedvsr.federation.privacy_budget import describe_budget, planned_rounds
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.federation.run.clients import add_client
 from fedvsr.federation.run.in_process import InProcessRunner
@@ -95,8 +96,9 @@ def run_rounds(
     runner = runner or InProcessRunner()
     store = workspace.federation()
     config = record.config
-    with progress.stage("rounds", config.federation.rounds) as advance:
-        for round_number in range(1, config.federation.rounds + 1):
+    rounds = planned_rounds(config)
+    with progress.stage("rounds", rounds) as advance:
+        for round_number in range(1, rounds + 1):
             if not store.exists(layout.round_record(config.name, round_number)):
                 train_round(workspace, record, round_number, runner, progress)
             round_record = aggregate_round(store, record, round_number)
@@ -109,6 +111,9 @@ def run_rounds(
                 evaluation = evaluate_round(store, record, round_number, progress)
             on_round(round_record, evaluation)
             advance(round_number, f"round {round_number}")
+    ending = describe_budget(config)
+    if ending:
+        progress.message(f"the run ends after round {rounds}: {ending}")
 
 
 def _check_disjoint(videos: FederationVideos) -> None:

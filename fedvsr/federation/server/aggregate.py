@@ -4,21 +4,23 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from fedvsr.codecs.registry import EXACT
-from fedvsr.config.run import CommunicationConfig
+from fedvsr.config.run import CommunicationConfig, RunConfig
 from fedvsr.errors import NotFoundError, QuorumError, SecureAggregationError, UpdateError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.communication import RoundWeights
+from fedvsr.federation.privacy_budget import accounting
 from fedvsr.federation.records import (
     Clipping,
     Participant,
     PlanRecord,
     ReportRecord,
+    RoundPrivacy,
     RoundRecord,
     RunRecord,
     read_record,
@@ -26,6 +28,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.server.contributions import contributions, round_context
 from fedvsr.federation.server.data_changes import find_data_changes
+from fedvsr.federation.server.private_aggregate import NEXT_CLIPPING_NORM, aggregate_privately
 from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
 from fedvsr.federation.server.secure_sum import aggregate_masked
 from fedvsr.federation.stored_weights import load_strategy_state
@@ -36,6 +39,8 @@ from fedvsr.strategies.norm_clipping import ClippedAggregate, aggregate_clipped
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.updates import Updates, find_non_finite
 from fedvsr.weights import Array, Tensors, find_misfit, serialize, specs_of
+
+Combination = Callable[[RoundUpdates], ClippedAggregate]
 
 
 def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRecord:
@@ -69,11 +74,11 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     if run.config.privacy.secure_aggregation:
         round_deliveries, result, reports = _open_masked(store, run, plan, weights.base)
     else:
+        combine = _combination(run.config, plan, strategy)
         context = round_context(run.config, plan, strategy)
-        max_norm = run.config.robustness.max_norm or math.inf
         with tempfile.TemporaryDirectory(prefix="fedvsr-updates-") as folder:
             round_deliveries = RoundDeliveries.open(store, weights, strategy, Path(folder))
-            result = _aggregate(round_deliveries, strategy, weights.base, state, context, max_norm)
+            result = _aggregate(round_deliveries, combine, weights.base, state, context)
         reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     aggregate = result.aggregate
     _check_usable(strategy, aggregate, weights.base)
@@ -95,6 +100,7 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         bytes_up=sum(report.update_bytes + report.extra_bytes for report in reports),
         bytes_down=sum(report.downloaded_bytes for report in reports),
         seconds={"train": round_deliveries.training_seconds, "aggregate": time.perf_counter() - start},
+        privacy=_round_privacy(run.config, plan, aggregate),
         data_changes=find_data_changes(store, name, round_number, participants),
     )
     write_record(store, layout.round_record(name, round_number), record)
@@ -134,18 +140,40 @@ def _check_usable(strategy: Strategy, aggregate: Aggregate, base: Tensors) -> No
         raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
 
 
+def _combination(config: RunConfig, plan: PlanRecord, strategy: Strategy) -> Combination:
+    """Returns how updates become new global weights: by the strategy, or with differential privacy."""
+    if plan.clipping_norm is None:
+        max_norm = config.robustness.max_norm or math.inf
+        return lambda updates: aggregate_clipped(strategy, updates, max_norm)
+    privacy, norm, planned_clients = config.privacy, plan.clipping_norm, len(plan.clients)
+    return lambda updates: ClippedAggregate(
+        aggregate_privately(updates, privacy, norm, planned_clients), {}, {}
+    )
+
+
+def _round_privacy(config: RunConfig, plan: PlanRecord, aggregate: Aggregate) -> RoundPrivacy | None:
+    if plan.clipping_norm is None:
+        return None
+    return RoundPrivacy(
+        epsilon=accounting(config).epsilon(plan.round),
+        delta=config.privacy.delta,
+        noise_multiplier=config.privacy.noise_multiplier,
+        clipping_norm=plan.clipping_norm,
+        next_clipping_norm=aggregate.diagnostics[NEXT_CLIPPING_NORM],
+    )
+
+
 def _aggregate(
     round_deliveries: RoundDeliveries,
-    strategy: Strategy,
+    combine: Combination,
     base: Tensors,
     state: Tensors,
     context: RoundContext,
-    max_norm: float,
 ) -> ClippedAggregate:
-    """Aggregates the valid deliveries and checks the result.
+    """Aggregates the valid deliveries.
 
-    The strategy reads every update once, and that read verifies it and measures its norm. If an update proves
-    to be damaged, the aggregation starts again without it.
+    The first read of an update verifies it. If an update proves to be damaged, the aggregation starts again
+    without it.
     """
     while True:
         try:
@@ -158,7 +186,7 @@ def _aggregate(
         try:
             # Values that overflow become infinite and are refused below.
             with np.errstate(over="ignore"):
-                result = aggregate_clipped(strategy, updates, max_norm)
+                result = combine(updates)
             break
         except UpdateError as error:
             round_deliveries.refuse_damaged(error)
