@@ -44,6 +44,11 @@ def federated_training(
     degradation: str = "bi",
     upload: str = "float32",
     download: str = "float32",
+    secure_aggregation: bool = False,
+    differential_privacy: bool = False,
+    clipping_norm: float = 1.0,
+    noise_multiplier: float = 1.0,
+    epsilon: float = 0.0,
     learning_rate: float = 4e-4,
     seed: int = 0,
     evaluate_every: int = 1,
@@ -72,6 +77,11 @@ def federated_training(
         degradation: How low resolution is made: bi (bicubic), bd, matlab-bd (the papers' BD), or a reference.
         upload: Codec of the clients' updates: float32, bfloat16, int8, int4, int2, or a reference.
         download: Codec of the global weights on their way to the clients: float32, bfloat16 or int8.
+        secure_aggregation: Whether the server learns only the sum of the updates; needs upload int8, int4, int2.
+        differential_privacy: Whether updates are clipped and noise is added to their sum.
+        clipping_norm: Largest L2 norm of an update, with differential privacy.
+        noise_multiplier: The noise's standard deviation divided by the clipping norm.
+        epsilon: The budget at which a run with differential privacy stops; 0 for none.
         learning_rate: Adam's learning rate.
         seed: Seed of the weights, the sampling and the batches.
         evaluate_every: Evaluate every so many rounds, and the last.

@@ -41,6 +41,7 @@ VALUES = {
     "training.device": ("cpu", "cpu"),
     "training.frames": ("2", 2),
     "training.patch_size": ("64", 64),
+    "privacy.threshold": ("0.75", 0.75),
     "robustness.max_share": ("2.5", 2.5),
     "robustness.max_norm": ("2.5", 2.5),
 }
@@ -95,6 +96,8 @@ def test_an_option_sets_its_field(name, kind, default, bare):
         arguments += ["--clients.split.count", "2"]
     elif name.endswith("split.count"):
         arguments += ["--clients.split.path", "a"]
+    elif name == "privacy.epsilon":
+        arguments += ["--privacy.differential-privacy", "true"]
     elif name == "evaluation_videos.pattern":
         arguments += ["--evaluation-videos.path", "a"]
     resolved_value = resolved(*arguments, config=bare)
