@@ -77,7 +77,7 @@ def federated_training(
         degradation: How low resolution is made: bi (bicubic), bd, matlab-bd (the papers' BD), or a reference.
         upload: Codec of the clients' updates: float32, bfloat16, int8, int4, int2, or a reference.
         download: Codec of the global weights on their way to the clients: float32, bfloat16 or int8.
-        secure_aggregation: Whether the server learns only the sum of the updates; needs upload int8, int4, int2.
+        secure_aggregation: Whether the server learns only the updates' sum; needs upload int8, int4 or int2.
         differential_privacy: Whether updates are clipped and noise is added to their sum.
         clipping_norm: Largest L2 norm of an update, with differential privacy.
         noise_multiplier: The noise's standard deviation divided by the clipping norm.

@@ -40,6 +40,7 @@ class AgreementRecord(Record):
 
     what: ClassVar[str] = "agreement of secure aggregation"
 
+    base_digest: str = Field(description="SHA-256 of the weights that all clients started from")
     weights: dict[str, float] = Field(description="each client's share of the aggregate; they sum to 1")
     scales: tuple[float, ...] = Field(description="each tensor's distance between two levels, halved")
     diagnostics: dict[str, float] = Field(description="numbers that the strategy reports about the shares")

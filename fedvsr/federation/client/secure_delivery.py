@@ -216,6 +216,11 @@ class SecureDelivery:
         agreement_data = self._read_list("agreement") or b""
         check_bytes(agreement_data, session.agreement, "the server's agreement")
         agreement = AgreementRecord.from_bytes(agreement_data, "the server's agreement")
+        started_from = self._plan.sent_digest or self._plan.base_digest
+        if agreement.base_digest != started_from:
+            raise self._refusal(
+                f"the clients have started from weights {agreement.base_digest}, this one from {started_from}"
+            )
         weights = load(self._own.read(self._folder + _WEIGHTS), "the client's weights")
         specs = specs_of(weights)
         vectors = integer_vectors(self._config, self._plan, specs)

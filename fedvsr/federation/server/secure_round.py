@@ -142,6 +142,7 @@ class SecureRound:
         )
         vectors = self._lists.vectors()
         agreement = AgreementRecord(
+            base_digest=self._plan.sent_digest or self._plan.base_digest,
             weights=shares.weights,
             scales=vectors.scales({name: record.maxima for name, record in trained.items()}, shares.weights),
             diagnostics=shares.diagnostics,
