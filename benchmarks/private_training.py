@@ -1,0 +1,90 @@
+"""Shows what differential privacy costs: the quality of the trained model against ε.
+
+Every cell trains the demo's experiment with its 20 training videos divided among 20 clients, all of which take
+part in every round, and another noise multiplier. A cell whose result is in the folder is not run again.
+
+    python benchmarks/private_training.py FOLDER [--jobs 2]
+"""
+
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+SAMPLE = Path(__file__).parents[1] / "samples/demo.yaml"
+CLIENTS = 20
+CLIPPING_NORM = 1.0
+# None: without differential privacy.
+NOISE_MULTIPLIERS = (None, 0.003, 0.01, 0.03, 0.1, 1.0)
+
+
+def train(noise_multiplier: float | None, folder: Path) -> dict[str, float | None]:
+    """Trains a cell, or reads its result: ε, PSNR (Y) of the last round, and the gain over bicubic."""
+    name = "plain" if noise_multiplier is None else f"z-{noise_multiplier}"
+    result_file = folder / f"{name}.json"
+    if result_file.exists():
+        stored: dict[str, float | None] = json.loads(result_file.read_text())
+        return stored
+    from fedvsr.config.experiment import load_experiment
+    from fedvsr.experiment.videos import collect_videos
+    from fedvsr.federation.evaluations import find_evaluation
+    from fedvsr.federation.records import RoundRecord
+    from fedvsr.federation.run.prepare import prepare_run
+    from fedvsr.federation.run.rounds import run_rounds, shard_all
+    from fedvsr.store.workspace import Workspace
+
+    overrides: dict[str | tuple[str, ...], object] = {
+        "name": "private",
+        "clients.split.count": CLIENTS,
+        "training.local_steps": 8,
+        "training.threads": 1,
+        "evaluation.every": 1000,
+    }
+    if noise_multiplier is not None:
+        overrides["privacy.differential_privacy"] = True
+        overrides["privacy.clipping_norm"] = CLIPPING_NORM
+        overrides["privacy.noise_multiplier"] = noise_multiplier
+    experiment = load_experiment(SAMPLE, overrides)
+    workspace = Workspace.under(str(folder / name))
+    videos = collect_videos(experiment)
+    config = experiment.run_config(tuple(videos.clients))
+    shard_all(workspace, videos, config.data)
+    record = prepare_run(workspace.federation(), config)
+    rounds: list[RoundRecord] = []
+    run_rounds(workspace, record, on_round=lambda round_record, evaluation: rounds.append(round_record))
+    evaluation = find_evaluation(workspace.federation(), config.name, config.federation.rounds)
+    assert evaluation is not None
+    spent = rounds[-1].privacy
+    result = {
+        "noise_multiplier": noise_multiplier,
+        "epsilon": spent.epsilon if spent else None,
+        "psnr_y": evaluation.mean("psnr_y"),
+        "gain": evaluation.gain,
+    }
+    result_file.write_text(json.dumps(result))
+    return result
+
+
+def main() -> None:
+    """Runs the cells that have no result yet, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    print("noise multiplier,epsilon after 8 rounds,PSNR Y,over bicubic")
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        futures = [pool.submit(train, multiplier, arguments.folder) for multiplier in NOISE_MULTIPLIERS]
+        for done, future in enumerate(futures, start=1):
+            result = future.result()
+            print(f"{done}/{len(futures)}", file=sys.stderr)
+            epsilon = "∞" if result["epsilon"] is None else f"{result['epsilon']:.3g}"
+            print(
+                f"{result['noise_multiplier'] or 'none'},{epsilon},{result['psnr_y']:.2f},{result['gain']:+.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
