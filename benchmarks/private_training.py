@@ -1,15 +1,16 @@
 """Shows what differential privacy costs: the quality of the trained model against ε.
 
-Every cell trains the demo's experiment with its 20 training videos divided among 20 clients, all of which take
-part in every round, and another noise multiplier. A cell whose result is in the folder is not run again.
+Every cell trains the demo's experiment with its 20 training videos divided among 20 clients, all of which
+take part in every round, and another noise multiplier. A cell whose result is in the folder is not run again.
 
-    python benchmarks/private_training.py FOLDER [--jobs 2]
+    python benchmarks/private_training.py [FOLDER] [--jobs 2]
 """
 
 import argparse
 import json
 import os
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def train(noise_multiplier: float | None, folder: Path) -> dict[str, float | Non
 def main() -> None:
     """Runs the cells that have no result yet, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    default = Path(tempfile.gettempdir(), "fedvsr-private")
+    parser.add_argument("folder", type=Path, nargs="?", default=default)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -81,9 +83,8 @@ def main() -> None:
             result = future.result()
             print(f"{done}/{len(futures)}", file=sys.stderr)
             epsilon = "∞" if result["epsilon"] is None else f"{result['epsilon']:.3g}"
-            print(
-                f"{result['noise_multiplier'] or 'none'},{epsilon},{result['psnr_y']:.2f},{result['gain']:+.2f}"
-            )
+            multiplier = result["noise_multiplier"] or "none"
+            print(f"{multiplier},{epsilon},{result['psnr_y']:.2f},{result['gain']:+.2f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Each cell trains the demo's experiment with one codec up and one down, for one d
 seed. Cells with the same division and seed differ in nothing else, so their differences from the cell that
 sends float32 both ways are paired. A cell whose result is in the folder is not run again.
 
-    python benchmarks/update_codecs.py FOLDER [--seeds 3] [--jobs 2] [--plot docs/images/update-codecs.png]
+    python benchmarks/update_codecs.py [FOLDER] [--seeds 3] [--jobs 2] [--plot docs/images/update-codecs.png]
 """
 
 import argparse
@@ -14,6 +14,7 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -169,7 +170,7 @@ def plot(results: list[Result], path: Path) -> None:
 def main() -> None:
     """Runs the cells that have no result yet, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(tempfile.gettempdir(), "fedvsr-codecs"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--plot", type=Path)

@@ -34,13 +34,20 @@ class _BFloat16Coder(SegmentCoder):
             raise OverflowError("a value is not finite")
         bits = values.view(np.uint32)
         # Round to nearest, ties to even. A value above the largest bfloat16 becomes infinite.
-        rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        exponents = ((rounded >> np.uint32(7)) & np.uint32(0xFF)).astype(np.uint8)
+        rounded = bits >> np.uint32(16)
+        rounded &= np.uint32(1)
+        rounded += np.uint32(0x7FFF)
+        rounded += bits
+        halves = rounded.astype("<u4", copy=False).view("<u2")[1::2]
+        # NumPy's cast to uint8 keeps the low bits: the exponent without the sign above it.
+        exponents = (halves >> np.uint16(7)).astype(np.uint8)
         if (exponents == _EXPONENT_OF_INFINITY).any():
             raise OverflowError("a value is too large for bfloat16")
         # The sign is as random as the fraction.
-        fractions = (rounded & np.uint32(0x7F)) | ((rounded >> np.uint32(8)) & np.uint32(0x80))
-        return exponents, fractions.astype(np.uint8)
+        fractions = halves.astype(np.uint8)
+        fractions &= np.uint8(0x7F)
+        fractions |= (halves >> np.uint16(8)).astype(np.uint8) & np.uint8(0x80)
+        return exponents, fractions
 
     def decode(self, blocks: Sequence[NDArray[np.uint8]], count: int) -> NDArray[np.float32]:
         exponents, fractions = (block.astype(np.uint32) for block in blocks)
