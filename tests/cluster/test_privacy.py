@@ -1,4 +1,4 @@
-"""Secure aggregation and differential privacy on the cluster: real Jobs, S3 policies and Kubeflow Pipelines."""
+"""Secure aggregation and differential privacy on a cluster: real Jobs, S3 policies and Kubeflow Pipelines."""
 
 import math
 import time
