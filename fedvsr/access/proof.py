@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fedvsr.codecs.registry import codec_names
 from fedvsr.errors import DataError
 from fedvsr.federation import layout
+from fedvsr.privacy.secure_aggregation.masked_vector import MASKED
 from fedvsr.store.base import Store
 from fedvsr.video.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from fedvsr.weights import load
+from fedvsr.weights import Array, load
 
 # The beginnings of the files of videos and images.
 _SIGNATURES = {
@@ -19,6 +21,7 @@ _SIGNATURES = {
     b"GIF8": "a GIF image",
 }
 _MP4_SIGNATURE = slice(4, 8)
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # The federation's own: the held-out videos and clips, and pictures of what a model makes of them.
 _FEDERATION_PIXELS = (layout.HELD_OUT_VIDEOS, "evaluation-clips/")
 _PICTURE = "/crops.png"
@@ -44,7 +47,8 @@ class Finding:
 def search_federation(store: Store, names: Sequence[str]) -> Iterator[Finding]:
     """Lists and reads every object, and yields what each kind is.
 
-    Weights must parse as floating-point tensors, and a shard holds bytes of pixels, so it does not pass. No
+    Weights must parse as floating-point tensors, or as one encoded or masked vector. A shard holds pixels in
+    the shape of clips, so it does not pass. No
     object may be a video or an image, or name a video; the federation's own held-out videos and clips, and
     its pictures of them, are counted apart.
 
@@ -92,12 +96,19 @@ def _find_problem(key: str, data: bytes, names: Sequence[str]) -> str:
     return ""
 
 
+def _is_encoded(name: str, array: Array) -> bool:
+    """Returns whether a tensor is an encoded or a masked update, which has no shape as clips have."""
+    if array.ndim != 1:
+        return False
+    return name == MASKED or (name in codec_names() and array[:4].tobytes() == _ZSTD_MAGIC)
+
+
 def _find_pixels(key: str, data: bytes) -> str:
     try:
         tensors = load(data, key)
     except DataError as error:
         return str(error)
     for name, array in tensors.items():
-        if array.dtype.kind == "u":
+        if array.dtype.kind == "u" and not (len(tensors) == 1 and _is_encoded(name, array)):
             return f"{key}: tensor {name} has unsigned integers, as pixels have"
     return ""

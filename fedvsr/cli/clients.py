@@ -1,4 +1,4 @@
-"""`fedvsr clients`: lists, checks and adds the clients of a deployment."""
+"""`fedvsr clients`: lists, checks and adds the clients of a deployment, and compares their keys."""
 
 import sys
 from collections import defaultdict
@@ -17,7 +17,7 @@ from fedvsr.errors import ConfigError, FedVSRError
 
 @click.group()
 def clients() -> None:
-    """List, check and add the clients of a deployment.
+    """List, check and add clients, and compare their keys.
 
     The deployment is on the cluster of the kube context.
     """
@@ -104,6 +104,44 @@ def add(
     click.echo(f"{name} is in {values}. Next:")
     click.echo(f"  make deploy VALUES={values}")
     click.echo(f"  fedvsr clients check {name}")
+
+
+@clients.command()
+def keys() -> None:
+    """List the clients' long-term keys of secure aggregation, as fingerprints that people can compare.
+
+    The environment names the federation's store (FEDVSR_FEDERATION_STORE).
+    """
+    from fedvsr.cli.keys import print_keys
+    from fedvsr.federation.public_keys import clients_with_keys, published_keys
+    from fedvsr.store.workspace import Workspace
+
+    store = Workspace.from_environment(with_clients=False).federation()
+    print_keys(published_keys(store, clients_with_keys(store)))
+
+
+@clients.command("approve")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def approve_new_key(name: str, yes: bool) -> None:
+    """Let the hosted clients accept the new key of the client NAME.
+
+    A client that has lost its secret makes a new one, and the others refuse it until a person has compared
+    the fingerprint with its owner. The environment names the stores (FEDVSR_FEDERATION_STORE,
+    FEDVSR_CLIENT_STORE), and its keys must open the hosted clients' own stores. A site approves for itself:
+    `fedvsr site approve-key`.
+    """
+    from fedvsr.cli.keys import approve
+    from fedvsr.federation.public_keys import clients_with_keys, published_keys
+    from fedvsr.federation.run.sites import active_sites
+    from fedvsr.store.workspace import Workspace
+
+    workspace = Workspace.from_environment()
+    store = workspace.federation()
+    published = published_keys(store, clients_with_keys(store))
+    sites = set(active_sites(store))
+    stores = {client: workspace.client(client) for client in published if client not in {name, *sites}}
+    approve(name, published, stores, yes=yes)
 
 
 def _describe_deliveries() -> dict[str, str]:

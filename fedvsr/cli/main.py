@@ -42,7 +42,12 @@ _COMMANDS = (
         "fedvsr.cli.provision:provision_command",
         "Create the buckets, S3 users and policies of a deployment.",
     ),
-    ("Operate", "clients", "fedvsr.cli.clients:clients", "List, check and add the clients of a deployment."),
+    (
+        "Operate",
+        "clients",
+        "fedvsr.cli.clients:clients",
+        "List, check and add the clients of a deployment, and compare their keys.",
+    ),
     ("Operate", "client", "fedvsr.cli.client:client", "Do one client's work."),
     ("Operate", "sites", "fedvsr.cli.sites:sites", "Invite, list, rotate and revoke sites."),
     (

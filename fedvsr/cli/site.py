@@ -257,6 +257,35 @@ def approve(run: str, yes: bool, folder: str, settings: Path | None, invitation:
 
 
 @site.command()
+@_folder_options
+def keys(folder: str, settings: Path | None, invitation: Path | None) -> None:
+    """List the clients' keys of secure aggregation that this site knows, and its own, as fingerprints."""
+    from fedvsr.cli.keys import print_keys
+    from fedvsr.federation.public_keys import known_keys, published_keys
+
+    site_folder = _open_folder(folder, settings, invitation)
+    _, invited, store = _open_site(site_folder)
+    known = known_keys(site_folder.store)
+    print_keys(published_keys(store, sorted({invited.site, *known})), known)
+
+
+@site.command("approve-key")
+@click.argument("client")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_folder_options
+def approve_new_key(
+    client: str, yes: bool, folder: str, settings: Path | None, invitation: Path | None
+) -> None:
+    """Accept the new key of CLIENT in secure aggregation, after its owner has confirmed the fingerprint."""
+    from fedvsr.cli.keys import approve as approve_key
+    from fedvsr.federation.public_keys import published_keys
+
+    site_folder = _open_folder(folder, settings, invitation)
+    _, invited, store = _open_site(site_folder)
+    approve_key(client, published_keys(store, [client]), {invited.site: site_folder.store}, yes=yes)
+
+
+@site.command()
 @click.option("--keep-data", is_flag=True, help="Keep shards and client state.")
 @_folder_options
 def leave(keep_data: bool, folder: str, settings: Path | None, invitation: Path | None) -> None:

@@ -49,6 +49,7 @@ RAW_VIDEOS = "raw/"
 HELD_OUT_VIDEOS = "evaluation-videos/"
 CLIENTS = "clients/"
 SITES = "sites/"
+CLIENT_KEYS = "keys/"
 FEDERATION = "federation.json"
 SECURE_PHASES = ("advertise", "shares", "unmask")
 LAST_SECURE_PHASE = SECURE_PHASES[-1]
@@ -138,7 +139,7 @@ def secure_list(run: str, round_number: int, name: str) -> str:
 
 
 def client_key(client: str) -> str:
-    return f"keys/{client}.json"
+    return f"{CLIENT_KEYS}{client}.json"
 
 
 def secure_folder(run: str, identity: str, round_number: int) -> str:

@@ -7,6 +7,7 @@ the messages to that client.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 
 from fedvsr.errors import NotFoundError, RecordError
 from fedvsr.federation import layout
@@ -53,6 +54,11 @@ def published_keys(federation: Store, clients: Iterable[str]) -> dict[str, bytes
     return keys
 
 
+def clients_with_keys(federation: Store) -> tuple[str, ...]:
+    """Returns the names of the clients that have published a key, sorted."""
+    return tuple(PurePosixPath(key).stem for key in federation.keys(layout.CLIENT_KEYS))
+
+
 def known_keys(own: Store) -> dict[str, bytes]:
     """Returns the public keys that a client knows, by client."""
     try:
@@ -81,7 +87,8 @@ def learn_keys(own: Store, published: Mapping[str, bytes]) -> dict[str, bytes]:
         if known.get(client, key) != key:
             raise RecordError(
                 f"client {client!r} has the key {fingerprint(key)}, known is {fingerprint(known[client])}; "
-                f"ask its owner, and if the new one is right, approve it: `fedvsr clients approve {client}`"
+                "ask its owner, and if the new one is right, approve it: "
+                f"`fedvsr clients approve {client}`, or at a site `fedvsr site approve-key {client}`"
             )
     if published.keys() - known.keys():
         _write_known(own, {**known, **published})

@@ -1,5 +1,6 @@
 """What the server has published in a round of secure aggregation, and what the clients have sent."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,7 @@ class SecureLists:
     def table(self, session: Session, keys: Mapping[str, bytes]) -> ShareTable:
         """Returns the messages of the first two phases, of the clients whose shares were passed on."""
         roster = self.roster(session)
-        senders = self.store.read(self.key("senders")).decode().split()
+        senders = json.loads(self.store.read(self.key("senders")))
         messages = {}
         for client in senders:
             data = self.store.read(self.message_key(client, "shares"))

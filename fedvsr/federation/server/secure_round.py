@@ -6,6 +6,7 @@ latest after ``privacy.phase_seconds``, if enough clients are there. A server th
 what is stored.
 """
 
+import json
 import math
 import tempfile
 import uuid
@@ -183,7 +184,7 @@ class SecureRound:
         for client in table.senders:
             self._lists.publish(f"shares-for-{client}", table.deliver(client).to_bytes())
         # Written last: it names the messages that the lists above were made of.
-        self._lists.publish("senders", "\n".join(table.senders).encode())
+        self._lists.publish("senders", json.dumps(table.senders).encode())
 
     def _publish_survivors(self, table: ShareTable, keys: dict[str, bytes], gone: AbstractSet[str]) -> None:
         delivered = [

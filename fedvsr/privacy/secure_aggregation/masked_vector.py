@@ -16,7 +16,8 @@ from fedvsr.privacy.secure_aggregation.session import Session
 
 Buffer = bytes | memoryview
 
-_TENSOR: Final = "masked"
+MASKED: Final = "masked"
+"""The name of the tensor with the packed vector."""
 _METADATA: Final = "__metadata__"
 _MESSAGE: Final = "message"
 _LENGTH_BYTES = 8
@@ -40,7 +41,7 @@ def write_masked_update(
     )
     # One entry of metadata has one order, so the bytes are the same for the same vector.
     metadata = {_MESSAGE: message.to_bytes().decode()}
-    return save({_TENSOR: np.frombuffer(packed, np.uint8)}, metadata)
+    return save({MASKED: np.frombuffer(packed, np.uint8)}, metadata)
 
 
 def max_masked_update_bytes(session: Session) -> int:
@@ -95,6 +96,6 @@ def _parse(session: Session, data: memoryview) -> tuple[MaskedUpdate, memoryview
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise RecordError("expected a safetensors file with a signed header, another header came") from None
     tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
-    if header != {_METADATA: {_MESSAGE: text}, _TENSOR: tensor}:
-        raise RecordError(f"expected one tensor {_TENSOR!r} of {size} bytes, another header came")
+    if header != {_METADATA: {_MESSAGE: text}, MASKED: tensor}:
+        raise RecordError(f"expected one tensor {MASKED!r} of {size} bytes, another header came")
     return message, data[start:]

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from fedvsr.access.proof import search_federation
+from fedvsr.codecs.registry import build_codec, codec_names
 from fedvsr.federation import layout
 from fedvsr.store.local import LocalStore
 from fedvsr.weights import serialize
 
 UPDATE = layout.update("demo", 1, "ann")
 REPORT = layout.report("demo", 1, "ann")
+MASKED_VECTOR = {"masked": np.arange(96, dtype=np.uint8)}
 
 
 def problems(store: LocalStore) -> list[str]:
@@ -26,10 +28,22 @@ def test_weights_and_records_are_no_problem(local_store):
     assert counts == {"delivered by clients": 2, "held-out, of the federation": 1}
 
 
+def test_encoded_and_masked_updates_are_no_problem(local_store):
+    tensors = sorted({"weight": np.ones((3, 3), np.float32)}.items())
+    for client, name in enumerate(codec_names()):
+        key = layout.update("demo", 1, f"client-{client}")
+        local_store.write(key, build_codec(name).encode(tensors, 0))
+    local_store.write(UPDATE, serialize(MASKED_VECTOR))
+    assert problems(local_store) == []
+
+
 @pytest.mark.parametrize(
     ("key", "data", "problem"),
     [
         (UPDATE, serialize({"clip": np.zeros((2, 4, 4, 3), np.uint8)}), "unsigned integers"),
+        (UPDATE, serialize({"masked": np.zeros((2, 4, 4, 3), np.uint8)}), "unsigned integers"),
+        (UPDATE, serialize({"int4": np.zeros(96, np.uint8)}), "unsigned integers"),
+        (UPDATE, serialize({**MASKED_VECTOR, "clip": np.zeros(96, np.uint8)}), "unsigned integers"),
         (UPDATE, b"....ftypisom", "MP4"),
         (REPORT, b"\x89PNG\r\n\x1a\n", "PNG"),
         (REPORT, b"\xff\xd8\xff\xe0", "JPEG"),
