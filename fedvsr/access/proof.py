@@ -25,6 +25,7 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # The federation's own: the held-out videos and clips, and pictures of what a model makes of them.
 _FEDERATION_PIXELS = (layout.HELD_OUT_VIDEOS, "evaluation-clips/")
 _PICTURE = "/crops.png"
+_HELD_OUT = "held-out, of the federation"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def search_federation(store: Store, names: Sequence[str]) -> Iterator[Finding]:
     for key in store.keys(""):
         data = store.read(key)
         kind = _kind(key)
-        problem = "" if kind == "held-out, of the federation" else _find_problem(key, data, names)
+        problem = "" if kind == _HELD_OUT else _find_problem(key, data, names)
         kinds.setdefault(kind, []).append((len(data), problem))
     for kind, objects in sorted(kinds.items()):
         problems = tuple(text for _, text in objects if text)
@@ -69,7 +70,7 @@ def search_federation(store: Store, names: Sequence[str]) -> Iterator[Finding]:
 
 def _kind(key: str) -> str:
     if key.startswith(_FEDERATION_PIXELS) or key.endswith(_PICTURE):
-        return "held-out, of the federation"
+        return _HELD_OUT
     if "/updates/" in key:
         return "delivered by clients"
     return "of a site's agent" if key.startswith(layout.SITES) else "of the run"

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
+import fedvsr
 from fedvsr.config.run import Name
 from fedvsr.federation.records import Count, Digest, PositiveCount, Record
 from fedvsr.federation.shard_records import ShardSummary
@@ -191,3 +192,20 @@ class HeartbeatRecord(Record):
     activity: Text = "idle"
     free_disk_bytes: Count = 0
     gpus: tuple[Text, ...] = Field((), max_length=64)
+
+
+def find_skew(other: HeartbeatRecord | AssignmentRecord | FederationRecord) -> str:
+    """Returns why this fedvsr and the one that wrote a record do not understand each other, or nothing.
+
+    Args:
+        other: The site's heartbeat if this is the federation; a record of the federation's if this is a site.
+    """
+    if other.protocol == PROTOCOL:
+        return ""
+    here, there = (fedvsr.__version__, PROTOCOL), (other.fedvsr_version, other.protocol)
+    site, federation = (there, here) if isinstance(other, HeartbeatRecord) else (here, there)
+    older = "the site" if site[1] < federation[1] else "the federation"
+    return (
+        f"the site's fedvsr {site[0]} speaks protocol {site[1]}, the federation's fedvsr {federation[0]} "
+        f"speaks protocol {federation[1]}; upgrade {older}"
+    )

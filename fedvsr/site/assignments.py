@@ -7,7 +7,7 @@ import fedvsr
 from fedvsr.errors import DataError, NotFoundError, RecordError
 from fedvsr.federation import layout
 from fedvsr.federation.records import RunRecord, read_record
-from fedvsr.federation.site_records import LEASE_EXPIRES_SECONDS, PROTOCOL, AnswerRecord, AssignmentRecord
+from fedvsr.federation.site_records import LEASE_EXPIRES_SECONDS, AnswerRecord, AssignmentRecord, find_skew
 from fedvsr.store.base import Store, bytes_digest
 
 
@@ -88,7 +88,7 @@ class Assignments:
             return SiteAssignment(
                 key, digest, None, f"its fedvsr {fedvsr.__version__} cannot read it: {error}; upgrade it"
             )
-        problem = _find_skew(assignment)
+        problem = find_skew(assignment)
         seconds_left = assignment.deadline_seconds - self._store.age(key)
         entry = SiteAssignment(key, digest, assignment, problem, time.monotonic() + seconds_left)
         entry.told = self.find_answer(entry)
@@ -110,14 +110,3 @@ def run_and_round(key: str) -> tuple[str, int]:
     run, _, name = key.rpartition("/assignments/")[2].partition("/")
     number = name.removesuffix(".json")
     return run, int(number) if number.isdecimal() else 0
-
-
-def _find_skew(assignment: AssignmentRecord) -> str:
-    """Returns why this fedvsr does not understand the federation's, or nothing."""
-    if assignment.protocol == PROTOCOL:
-        return ""
-    older = "the site" if assignment.protocol > PROTOCOL else "the federation"
-    return (
-        f"its fedvsr {fedvsr.__version__} speaks protocol {PROTOCOL}, and the federation's fedvsr "
-        f"{assignment.fedvsr_version} protocol {assignment.protocol}; upgrade {older}"
-    )

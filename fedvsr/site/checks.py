@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import fedvsr
 from fedvsr.access.invitation import Invitation
 from fedvsr.errors import AccessDeniedError, FedVSRError, SiteError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.videos import local_videos
 from fedvsr.federation.records import read_record
-from fedvsr.federation.site_records import PROTOCOL, FederationRecord, SiteRecord
+from fedvsr.federation.site_records import FederationRecord, SiteRecord, find_skew
 from fedvsr.site.settings import SiteSettings
 from fedvsr.store.base import Store
 
@@ -53,9 +52,7 @@ def check_site(
     yield _check("the keys are valid", lambda: _keys(store, invitation))
     yield _check("nothing else can be read", lambda: _foreign(store))
     yield _check("disk", lambda: _disk(free_disk_bytes, settings))
-    yield _check(
-        "GPUs", lambda: ", ".join(gpu_names(settings.resources.devices)) or "none: it trains on the CPU"
-    )
+    yield _check("GPUs", lambda: _gpus(settings))
     yield _check(f"videos in {settings.videos}", lambda: _videos(settings))
 
 
@@ -89,12 +86,9 @@ def _check(what: str, make: Callable[[], str]) -> Check:
 
 def _federation(store: Store) -> str:
     record = read_record(store, layout.FEDERATION, FederationRecord)
-    if record.protocol != PROTOCOL:
-        older = "this site" if record.protocol > PROTOCOL else "the federation"
-        raise SiteError(
-            f"fedvsr {fedvsr.__version__} here speaks protocol {PROTOCOL}, the federation's fedvsr "
-            f"{record.fedvsr_version} protocol {record.protocol}; upgrade {older}"
-        )
+    skew = find_skew(record)
+    if skew:
+        raise SiteError(skew)
     return f"federation {record.name}, fedvsr {record.fedvsr_version}"
 
 

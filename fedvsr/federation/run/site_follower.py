@@ -13,13 +13,13 @@ from fedvsr.federation.site_records import (
     HEARTBEAT_SECONDS,
     LEASE_EXPIRES_SECONDS,
     LEASE_SECONDS,
-    PROTOCOL,
     AnswerRecord,
     AssignmentRecord,
     HeartbeatRecord,
     LeaseRecord,
     SiteRecord,
     SiteState,
+    find_skew,
 )
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
@@ -199,9 +199,8 @@ class SiteFollower:
                 heartbeat = read_untrusted_record(self._store, key, HeartbeatRecord)
             except (NotFoundError, RecordError) as error:
                 return SiteResult(Outcome.DECLINED, f"its agent is of another fedvsr: {error}", answer)
-            if heartbeat.protocol != PROTOCOL:
-                return SiteResult(Outcome.DECLINED, _other_protocol(heartbeat), answer)
-            return None
+            skew = find_skew(heartbeat)
+            return SiteResult(Outcome.DECLINED, skew, answer) if skew else None
         if time.monotonic() - self._began < _GRACE_SECONDS:
             return None
         return SiteResult(Outcome.OFFLINE, _since(age), answer)
@@ -262,14 +261,6 @@ def _result_of(answer: AnswerRecord) -> SiteResult:
         SiteState.FAILED: Outcome.FAILED,
     }
     return SiteResult(outcomes[answer.state], answer.reason, answer)
-
-
-def _other_protocol(heartbeat: HeartbeatRecord) -> str:
-    older = "the site" if heartbeat.protocol < PROTOCOL else "the federation"
-    return (
-        f"its fedvsr {heartbeat.fedvsr_version} speaks protocol {heartbeat.protocol}, "
-        f"the federation protocol {PROTOCOL}; upgrade {older}"
-    )
 
 
 def _since(age: float) -> str:

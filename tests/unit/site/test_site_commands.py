@@ -23,6 +23,16 @@ from tests.unit.site.conftest import Federation
 from tests.unit.site.test_rounds_of_sites import run_round
 from tests.unit.tiny_run import Output
 
+INVITATION = Invitation(
+    federation="test",
+    site="ann",
+    fedvsr_version="0.1.0",
+    endpoint="https://fed.example.org",
+    bucket="fedvsr",
+    access_key="a",
+    secret_key="s",
+)
+
 
 @pytest.fixture
 def invitation(bucket: str, s3_server: str, s3_environment: Path, tmp_path: Path) -> Path:
@@ -113,16 +123,19 @@ def test_only_a_refusal_shows_that_nothing_else_can_be_read(
         raise error("no")
 
     monkeypatch.setattr(LocalStore, "keys", refuse)
-    invitation = Invitation(
-        federation="test",
-        site="ann",
-        fedvsr_version="0.1.0",
-        endpoint="https://fed.example.org",
-        bucket="fedvsr",
-        access_key="a",
-        secret_key="s",
-    )
     settings = SiteSettings(videos=videos / "ann")
-    checks = check_site(settings, invitation, LocalStore(tmp_path), 10**12)
+    checks = check_site(settings, INVITATION, LocalStore(tmp_path), 10**12)
     found = next(check for check in checks if check.what == "nothing else can be read")
     assert (found.problem == "") == passes
+
+
+@pytest.mark.parametrize(("devices", "problem"), [("auto", ""), ("cpu", ""), ("7", "resources.devices is 7")])
+def test_a_gpu_that_the_machine_lacks_is_a_problem(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch, devices: str, problem: str
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = SiteSettings.parse({"videos": str(videos / "ann"), "resources": {"devices": devices}})
+    checks = check_site(settings, INVITATION, LocalStore(tmp_path), 10**12)
+    gpus = next(check for check in checks if check.what == "GPUs")
+    assert gpus.problem.startswith(problem)
+    assert bool(gpus.result) == (not problem)
