@@ -46,7 +46,7 @@ _COMMANDS = (
         "Operate",
         "clients",
         "fedvsr.cli.clients:clients",
-        "List, check and add the clients of a deployment, and compare their keys.",
+        "List, check and add clients, and compare their keys.",
     ),
     ("Operate", "client", "fedvsr.cli.client:client", "Do one client's work."),
     ("Operate", "sites", "fedvsr.cli.sites:sites", "Invite, list, rotate and revoke sites."),
