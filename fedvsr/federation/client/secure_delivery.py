@@ -65,7 +65,9 @@ class SecureDelivery:
     @property
     def is_trained(self) -> bool:
         """Whether the client has trained for this round and its weights are in its own store."""
-        return self._own.exists(self._folder + _TRAINED)
+        weights = self._folder + _WEIGHTS
+        has_weights = self._own.exists(weights) and self._own.size(weights) > 0
+        return has_weights and self._own.exists(self._folder + _TRAINED)
 
     @property
     def is_finished(self) -> bool:
@@ -152,8 +154,8 @@ class SecureDelivery:
         message, session_record = protocol.unmask(self._latest(participant), roster, delivered, survivors)
         self._keep(participant, session_record)
         self._send("unmask", message)
-        # A stateless client keeps nothing that a later round could need.
-        self._own.delete(self._folder + _WEIGHTS)
+        # A stateless client keeps no weights. On S3 it may delete nothing, so it empties the object.
+        self._own.write(self._folder + _WEIGHTS, b"")
         return report
 
     def _announce(self, trained: TrainedRecord) -> None:
