@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 import fedvsr
 from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_delivery, find_report
-from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord, read_record
+from fedvsr.federation.records import (
+    ClientOutcome,
+    Outcome,
+    PlanRecord,
+    ReportRecord,
+    RunRecord,
+    read_record,
+)
 from fedvsr.federation.run.site_follower import SiteFollower, SiteResult
 from fedvsr.federation.run.training_round import PartRunner, RoundPart
 from fedvsr.federation.shard_records import ShardSummary
@@ -65,9 +72,12 @@ class SiteRunner(PartRunner):
                 assignments[site] = training_assignment(part.record, plan, site)
 
         def conclude(site: str, result: SiteResult) -> None:
-            outcomes[site] = outcome = _conclude(store, plan, site, result)
-            if find_report(store, plan, site):
+            report = find_report(store, plan, site)
+            outcomes[site] = outcome = _conclude(site, result, report)
+            if report:
                 part.delivered.add(site)
+            if report and outcome.outcome is Outcome.OK:
+                progress.message(f"{site} | delivered: {report.describe()}")
             if outcome.reason:
                 progress.message(f"{site}: {outcome.outcome}: {outcome.reason}")
             advance(len(outcomes), f"{site} {outcome.outcome}")
@@ -180,8 +190,8 @@ def sharding_assignment(record: RunRecord, site: str) -> AssignmentRecord:
     )
 
 
-def _conclude(store: Store, plan: PlanRecord, site: str, result: SiteResult) -> ClientOutcome:
+def _conclude(site: str, result: SiteResult, report: ReportRecord | None) -> ClientOutcome:
     outcome, reason = result.outcome, result.reason
-    if outcome is Outcome.OK and find_report(store, plan, site) is None:
+    if outcome is Outcome.OK and report is None:
         outcome, reason = Outcome.FAILED, "it says that it has delivered, and there is no report"
     return ClientOutcome(client=site, outcome=outcome, reason=reason, seconds=result.seconds)
