@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -50,6 +50,19 @@ class FrontDoor:
 
 
 @dataclass(frozen=True)
+class SiteKeys:
+    """The keys of an S3 user that the operator made by hand, with the policy `site_policy`.
+
+    Attributes:
+        access_key: The access key.
+        secret_key: The secret key. Text forms leave it out.
+    """
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class SiteState:
     """A site as the operator sees it.
 
@@ -73,7 +86,7 @@ def site_user(name: str) -> str:
 
 def invite_site(
     store: Store,
-    admin: Admin,
+    source: Admin | SiteKeys,
     door: FrontDoor,
     name: str,
     days: int | None = None,
@@ -83,7 +96,7 @@ def invite_site(
 
     Args:
         store: The federation's store.
-        admin: The S3 server.
+        source: The S3 server, which makes the keys, or keys that were made by hand.
         door: Where the site reaches the federation.
         name: The site's name, which is its name as a client.
         days: After how many days the keys expire; None for never.
@@ -96,7 +109,7 @@ def invite_site(
         fedvsr.errors.InputError: A client or a site has the name already.
         fedvsr.errors.StoreError: The server refuses.
     """
-    users = admin.users()
+    users = {site_user(name): True} if isinstance(source, SiteKeys) else source.users()
     # A hosted client of a deployment has an S3 user, which is disabled once the client is removed.
     if name in (hosted or {}) or users.get(client_user(name)) or store.exists(layout.client(name)):
         raise InputError(f"{name!r} is a client of the federation already; choose another name for the site")
@@ -106,17 +119,17 @@ def invite_site(
             f"site {name!r} is invited already; `fedvsr sites rotate {name}` makes new keys, also if the "
             f"invitation was lost, and `fedvsr sites revoke {name}` ends its membership"
         )
-    return _give_keys(store, admin, door, name, days)
+    return _give_keys(store, source, door, name, days)
 
 
 def rotate_site(
-    store: Store, admin: Admin, door: FrontDoor, name: str, days: int | None = None
+    store: Store, source: Admin | SiteKeys, door: FrontDoor, name: str, days: int | None = None
 ) -> Invitation:
-    """Makes new keys for a site. The old ones are refused from now on.
+    """Makes new keys for a site. The old ones are refused from now on, unless they were made by hand.
 
     Args:
         store: The federation's store.
-        admin: The S3 server.
+        source: The S3 server, which makes the keys, or keys that were made by hand.
         door: Where the site reaches the federation.
         name: The site's name.
         days: After how many days the new keys expire; None for as many as the old ones.
@@ -131,18 +144,24 @@ def rotate_site(
         raise InputError(f"site {name!r} is revoked; `fedvsr sites invite {name}` invites it again")
     if days is None and record.expires is not None:
         days = max(1, (record.expires - record.invited).days)
-    return _give_keys(store, admin, door, name, days)
+    return _give_keys(store, source, door, name, days)
 
 
-def revoke_site(store: Store, admin: Admin, name: str) -> None:
+def revoke_site(store: Store, admin: Admin | None, name: str) -> None:
     """Ends a site's membership: its keys are refused from now on, and no round asks it any more.
+
+    Args:
+        store: The federation's store.
+        admin: The S3 server; None if the operator has removed the keys by hand.
+        name: The site's name.
 
     Raises:
         fedvsr.errors.UnknownNameError: There is no such site.
         fedvsr.errors.StoreError: The server refuses; revoke again.
     """
     record = _load_site(store, name)
-    admin.remove_user(site_user(name))
+    if admin is not None:
+        admin.remove_user(site_user(name))
     if record.revoked is None:
         revoked = record.model_copy(update={"revoked": datetime.now(UTC)})
         write_record(store, layout.site(name), revoked)
@@ -166,14 +185,14 @@ def list_sites(store: Store) -> Iterator[SiteState]:
         yield SiteState(record, record.find_refusal(now), heartbeat, age)
 
 
-def _give_keys(store: Store, admin: Admin, door: FrontDoor, name: str, days: int | None) -> Invitation:
-    """Sets new keys, and records them after the server has them, so that a call cut off can be repeated."""
+def _give_keys(
+    store: Store, source: Admin | SiteKeys, door: FrontDoor, name: str, days: int | None
+) -> Invitation:
+    """Records new keys after the server has them, so that a call that was cut off can be repeated."""
     now = datetime.now(UTC).replace(microsecond=0)
     expires = now + timedelta(days=days) if days else None
-    secret = secrets.token_urlsafe(_SECRET_BYTES)
-    # Without the old user, its access keys are gone too.
-    admin.remove_user(site_user(name))
-    admin.set_user(site_user(name), secret, site_policy(name, door.bucket, expires))
+    policy = site_policy(name, door.bucket, expires)
+    keys = source if isinstance(source, SiteKeys) else _make_keys(source, name, policy)
     federation = door.federation or _federation_name(store)
     record = FederationRecord(name=federation, fedvsr_version=fedvsr.__version__)
     write_record(store, layout.FEDERATION, record)
@@ -186,10 +205,18 @@ def _give_keys(store: Store, admin: Admin, door: FrontDoor, name: str, days: int
         bucket=door.bucket,
         region=door.region,
         ca_certificate=door.ca_certificate,
-        access_key=site_user(name),
-        secret_key=secret,
+        access_key=keys.access_key,
+        secret_key=keys.secret_key,
         expires=expires,
     )
+
+
+def _make_keys(admin: Admin, name: str, policy: Policy) -> SiteKeys:
+    keys = SiteKeys(site_user(name), secrets.token_urlsafe(_SECRET_BYTES))
+    # Without the old user, its access keys are gone too.
+    admin.remove_user(keys.access_key)
+    admin.set_user(keys.access_key, keys.secret_key, policy)
+    return keys
 
 
 def _federation_name(store: Store) -> str:

@@ -63,8 +63,7 @@ def train(run: str, round_number: int, name: str) -> None:
         record = load_run(federation, run)
         check_code_allowed(record.config)
         report = train_client(federation, workspace.client(name), record, round_number, name, LogProgress())
-        took = f"{report.steps} steps in {report.seconds:.1f} s on {report.device}"
-        print(f"delivered: loss {report.loss:.4f}, {took}")
+        print(f"delivered: {report.describe()}")
 
     _run_work(work)
 

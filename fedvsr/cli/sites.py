@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +19,14 @@ from fedvsr.text import printable
 
 if TYPE_CHECKING:
     from fedvsr.access.invitation import Invitation
-    from fedvsr.access.sites import FrontDoor, SiteState
+    from fedvsr.access.sites import Admin, FrontDoor, SiteKeys, SiteState
     from fedvsr.store.base import Store
 
 ADDRESS_VARIABLE = "FEDVSR_SITE_ADDRESS"
 # The first that is set counts: the authority of the front door, or that of the S3 server itself.
 CA_VARIABLES = ("FEDVSR_SITE_CA", "FEDVSR_S3_CA")
 MAX_DAYS = 3650
+_MAX_SECRET_CHARACTERS = 1000
 
 _Command = Callable[..., object]
 
@@ -59,6 +61,17 @@ def _invitation_options(command: _Command) -> _Command:
             type=click.Path(path_type=Path, dir_okay=False),
             help="The invitation to write. [default: NAME.fedvsr-invitation]",
         ),
+        click.option(
+            "--access-key",
+            default="",
+            help="The access key of an S3 user that you made by hand, for servers without MinIO's admin API. "
+            "[default: the server makes the keys]",
+        ),
+        click.option(
+            "--secret-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The file with its secret key. [default: standard input]",
+        ),
     ):
         command = option(command)
     return command
@@ -78,43 +91,64 @@ def sites() -> None:
 @click.argument("name")
 @_invitation_options
 def invite(
-    name: str, days: int | None, address: str, ca: Path | None, federation: str, output: Path | None
+    name: str,
+    days: int | None,
+    address: str,
+    ca: Path | None,
+    federation: str,
+    output: Path | None,
+    access_key: str,
+    secret_file: Path | None,
 ) -> None:
     """Invite the site NAME: make its keys, and write its invitation.
 
     Send the file to the site's owner over a channel that you trust: whoever has it can take part as NAME.
+
+    If the S3 server has no admin API of MinIO, make a user with the policy that `fedvsr sites policy NAME`
+    prints, then give its access key here, and the same --expires.
     """
     from fedvsr.access.sites import invite_site
     from fedvsr.cluster.settings import clients_from_environment
-    from fedvsr.store.s3_admin import S3Admin
 
     door, path = _front_door(address, ca, federation), _output(_checked(name), output)
+    source = _source_of_keys(access_key, secret_file)
     hosted = clients_from_environment()
-    _write(invite_site(_federation(), S3Admin(), door, name, days, hosted), path)
+    _write(invite_site(_federation(), source, door, name, days, hosted), path, access_key)
 
 
 @sites.command()
 @click.argument("name")
 @_invitation_options
 def rotate(
-    name: str, days: int | None, address: str, ca: Path | None, federation: str, output: Path | None
+    name: str,
+    days: int | None,
+    address: str,
+    ca: Path | None,
+    federation: str,
+    output: Path | None,
+    access_key: str,
+    secret_file: Path | None,
 ) -> None:
-    """Make new keys for the site NAME, and write a new invitation. The old keys are refused at once."""
+    """Make new keys for the site NAME, and write a new invitation. The old keys are refused at once.
+
+    With --access-key, the new keys are those that you made by hand: remove the old ones yourself.
+    """
     from fedvsr.access.sites import rotate_site
-    from fedvsr.store.s3_admin import S3Admin
 
     door, path = _front_door(address, ca, federation), _output(_checked(name), output)
-    _write(rotate_site(_federation(), S3Admin(), door, name, days), path)
+    source = _source_of_keys(access_key, secret_file)
+    _write(rotate_site(_federation(), source, door, name, days), path, access_key)
 
 
 @sites.command()
 @click.argument("name")
-def revoke(name: str) -> None:
+@click.option("--keys-removed", is_flag=True, help="You made the site's keys by hand, and have removed them.")
+def revoke(name: str, keys_removed: bool) -> None:
     """End the membership of the site NAME. Its keys are refused at once."""
     from fedvsr.access.sites import revoke_site
     from fedvsr.store.s3_admin import S3Admin
 
-    revoke_site(_federation(), S3Admin(), _checked(name))
+    revoke_site(_federation(), None if keys_removed else S3Admin(), _checked(name))
     print_line(Console(), f"site {name} is revoked; its deliveries until now stay")
 
 
@@ -145,7 +179,10 @@ def list_command() -> None:
 @click.argument("name")
 @click.option("--expires", "days", type=click.IntRange(1, MAX_DAYS), help="Days until the rights end.")
 def policy(name: str, days: int | None) -> None:
-    """Print the S3 policy of the site NAME, for S3 servers without MinIO's admin API."""
+    """Print the S3 policy of the site NAME, for S3 servers without MinIO's admin API.
+
+    Make a user with it, then write its invitation: `fedvsr sites invite NAME --access-key KEY`.
+    """
     from datetime import UTC, datetime, timedelta
 
     from fedvsr.access.policies import site_policy
@@ -209,6 +246,33 @@ def _checked(name: str, field: str = "NAME") -> str:
         raise ConfigError(field, name, allowed) from None
 
 
+def _source_of_keys(access_key: str, secret_file: Path | None) -> "Admin | SiteKeys":
+    """Returns the S3 server, which makes the keys, or the keys that the operator made by hand."""
+    from fedvsr.access.sites import SiteKeys
+    from fedvsr.store.s3_admin import S3Admin
+
+    if access_key:
+        return SiteKeys(access_key, _secret_key(secret_file))
+    if secret_file:
+        raise ConfigError("--secret-file", str(secret_file), "name the user of the key with --access-key")
+    return S3Admin()
+
+
+def _secret_key(secret_file: Path | None) -> str:
+    """Reads a secret key. It is no argument of the command, which other users of the machine could see."""
+    if secret_file is None and sys.stdin.isatty():
+        return str(click.prompt("secret key", hide_input=True, err=True))
+    source = str(secret_file or "standard input")
+    try:
+        text = secret_file.read_text() if secret_file else sys.stdin.read(_MAX_SECRET_CHARACTERS)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--secret-file", source, f"it must be a readable text file ({error})") from None
+    words = text.split()
+    if len(words) != 1:
+        raise ConfigError("--secret-file", source, "it must have the secret key and nothing else")
+    return words[0]
+
+
 def _output(name: str, output: Path | None) -> Path:
     """Returns the file to write, after a look whether that is possible: then no keys are made in vain."""
     from fedvsr.access.invitation import SUFFIX
@@ -219,11 +283,14 @@ def _output(name: str, output: Path | None) -> Path:
     return path
 
 
-def _write(invitation: "Invitation", path: Path) -> None:
+def _write(invitation: "Invitation", path: Path, access_key: str) -> None:
     try:
         invitation.write(path)
     except AccessFileError as error:
-        remedy = f"nobody has the new keys now, so make others: `fedvsr sites rotate {invitation.site}`"
+        rotate = f"fedvsr sites rotate {invitation.site}"
+        remedy = f"nobody has the new keys now, so make others: `{rotate}`"
+        if access_key:
+            remedy = f"then write it again: `{rotate} --access-key {access_key}`"
         raise AccessFileError(f"{error}; {remedy}") from error
     expires = f"{invitation.expires:%Y-%m-%d %H:%M} UTC" if invitation.expires else "never"
     print_line(

@@ -44,7 +44,7 @@ class _RoundJobs:
         clients, progress = self._part.clients, self._part.progress
         jobs = [job for client in clients if (job := self._prepare(client))]
         start_jobs(self._cluster, jobs)
-        with progress.stage("clients", len(clients)) as advance:
+        with progress.stage("hosted clients", len(clients)) as advance:
 
             def on_verdict(job: ClientJob, verdict: Verdict) -> None:
                 self._conclude(job.client, verdict, advance)

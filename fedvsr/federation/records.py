@@ -173,6 +173,11 @@ class TrainingFacts(Record):
     seconds: Seconds = Field(description="wall time of the training alone")
     device: str
 
+    def describe(self) -> str:
+        """Returns the result as a phrase: ``loss 0.0149, 500 steps in 11.3 s on cpu``."""
+        device = printable(self.device, 40)
+        return f"loss {self.loss:.4f}, {self.steps} steps in {self.seconds:.1f} s on {device}"
+
 
 class ReportRecord(TrainingFacts):
     """report.json: a client's report about its update. The client writes it after the update."""

@@ -128,10 +128,7 @@ class _Work:
             if spooled.find_spooled() is None:
                 self._log.message("nothing to train: it had delivered before")
                 return
-            self._log.message(
-                f"trained: loss {report.loss:.4f}, {report.steps} steps in {report.seconds:.1f} s "
-                f"on {report.device}"
-            )
+            self._log.message(f"trained: {report.describe()}")
         self._answers.tell(SiteState.UPLOADING)
         spooled.push(lambda done, total: self._answers.tell(SiteState.UPLOADING, done, total))
         self._log.message(f"delivered: {assignment.run} round {assignment.round}")

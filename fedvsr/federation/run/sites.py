@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 import fedvsr
 from fedvsr.federation import layout
 from fedvsr.federation.delivery import find_complete_delivery, find_report
-from fedvsr.federation.records import ClientOutcome, Outcome, PlanRecord, RunRecord, read_record
+from fedvsr.federation.records import (
+    ClientOutcome,
+    Outcome,
+    PlanRecord,
+    ReportRecord,
+    RunRecord,
+    read_record,
+)
 from fedvsr.federation.run.round_part import RoundPart
 from fedvsr.federation.run.site_follower import SiteFollower, SiteResult
 from fedvsr.federation.run.training_round import PartRunner
@@ -66,10 +73,13 @@ class SiteRunner(PartRunner):
                 assignments[site] = training_assignment(part.record, plan, site)
 
         def conclude(site: str, result: SiteResult) -> None:
-            outcomes[site] = outcome = _conclude(store, plan, site, result)
+            report = find_report(store, plan, site)
+            outcomes[site] = outcome = _conclude(site, result, report)
             part.gone.add(site)
-            if find_report(store, plan, site):
+            if report:
                 part.delivered.add(site)
+            if report and outcome.outcome is Outcome.OK:
+                progress.message(f"{site} | delivered: {report.describe()}")
             if outcome.reason:
                 progress.message(f"{site}: {outcome.outcome}: {outcome.reason}")
             advance(len(outcomes), f"{site} {outcome.outcome}")
@@ -182,8 +192,8 @@ def sharding_assignment(record: RunRecord, site: str) -> AssignmentRecord:
     )
 
 
-def _conclude(store: Store, plan: PlanRecord, site: str, result: SiteResult) -> ClientOutcome:
+def _conclude(site: str, result: SiteResult, report: ReportRecord | None) -> ClientOutcome:
     outcome, reason = result.outcome, result.reason
-    if outcome is Outcome.OK and find_report(store, plan, site) is None:
+    if outcome is Outcome.OK and report is None:
         outcome, reason = Outcome.FAILED, "it says that it has delivered, and there is no report"
     return ClientOutcome(client=site, outcome=outcome, reason=reason, seconds=result.seconds)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fedvsr.access import sites
-from fedvsr.access.sites import FrontDoor, invite_site, list_sites, revoke_site, rotate_site
+from fedvsr.access.sites import FrontDoor, SiteKeys, invite_site, list_sites, revoke_site, rotate_site
 from fedvsr.errors import InputError, StoreError, UnknownNameError
 from fedvsr.federation import layout
 from fedvsr.federation.records import ClientRecord, read_record, write_record
@@ -224,4 +224,26 @@ def test_a_server_that_refuses_leaves_no_record_of_a_site(store, server, monkeyp
     monkeypatch.setattr(server, "set_user", refuse)
     with pytest.raises(StoreError):
         invite_site(store, server, DOOR, "ann")
+    assert not sites.site_names(store)
+
+
+def test_keys_that_were_made_by_hand_are_in_the_invitation_and_the_server_is_not_asked(store):
+    invitation = invite_site(store, SiteKeys("AKIA1", "first"), DOOR, "ann", days=30)
+    assert (invitation.access_key, invitation.secret_key) == ("AKIA1", "first")
+    assert state(store).record.expires == invitation.expires is not None
+    assert "first" not in repr(SiteKeys("AKIA1", "first"))
+
+    with pytest.raises(InputError, match=r"invited already; `fedvsr sites rotate ann`"):
+        invite_site(store, SiteKeys("AKIA2", "second"), DOOR, "ann")
+    rotated = rotate_site(store, SiteKeys("AKIA2", "second"), SAME_FEDERATION, "ann")
+    assert (rotated.access_key, rotated.federation) == ("AKIA2", "hospitals")
+
+    revoke_site(store, None, "ann")
+    assert "revoked" in state(store).refusal
+
+
+def test_keys_that_were_made_by_hand_are_not_for_the_name_of_a_hosted_client(store):
+    write_record(store, layout.client("ann"), ClientRecord(name="ann"))
+    with pytest.raises(InputError, match="'ann' is a client of the federation already"):
+        invite_site(store, SiteKeys("AKIA1", "first"), DOOR, "ann")
     assert not sites.site_names(store)

@@ -1,5 +1,6 @@
 """fedvsr sites: invite, list, rotate, revoke and policy, as an operator calls them."""
 
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,10 @@ def federation(bucket, s3_environment, users, tmp_path, monkeypatch):
     yield store
     for key in list(store.keys("")):
         store.delete(key)
+
+
+def full(*arguments):
+    raise OSError(28, "No space left on device")
 
 
 def read_written(name):
@@ -147,6 +152,64 @@ def test_the_name_of_a_hosted_client_is_taken(fedvsr, federation, users, monkeyp
     assert "'ann' is a client of the federation already" in output.err
 
 
+BY_HAND = ("ann", "--address", ADDRESS, "--access-key", "AKIA1")
+
+
+def test_keys_that_were_made_by_hand_come_from_a_file_or_standard_input(
+    fedvsr, federation, users, tmp_path, monkeypatch
+):
+    (tmp_path / "secret").write_text("first\n")
+    invited = fedvsr("sites", "invite", *BY_HAND, "--secret-file", "secret")
+    first = read_written("ann.fedvsr-invitation")
+    assert (invited.code, first.access_key, first.secret_key) == (0, "AKIA1", "first")
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("second\n"))
+    rotated = fedvsr("sites", "rotate", *BY_HAND)
+    second = read_written("ann.fedvsr-invitation")
+    assert (rotated.code, second.access_key, second.secret_key) == (0, "AKIA1", "second")
+
+    monkeypatch.setattr(s3_admin, "S3Admin", None)
+    assert fedvsr("sites", "revoke", "ann", "--keys-removed").code == 0
+    assert "the operator revoked it" in fedvsr("sites", "list").out
+    assert not users
+    assert not [text for text in (invited.out, rotated.out) if "first" in text or "second" in text]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*BY_HAND, "--secret-file", "missing"), "it must be a readable text file"),
+        ((*BY_HAND, "--secret-file", "two"), "the secret key and nothing else"),
+        (BY_HAND, "'standard input' is not allowed; it must have the secret key"),
+        (("ann", "--address", ADDRESS, "--secret-file", "two"), "--access-key"),
+    ],
+)
+def test_a_secret_key_that_cannot_be_read_invites_nobody(
+    fedvsr, federation, users, tmp_path, monkeypatch, arguments, message
+):
+    (tmp_path / "two").write_text("one two")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    output = fedvsr("sites", "invite", *arguments)
+    assert output.code == 2
+    assert message in " ".join(output.err.split())
+    assert "one two" not in output.err
+    assert not users
+    assert not list(federation.keys(layout.SITES))
+
+
+def test_an_invitation_with_keys_made_by_hand_that_cannot_be_written_is_written_again(
+    fedvsr, federation, tmp_path, monkeypatch
+):
+    (tmp_path / "secret").write_text("first")
+    with monkeypatch.context() as patch:
+        patch.setattr("fedvsr.access.invitation.os.fsync", full)
+        output = fedvsr("sites", "invite", *BY_HAND, "--secret-file", "secret")
+    assert output.code == 1
+    assert "fedvsr sites rotate ann --access-key AKIA1" in " ".join(output.err.split())
+    assert fedvsr("sites", "rotate", *BY_HAND, "--secret-file", "secret").code == 0
+    assert read_written("ann.fedvsr-invitation").secret_key == "first"
+
+
 @pytest.mark.parametrize("command", ["invite", "rotate"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -181,9 +244,6 @@ def test_a_federation_in_a_folder_has_no_sites(fedvsr, federation, users, monkey
 
 
 def test_an_invitation_that_cannot_be_written_says_how_to_get_another(fedvsr, federation, monkeypatch):
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("fedvsr.access.invitation.os.fsync", full)
     output = fedvsr("sites", "invite", "ann", "--address", ADDRESS)
     assert output.code == 1

@@ -1,6 +1,7 @@
 """A federation of sites: what their owners and the operator rely on."""
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -182,8 +183,10 @@ def test_the_rounds_log_has_the_progress_of_every_site(federation: Federation, s
     log = Lines()
     run_round(federation, record, sites, log=log)
     for name in ("ann", "bob"):
-        states = [line.split(" | ")[1].split()[0] for line in log.lines if line.startswith(f"{name} | ")]
-        assert states[-1] == "done"
+        *_, state, result = [line for line in log.lines if line.startswith(f"{name} | ")]
+        assert state == f"{name} | done"
+        # As the log of a hosted client's Job says it.
+        assert re.fullmatch(rf"{name} \| delivered: loss \d\.\d+, 3 steps in \d+\.\d s on cpu", result)
 
 
 def test_a_site_that_never_started_is_offline(
