@@ -64,11 +64,15 @@ def find_complete_delivery(
         plan: The round's plan.
         client: The client's name.
     """
-    if record.config.privacy.secure_aggregation and not store.exists(
-        layout.secure_message(plan.run, plan.round, client, layout.LAST_SECURE_PHASE)
-    ):
+    if record.config.privacy.secure_aggregation and not has_opened_shares(store, plan, client):
         return None
     return find_delivery(store, plan, client)
+
+
+def has_opened_shares(store: Store, plan: PlanRecord, client: str) -> bool:
+    """Returns whether a client has sent its last message of a round with secure aggregation."""
+    last = layout.secure_message(plan.run, plan.round, client, layout.LAST_SECURE_PHASE)
+    return store.exists(last)
 
 
 def find_report(store: Store, plan: PlanRecord, client: str) -> ReportRecord | None:

@@ -1,23 +1,20 @@
 """A client's way through secure aggregation: from its trained weights to its masked update.
 
-The client trains first, keeps its weights in its own store and tells the server its loss and its counts. Then
+The client trains first, keeps its update in its own store and tells the server its loss and its counts. Then
 it sends one message in each phase (`fedvsr.privacy.secure_aggregation`), as soon as the server has published
 what that phase needs. All that it has drawn and answered is in its own store before it is sent. So a client
 that was killed goes on where it was, with the same keys and the same bytes.
 """
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 
 from fedvsr.errors import NotFoundError, SecureAggregationError, TrainingError, WeightsError
 from fedvsr.federation import layout
-from fedvsr.federation.communication import (
-    differences,
-    integer_vectors,
-    load_sent_weights,
-    rounding_seed,
-)
+from fedvsr.federation.communication import differences, integer_vectors, rounding_seed
+from fedvsr.federation.delivery import has_opened_shares
 from fedvsr.federation.public_keys import learn_keys, own_identity, publish_key, published_keys
 from fedvsr.federation.records import (
     PlanRecord,
@@ -38,7 +35,7 @@ from fedvsr.weights import Tensors, load, serialize, specs_of
 
 # How often a waiting client looks at the server's lists.
 _POLL_SECONDS = 0.5
-_WEIGHTS = "weights.safetensors"
+_DIFFERENCES = "differences.safetensors"
 _TRAINED = "trained.json"
 _SESSION = "session.json"
 
@@ -61,21 +58,27 @@ class SecureDelivery:
         self._config, self._plan, self._client = record.config, plan, client
         self._folder = layout.secure_folder(plan.run, record.identity, plan.round)
         self._identity = own_identity(own)
+        self._has_announced = False
+        # What was read and sent in the current session. A waiting client looks often, and reads none twice.
+        self._lists: dict[str, bytes] = {}
+        self._sent: dict[str, bytes] = {}
+        self._public_keys: dict[str, bytes] = {}
+        self._report: ReportRecord | None = None
 
     @property
     def is_trained(self) -> bool:
-        """Whether the client has trained for this round and its weights are in its own store."""
-        weights = self._folder + _WEIGHTS
-        has_weights = self._own.exists(weights) and self._own.size(weights) > 0
-        return has_weights and self._own.exists(self._folder + _TRAINED)
+        """Whether the client has trained for this round and its update is in its own store."""
+        update = self._folder + _DIFFERENCES
+        has_update = self._own.exists(update) and self._own.size(update) > 0
+        return has_update and self._own.exists(self._folder + _TRAINED)
 
     @property
     def is_finished(self) -> bool:
         """Whether the client has sent its last message."""
-        return self._federation.exists(self._message_key(layout.LAST_SECURE_PHASE))
+        return has_opened_shares(self._federation, self._plan, self._client)
 
     def begin(self, weights: Tensors, sent: Tensors, facts: TrainingFacts) -> None:
-        """Keeps the trained weights, and tells the server about the training.
+        """Keeps the update in the client's own store.
 
         Args:
             weights: The client's weights after its training.
@@ -92,7 +95,7 @@ class SecureDelivery:
             maxima = integer_vectors(self._config, self._plan, specs_of(weights)).maxima(changes)
         except OverflowError as error:
             raise WeightsError(f"the update cannot be masked: {error}") from None
-        self._own.write(self._folder + _WEIGHTS, serialize(weights))
+        self._own.write(self._folder + _DIFFERENCES, serialize(changes))
         trained = TrainedRecord(**facts.model_dump(), maxima=maxima)
         write_record(self._own, self._folder + _TRAINED, trained)
 
@@ -108,8 +111,7 @@ class SecureDelivery:
         pause = threading.Event()
         while True:
             if self.is_finished:
-                key = layout.report(self._plan.run, self._plan.round, self._client)
-                return read_record(self._federation, key, ReportRecord)
+                return read_record(self._federation, self._report_key, ReportRecord)
             report = self.advance()
             if report:
                 return report
@@ -126,11 +128,12 @@ class SecureDelivery:
                 out, or has published what this client refuses.
             fedvsr.errors.RecordError: A record is damaged, or another client's key has changed.
         """
-        trained = read_record(self._own, self._folder + _TRAINED, TrainedRecord)
-        self._announce(trained)
-        session_data = self._read_list("session")
+        self._announce()
+        self._check_not_ended()
+        session_data = self._look("session")
         if session_data is None:
             return None
+        self._begin_session(session_data)
         session = Session.from_bytes(session_data)
         if self._client not in session.clients:
             raise self._refusal("it began without this client, which had trained too late")
@@ -147,26 +150,36 @@ class SecureDelivery:
             if self._read_list("senders") is not None:
                 raise self._refusal("the server has gone on without this client, whose shares came too late")
             return None
-        report = self._deliver_masked(participant, roster, delivered, trained)
+        report = self._deliver_masked(participant, roster, delivered)
         survivors = self._read_list("survivors")
         if survivors is None:
             return None
-        message, session_record = protocol.unmask(self._latest(participant), roster, delivered, survivors)
+        participant = replace(participant, record=self._session_record(session))
+        message, session_record = protocol.unmask(participant, roster, delivered, survivors)
         self._keep(participant, session_record)
         self._send("unmask", message)
-        # A stateless client keeps no weights. On S3 it may delete nothing, so it empties the object.
-        self._own.write(self._folder + _WEIGHTS, b"")
+        # A stateless client keeps no update. On S3 it may delete nothing, so it empties the object.
+        self._own.write(self._folder + _DIFFERENCES, b"")
         return report
 
-    def _announce(self, trained: TrainedRecord) -> None:
+    def _announce(self) -> None:
+        """Publishes the client's key, and tells the server about the training, unless that was done."""
+        if self._has_announced:
+            return
         key = layout.trained(self._plan.run, self._plan.round, self._client)
         publish_key(self._federation, self._client, self._identity)
         if not self._federation.exists(key):
-            write_record(self._federation, key, trained)
+            write_record(self._federation, key, self._trained())
+        self._has_announced = True
+
+    def _trained(self) -> TrainedRecord:
+        return read_record(self._own, self._folder + _TRAINED, TrainedRecord)
 
     def _participant(self, session: Session) -> Participant:
-        keys = learn_keys(self._own, published_keys(self._federation, session.clients))
-        return Participant(self._client, self._identity, session, keys, self._session_record(session))
+        if not self._public_keys:
+            self._public_keys = learn_keys(self._own, published_keys(self._federation, session.clients))
+        record = self._session_record(session)
+        return Participant(self._client, self._identity, session, self._public_keys, record)
 
     def _session_record(self, session: Session) -> SessionRecord:
         """Returns what the client has answered in this session; begins the session if it is new.
@@ -182,37 +195,37 @@ class SecureDelivery:
             self._own.write(self._folder + _SESSION, stored.to_bytes())
         return stored
 
-    def _latest(self, participant: Participant) -> Participant:
-        return self._with(participant, self._session_record(participant.session))
-
     def _keep(self, participant: Participant, record: SessionRecord) -> Participant:
         """Stores what the client has drawn or answered, before anything of it is sent."""
         if record != participant.record:
             self._own.write(self._folder + _SESSION, record.to_bytes())
-        return self._with(participant, record)
+        return replace(participant, record=record)
 
-    def _with(self, participant: Participant, record: SessionRecord) -> Participant:
-        return Participant(
-            participant.name, participant.identity, participant.session, participant.public_keys, record
-        )
-
-    def _deliver_masked(
-        self, participant: Participant, roster: bytes, delivered: bytes, trained: TrainedRecord
-    ) -> ReportRecord:
+    def _deliver_masked(self, participant: Participant, roster: bytes, delivered: bytes) -> ReportRecord:
         """Masks the update and delivers it with its report, unless that was done."""
-        key = layout.report(self._plan.run, self._plan.round, self._client)
-        if participant.record.masked and self._federation.exists(key):
-            report = read_record(self._federation, key, ReportRecord)
-            if report.update_digest == participant.record.masked:
-                return report
-        vector = self._vector(participant.session)
-        message, session_record = protocol.mask(participant, roster, delivered, vector)
-        self._keep(participant, session_record)
-        self._federation.write(layout.update(self._plan.run, self._plan.round, self._client), message)
-        values = trained.model_dump(exclude={"maxima"})
-        report = ReportRecord(**values, update_digest=bytes_digest(message), update_bytes=len(message))
-        write_record(self._federation, key, report)
+        report = self._report or self._find_report(participant.record)
+        if report is None:
+            message, session_record = protocol.mask(
+                participant, roster, delivered, self._vector(participant.session)
+            )
+            self._keep(participant, session_record)
+            self._federation.write(layout.update(self._plan.run, self._plan.round, self._client), message)
+            values = self._trained().model_dump(exclude={"maxima"})
+            report = ReportRecord(**values, update_digest=bytes_digest(message), update_bytes=len(message))
+            write_record(self._federation, self._report_key, report)
+        self._report = report
         return report
+
+    def _find_report(self, record: SessionRecord) -> ReportRecord | None:
+        """Returns the report of the vector that was masked in this session, if it was delivered."""
+        if not (record.masked and self._federation.exists(self._report_key)):
+            return None
+        report = read_record(self._federation, self._report_key, ReportRecord)
+        return report if report.update_digest == record.masked else None
+
+    @property
+    def _report_key(self) -> str:
+        return layout.report(self._plan.run, self._plan.round, self._client)
 
     def _vector(self, session: Session) -> "np.ndarray[tuple[int], np.dtype[np.uint16]]":
         agreement_data = self._read_list("agreement") or b""
@@ -223,16 +236,14 @@ class SecureDelivery:
             raise self._refusal(
                 f"the clients have started from weights {agreement.base_digest}, this one from {started_from}"
             )
-        weights = load(self._own.read(self._folder + _WEIGHTS), "the client's weights")
-        specs = specs_of(weights)
-        vectors = integer_vectors(self._config, self._plan, specs)
+        changes = load(self._own.read(self._folder + _DIFFERENCES), "the client's update")
+        vectors = integer_vectors(self._config, self._plan, specs_of(changes))
         if session.length != vectors.length:
             raise self._refusal(
                 f"the session has vectors of {session.length} elements, the model gives {vectors.length}"
             )
-        sent, _ = load_sent_weights(self._federation, self._config, self._plan, specs)
         return vectors.encode(
-            dict(differences(weights, sent)),
+            changes,
             agreement.weights[self._client],
             agreement.scales,
             rounding_seed(self._config, self._plan, self._client),
@@ -247,23 +258,39 @@ class SecureDelivery:
                 "client's clips, lower training.learning_rate, or raise the bound"
             )
 
-    def _read_list(self, name: str) -> bytes | None:
-        """Returns what the server has published, or None if it has not."""
+    def _check_not_ended(self) -> None:
         ended = layout.secure_list(self._plan.run, self._plan.round, "ended")
         if self._federation.exists(ended):
             raise self._refusal(read_record(self._federation, ended, EndedRecord).reason)
+
+    def _begin_session(self, data: bytes) -> None:
+        """Forgets what belongs to another session: a round that is tried again has a new one."""
+        if self._lists.get("session") != data:
+            self._lists = {"session": data}
+            self._public_keys, self._report = {}, None
+
+    def _read_list(self, name: str) -> bytes | None:
+        """Returns what the server has published, or None if it has not."""
+        if name not in self._lists:
+            data = self._look(name)
+            if data is None:
+                return None
+            self._lists[name] = data
+        return self._lists[name]
+
+    def _look(self, name: str) -> bytes | None:
         try:
             return self._federation.read(layout.secure_list(self._plan.run, self._plan.round, name))
         except NotFoundError:
             return None
 
-    def _message_key(self, phase: str) -> str:
-        return layout.secure_message(self._plan.run, self._plan.round, self._client, phase)
-
     def _send(self, phase: str, message: bytes) -> None:
-        key = self._message_key(phase)
+        if self._sent.get(phase) == message:
+            return
+        key = layout.secure_message(self._plan.run, self._plan.round, self._client, phase)
         if not self._federation.exists(key) or self._federation.read(key) != message:
             self._federation.write(key, message)
+        self._sent[phase] = message
 
     def _refusal(self, reason: str) -> SecureAggregationError:
         return SecureAggregationError(self._plan.round, reason)

@@ -1,10 +1,11 @@
 """What the server has published in a round of secure aggregation, and what the clients have sent."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fedvsr.errors import DataError, NotFoundError, RecordError, SecureAggregationError
 from fedvsr.federation import layout
@@ -42,12 +43,14 @@ class SecureLists:
         record: The run's record.
         plan: The round's plan.
         refused: The reason for each client with a message that was refused; grows as messages are read.
+        accepted: The valid messages by phase and client. They do not change, so they are read once.
     """
 
     store: Store
     record: RunRecord
     plan: PlanRecord
     refused: dict[str, str] = field(default_factory=dict)
+    accepted: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
         """Returns the key of a list."""
@@ -107,7 +110,7 @@ class SecureLists:
         return self.messages("unmask", survivors.clients, Unmask.max_bytes(len(table.senders)), read)
 
     def messages(
-        self, phase: str, clients: Iterable[str], max_bytes: int, read: Read[Message]
+        self, phase: str, clients: Collection[str], max_bytes: int, read: Read[Message]
     ) -> dict[str, Message]:
         """Reads the messages of a phase.
 
@@ -119,36 +122,43 @@ class SecureLists:
             max_bytes: The largest size of a message.
             read: Parses and checks a client's message.
         """
-        messages = {}
-        for client in clients:
+
+        def read_bounded(client: str) -> Message:
             key = self.message_key(client, phase)
-            if client in self.refused or not self.store.exists(key):
-                continue
-            try:
-                size = self.store.size(key)
-                if size > max_bytes:
-                    raise RecordError(f"{key} is {size} bytes, a message has at most {max_bytes}")
-                messages[client] = read(client, self.store.read(key))
-            except (RecordError, SecureAggregationError) as error:
-                self.refused[client] = printable(str(error))
-        return messages
+            size = self.store.size(key)
+            if size > max_bytes:
+                raise RecordError(f"{key} is {size} bytes, a message has at most {max_bytes}")
+            return read(client, self.store.read(key))
+
+        return self._accept(phase, clients, read_bounded)
 
     def trained(self) -> dict[str, TrainedRecord]:
         """Returns what the plan's clients say about their training, sorted by their names."""
-        records = {}
-        expected_tensors = len(self.vectors().tensors)
-        for client in sorted(self.plan.clients):
+
+        def read(client: str) -> TrainedRecord:
             key = layout.trained(self.plan.run, self.plan.round, client)
+            record = read_untrusted_record(self.store, key, TrainedRecord)
+            _check_trained(record, self.plan, client, len(self.vectors.tensors))
+            return record
+
+        return self._accept("trained", sorted(self.plan.clients), read)
+
+    def _accept(
+        self, phase: str, clients: Collection[str], read: Callable[[str], Message]
+    ) -> dict[str, Message]:
+        """Returns the valid messages of a phase, and refuses the clients whose message is not valid."""
+        for client in clients:
+            if client in self.refused or (phase, client) in self.accepted:
+                continue
             try:
-                record = read_untrusted_record(self.store, key, TrainedRecord)
-                _check_trained(record, self.plan, client, expected_tensors)
+                self.accepted[phase, client] = read(client)
             except NotFoundError:
                 continue
-            except RecordError as error:
+            except (RecordError, SecureAggregationError) as error:
                 self.refused[client] = printable(str(error))
-            else:
-                records[client] = record
-        return records
+        return {
+            client: self.accepted[phase, client] for client in clients if (phase, client) in self.accepted
+        }
 
     def add_masked(self, masked_sum: MaskedSum, session: Session, client: str, folder: Path) -> None:
         """Adds a client's masked update to the sum.
@@ -163,8 +173,9 @@ class SecureLists:
             raise DataError(f"{key} is {size} bytes, a masked update of this model has at most {limit}")
         masked_sum.add(client, self.store.fetch(key, folder).read_bytes())
 
+    @cached_property
     def vectors(self) -> IntegerVectors:
-        """Returns how the model's tensors become integers."""
+        """How the model's tensors become integers. The first use reads the global weights."""
         return integer_vectors(
             self.record.config, self.plan, specs_of(load_base_weights(self.store, self.plan))
         )

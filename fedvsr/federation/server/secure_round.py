@@ -1,9 +1,9 @@
 """The server's part of a round with secure aggregation: what it publishes between the phases.
 
-The server remembers nothing: `SecureRound.advance` looks at the store and publishes the next list, if its
-phase is over. A phase ends as soon as every client has sent its message or has an outcome already, and at the
-latest after ``privacy.phase_seconds``, if enough clients are there. A server that was killed goes on with
-what is stored.
+The store is the server's only memory: `SecureRound.advance` looks at it and publishes the next list, if its
+phase is over. What has been published does not change, so it is read once. A phase ends as soon as every
+client has sent its message or has an outcome already, and at the latest after ``privacy.phase_seconds``, if
+enough clients are there. A server that was killed goes on with what is stored.
 """
 
 import json
@@ -50,6 +50,9 @@ class SecureRound:
     def __init__(self, store: Store, record: RunRecord, plan: PlanRecord) -> None:
         self._lists = SecureLists(store, record, plan)
         self._store, self._config, self._plan = store, record.config, plan
+        self._session: Session | None = None
+        self._keys: dict[str, bytes] = {}
+        self._table: ShareTable | None = None
 
     @property
     def refused(self) -> dict[str, str]:
@@ -97,23 +100,24 @@ class SecureRound:
         self._lists.publish("ended", EndedRecord(reason=reason).to_bytes())
 
     def _advance(self, gone: AbstractSet[str]) -> bool:
-        session = self._lists.session()
+        session = self._session = self._session or self._lists.session()
         if session is None:
             self._publish_session(gone)
             return False
-        keys = self._lists.keys(session)
-        if self._lists.read("roster") is None:
-            self._publish_roster(session, keys, gone)
-            return False
-        if self._lists.read("senders") is None:
-            self._publish_shares(session, keys, gone)
-            return False
-        table = self._lists.table(session, keys)
+        keys = self._keys = self._keys or self._lists.keys(session)
+        if self._table is None:
+            if self._lists.read("roster") is None:
+                self._publish_roster(session, keys, gone)
+                return False
+            if self._lists.read("senders") is None:
+                self._publish_shares(session, keys, gone)
+                return False
+            self._table = self._lists.table(session, keys)
         survivors = self._lists.survivors(session)
         if survivors is None:
-            self._publish_survivors(table, keys, gone)
+            self._publish_survivors(self._table, keys, gone)
             return False
-        answers = self._lists.answers(table, keys, survivors)
+        answers = self._lists.answers(self._table, keys, survivors)
         if len(answers) >= session.threshold:
             return True
         if self._is_over("survivors", survivors.clients, answers, gone):
@@ -141,7 +145,7 @@ class SecureRound:
         shares = strategy.share_out(
             contributions(trained.values()), round_context(self._config, self._plan, strategy)
         )
-        vectors = self._lists.vectors()
+        vectors = self._lists.vectors
         agreement = AgreementRecord(
             base_digest=self._plan.sent_digest or self._plan.base_digest,
             weights=shares.weights,

@@ -64,7 +64,7 @@ def aggregate_masked(store: Store, record: RunRecord, plan: PlanRecord, base: Te
     agreement = lists.agreement()
     kept = math.fsum(agreement.weights[client] for client in survivors.clients)
     tensors: dict[str, Array] = dict(base)
-    for name, changes in lists.vectors().decode(total, len(survivors.clients), agreement.scales):
+    for name, changes in lists.vectors.decode(total, len(survivors.clients), agreement.scales):
         changed = base[name].astype(np.float64) + changes.astype(np.float64) / kept
         tensors[name] = changed.astype(base[name].dtype)
     aggregate = Aggregate(

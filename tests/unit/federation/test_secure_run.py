@@ -97,7 +97,7 @@ def kill_before(monkeypatch, is_fatal):
 
 KEYS_OF_ANN = [
     "secure/identity.key",
-    "weights.safetensors",
+    "differences.safetensors",
     "updates/ann/trained.json",
     "0001/session.json",
     "updates/ann/advertise.json",
@@ -237,8 +237,8 @@ def test_a_second_round_has_other_masks_and_the_same_keys(secure_run):
         assert all((vector == other).mean() < 0.03 for other in vectors[index + 1 :])
         assert abs(vector.mean() - 127.5) < 10
     own = workspace.client("ann")
-    weights = [key for key in own.keys("secure/") if key.endswith("weights.safetensors")]
-    assert [own.size(key) for key in weights] == [0, 0]
+    updates = [key for key in own.keys("secure/") if key.endswith("differences.safetensors")]
+    assert [own.size(key) for key in updates] == [0, 0]
 
 
 def test_a_client_whose_key_was_replaced_is_named_and_the_round_does_not_open(secure_run):
