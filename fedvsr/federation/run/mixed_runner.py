@@ -1,19 +1,17 @@
 """Runs a round whose clients are of two kinds: sites, and clients that another runner runs."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from fedvsr.federation.records import ClientOutcome, PlanRecord, RunRecord
+from fedvsr.federation.records import ClientOutcome
 from fedvsr.federation.run.round_part import RoundPart
-from fedvsr.federation.run.secure_coordinator import coordinate
 from fedvsr.federation.run.sites import SiteRunner
-from fedvsr.federation.run.training_round import ClientRunner, PartRunner
-from fedvsr.progress import MessagesOnly, Progress
-from fedvsr.store.workspace import Workspace
+from fedvsr.federation.run.training_round import PartRunner
+from fedvsr.progress import MessagesOnly
 
 
-class MixedRunner(ClientRunner):
+class MixedRunner(PartRunner):
     """Runs hosted clients and sites at the same time, with one quorum.
 
     Args:
@@ -31,31 +29,23 @@ class MixedRunner(ClientRunner):
         self._hosted, self._find_sites = hosted, find_sites
         self._site_runner = site_runner or SiteRunner()
 
-    def run(
-        self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
-    ) -> Iterable[ClientOutcome]:
-        names = self._find_sites(plan.clients)
-        whole = RoundPart(workspace, record, plan, plan.clients, progress)
-        hosted = replace(whole, clients=[client for client in plan.clients if client not in names])
-        sites = replace(whole, clients=[client for client in plan.clients if client in names])
-        with coordinate(whole) as coordinator:
-            outcomes = self._run_both(whole, hosted, sites)
-        return coordinator.refuse(outcomes) if coordinator else outcomes
-
-    def _run_both(self, whole: RoundPart, hosted: RoundPart, sites: RoundPart) -> list[ClientOutcome]:
+    def run_part(self, part: RoundPart) -> list[ClientOutcome]:
+        names = self._find_sites(part.clients)
+        hosted = replace(part, clients=[client for client in part.clients if client not in names])
+        sites = replace(part, clients=[client for client in part.clients if client in names])
         if not sites.clients:
             return self._hosted.run_part(hosted)
         if not hosted.clients:
             return self._site_runner.run_part(sites)
         with ThreadPoolExecutor(1, "sites") as pool:
             # In a thread of its own, because each of the two waits until its last client has ended.
-            beside = replace(sites, progress=MessagesOnly(whole.progress))
+            beside = replace(sites, progress=MessagesOnly(part.progress))
             site_part = pool.submit(self._site_runner.run_part, beside)
             try:
                 outcomes = self._hosted.run_part(hosted)
             except BaseException:
-                whole.stop.set()
+                part.stop.set()
                 raise
             outcomes += site_part.result()
         by_client = {outcome.client: outcome for outcome in outcomes}
-        return [by_client[client] for client in whole.plan.clients if client in by_client]
+        return [by_client[client] for client in part.clients if client in by_client]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import fedvsr
 from fedvsr.codecs.quantiser import QuantisingCodec
-from fedvsr.codecs.registry import CODECS, EXACT, build_codec, download_codec_names
-from fedvsr.config.run import CommunicationConfig, DataConfig, RunConfig
+from fedvsr.codecs.registry import EXACT, build_codec, download_codec_names
+from fedvsr.config.run import DataConfig, RunConfig
 from fedvsr.errors import ConfigError, NotFoundError, WeightsError
 from fedvsr.federation import layout
 from fedvsr.federation.communication import write_sent_weights
@@ -146,38 +146,29 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
         _check_privacy(config, build_strategy(config.strategy.name, config.strategy.options))
-    _check_codecs(config.communication, import_references=import_references)
+    _check_codecs(config, import_references=import_references)
 
 
 def _check_privacy(config: RunConfig, strategy: Strategy) -> None:
-    """Refuses what cannot work with secure aggregation.
+    """Refuses what cannot work with secure aggregation or differential privacy.
 
     Raises:
-        fedvsr.errors.ConfigError: The strategy needs single updates, the codec makes no integers, or a round
-            has too few or too many clients.
+        fedvsr.errors.ConfigError: The strategy needs more than the sum of the updates, both are set, a round
+            has too few or too many clients, or the budget does not allow one round.
     """
-    privacy = config.privacy
-    if privacy.differential_privacy:
+    if config.privacy.differential_privacy:
         _check_differential_privacy(config, strategy)
-    if not privacy.secure_aggregation:
-        return
-    reason = strategy.needs_updates
-    if not reason and type(strategy).aggregate is not Strategy.aggregate:
-        reason = "it has an aggregation of its own"
-    if reason:
-        raise ConfigError(
-            "strategy.name",
-            config.strategy.name,
-            f"privacy.secure_aggregation shows the server only the sum of the updates: {reason}; "
-            "choose a strategy that weighs clients, such as fedvsr or fedavg",
-        )
-    upload = config.communication.upload
-    if not issubclass(CODECS.load(upload), QuantisingCodec):
-        raise ConfigError(
-            "communication.upload",
-            upload,
-            "privacy.secure_aggregation adds up integers: set int8, int4 or int2",
-        )
+    if config.privacy.secure_aggregation:
+        _check_secure_aggregation(config, strategy)
+
+
+def _check_secure_aggregation(config: RunConfig, strategy: Strategy) -> None:
+    _check_sum_is_enough(
+        config.strategy.name,
+        strategy,
+        "privacy.secure_aggregation shows the server only the sum of the updates",
+        "choose a strategy that weighs clients, such as fedvsr or fedavg",
+    )
     clients = len(config.federation.clients)
     count = config.federation.clients_per_round or clients
     if clients and not MIN_CLIENTS <= count <= MAX_CLIENTS:
@@ -196,16 +187,12 @@ def _check_differential_privacy(config: RunConfig, strategy: Strategy) -> None:
             "the server adds the noise to updates that it sees; it cannot be combined with "
             "privacy.secure_aggregation yet",
         )
-    reason = strategy.needs_updates
-    if not reason and type(strategy).aggregate is not Strategy.aggregate:
-        reason = "it has an aggregation of its own"
-    if reason:
-        raise ConfigError(
-            "strategy.name",
-            config.strategy.name,
-            f"privacy.differential_privacy releases only a noisy sum of the updates: {reason}; "
-            "choose a strategy such as fedvsr, fedavg or fedprox",
-        )
+    _check_sum_is_enough(
+        config.strategy.name,
+        strategy,
+        "privacy.differential_privacy releases only a noisy sum of the updates",
+        "choose a strategy such as fedvsr, fedavg or fedprox",
+    )
     if config.federation.clients and not planned_rounds(config):
         raise ConfigError(
             "privacy.epsilon",
@@ -213,6 +200,22 @@ def _check_differential_privacy(config: RunConfig, strategy: Strategy) -> None:
             f"one round takes ε {accounting(config).epsilon(1):.3g}; raise the budget, the noise multiplier, "
             "or the number of clients that are drawn from",
         )
+
+
+def _check_sum_is_enough(name: str, strategy: Strategy, promise: str, advice: str) -> None:
+    """Refuses a strategy that needs more than the weighted sum of the updates.
+
+    Args:
+        name: The strategy's name in the configuration.
+        strategy: The strategy.
+        promise: What the setting promises.
+        advice: What to choose instead.
+    """
+    reason = strategy.needs_updates
+    if not reason and type(strategy).aggregate is not Strategy.aggregate:
+        reason = "it has an aggregation of its own"
+    if reason:
+        raise ConfigError("strategy.name", name, f"{promise}: {reason}; {advice}")
 
 
 def _clipping_norm(store: Store, config: RunConfig, round_number: int) -> float | None:
@@ -225,10 +228,16 @@ def _clipping_norm(store: Store, config: RunConfig, round_number: int) -> float 
     return before.privacy.next_clipping_norm if before.privacy else config.privacy.clipping_norm
 
 
-def _check_codecs(communication: CommunicationConfig, *, import_references: bool) -> None:
-    upload, download = communication.upload, communication.download
+def _check_codecs(config: RunConfig, *, import_references: bool) -> None:
+    upload, download = config.communication.upload, config.communication.download
     if import_references or not is_reference(upload):
-        build_codec(upload)
+        codec = build_codec(upload)
+        if config.privacy.secure_aggregation and not isinstance(codec, QuantisingCodec):
+            raise ConfigError(
+                "communication.upload",
+                upload,
+                "privacy.secure_aggregation adds up integers: set int8, int4 or int2",
+            )
     if (import_references or not is_reference(download)) and not build_codec(download).downloads:
         allowed = ", ".join(download_codec_names())
         raise ConfigError(

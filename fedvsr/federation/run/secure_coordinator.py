@@ -1,8 +1,7 @@
 """Publishes the lists of secure aggregation while a round's clients train and answer."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from fedvsr.errors import FedVSRError, SecureAggregationError
 from fedvsr.federation.records import ClientOutcome, Outcome
@@ -14,7 +13,7 @@ _POLL_SECONDS = 0.25
 
 
 class SecureCoordinator:
-    """The server's part of one round of secure aggregation, in a thread of its own. Use `coordinate`.
+    """The server's part of one round of secure aggregation, in a thread of its own. Use `run_coordinated`.
 
     Args:
         part: The whole round.
@@ -77,19 +76,22 @@ class SecureCoordinator:
                 self._part.progress.message(f"client {client}: {reason}")
 
 
-@contextmanager
-def coordinate(part: RoundPart) -> Iterator[SecureCoordinator | None]:
-    """Coordinates a round's secure aggregation as long as the block runs; without it, yields None.
+def run_coordinated(part: RoundPart, run: Callable[[RoundPart], list[ClientOutcome]]) -> list[ClientOutcome]:
+    """Runs a round's clients, beside the server's part of secure aggregation if the run has it.
 
     Args:
         part: The whole round.
+        run: Runs its clients and returns their outcomes.
+
+    Returns:
+        The outcomes; clients whose messages were refused have the outcome ``refused``.
     """
     if not part.record.config.privacy.secure_aggregation:
-        yield None
-        return
+        return run(part)
     coordinator = SecureCoordinator(part)
     coordinator.start()
     try:
-        yield coordinator
+        outcomes = run(part)
     finally:
         coordinator.stop()
+    return coordinator.refuse(outcomes)

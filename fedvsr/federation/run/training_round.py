@@ -8,7 +8,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, RunRecord, write_record
 from fedvsr.federation.run.prepare import plan_round
 from fedvsr.federation.run.round_part import RoundPart
-from fedvsr.federation.run.secure_coordinator import coordinate
+from fedvsr.federation.run.secure_coordinator import run_coordinated
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -29,10 +29,7 @@ class PartRunner(ClientRunner):
     def run(
         self, workspace: Workspace, record: RunRecord, plan: PlanRecord, progress: Progress
     ) -> Iterable[ClientOutcome]:
-        part = RoundPart(workspace, record, plan, plan.clients, progress)
-        with coordinate(part) as coordinator:
-            outcomes = self.run_part(part)
-        return coordinator.refuse(outcomes) if coordinator else outcomes
+        return run_coordinated(RoundPart(workspace, record, plan, plan.clients, progress), self.run_part)
 
     @abstractmethod
     def run_part(self, part: RoundPart) -> list[ClientOutcome]:
