@@ -22,6 +22,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedvsr.codecs.packing import pack_chunk, packed_size, unpack_chunk
 from fedvsr.codecs.rotation import bit_generator, block_shape, random_signs, rotate, rotate_back
 from fedvsr.codecs.stream import SegmentCoder, StreamCodec
 
@@ -56,7 +57,7 @@ class _QuantisingCoder(SegmentCoder):
 
     def block_sizes(self, count: int) -> tuple[int, ...]:
         rows, columns = block_shape(count)
-        return (4 * columns, -(-rows * columns * self._bits // 8))
+        return (4 * columns, packed_size(rows * columns, self._bits))
 
     def encode(self, values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], ...]:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -64,25 +65,21 @@ class _QuantisingCoder(SegmentCoder):
             largest = np.maximum(rotated.max(axis=0), -rotated.min(axis=0))
         if not np.isfinite(largest).all():
             raise OverflowError("a value is not finite, or too large to be rotated")
-        top = np.float32(2**self._bits - 1)
-        scales = largest / top
+        scales = largest / np.float32(2**self._bits - 1)
         # The inverse of a smaller scale is infinite. Such values count as zero.
         scales[scales < _SMALLEST_SCALE] = 0
         inverse = np.divide(np.float32(0.5), scales, out=np.zeros_like(scales), where=scales > 0)
         rotated *= inverse
-        rotated += top / 2
-        rotated += draw_uniform(self._generator, rotated.shape)
-        np.clip(rotated, 0, top, out=rotated)
-        # A cast of positive values rounds down.
-        levels = rotated.astype(np.uint8).reshape(-1)
-        return scales.astype("<f4", copy=False).view(np.uint8), pack(levels, self._bits)
+        levels = round_at_random(rotated, self._bits, self._generator).astype(np.uint8)
+        packed = np.frombuffer(pack_chunk(levels.reshape(-1), self._bits), np.uint8)
+        return scales.astype("<f4", copy=False).view(np.uint8), packed
 
     def decode(self, blocks: Sequence[NDArray[np.uint8]], count: int) -> NDArray[np.float32]:
         rows, columns = block_shape(count)
         scales = blocks[0].view("<f4")
         if not np.isfinite(scales).all() or (scales < 0).any():
             raise OverflowError("a scale is negative or not finite")
-        levels = unpack(blocks[1], self._bits, rows * columns).astype(np.float32)
+        levels = unpack_chunk(blocks[1], self._bits, rows * columns).astype(np.float32)
         levels *= 2
         levels -= np.float32(2**self._bits - 1)
         # The levels are integers, so this is exact. A scale belongs to a column, so it can wait.
@@ -94,7 +91,27 @@ class _QuantisingCoder(SegmentCoder):
         return matrix.reshape(-1)[:count]
 
 
-def draw_uniform(generator: np.random.BitGenerator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def round_at_random(
+    values: NDArray[np.float32], bits: int, generator: np.random.BitGenerator
+) -> NDArray[np.float32]:
+    """Rounds values to one of the two levels around them, so that the mean is the value.
+
+    Args:
+        values: The values divided by the distance between two levels, from −(2^b − 1)/2 to (2^b − 1)/2. They
+            are overwritten.
+        bits: Bits per value, b.
+        generator: Draws which of the two.
+
+    Returns:
+        The numbers of the levels, with the lowest as 0; a cast to an integer dtype rounds them down.
+    """
+    top = np.float32(2**bits - 1)
+    values += top / 2
+    values += _draw_uniform(generator, values.shape)
+    return np.clip(values, 0, top, out=values)
+
+
+def _draw_uniform(generator: np.random.BitGenerator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Returns uniform random numbers in (0, 1) on a grid of 2¹⁶."""
     count = math.prod(shape)
     words = np.asarray(generator.random_raw(-(-count // 4)), "<u8")
@@ -102,33 +119,3 @@ def draw_uniform(generator: np.random.BitGenerator, shape: tuple[int, ...]) -> N
     draws += np.float32(0.5)
     draws /= _DRAW
     return draws.reshape(shape)
-
-
-def pack(levels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Packs numbers below 2^bits into bytes, the first in the lowest bits; zeros fill the last byte.
-
-    Args:
-        levels: The numbers, (n,).
-        bits: 2, 4 or 8.
-    """
-    per_byte = 8 // bits
-    if per_byte == 1:
-        return levels
-    padding = -levels.size % per_byte
-    columns = np.pad(levels, (0, padding)).reshape(-1, per_byte)
-    packed = columns[:, 0].copy()
-    for index in range(1, per_byte):
-        packed |= columns[:, index] << np.uint8(index * bits)
-    return packed
-
-
-def unpack(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    """Returns the first ``count`` numbers that `pack` packed."""
-    per_byte = 8 // bits
-    if per_byte == 1:
-        return packed[:count]
-    levels = np.empty((packed.size, per_byte), np.uint8)
-    mask = np.uint8(2**bits - 1)
-    for index in range(per_byte):
-        levels[:, index] = (packed >> np.uint8(index * bits)) & mask
-    return levels.reshape(-1)[:count]

@@ -68,8 +68,8 @@ class StreamCodec(Codec):
         compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
         frame = bytearray()
         for name, array in tensors:
-            for start in range(0, array.size, CHUNK_ELEMENTS):
-                segment = array.reshape(-1)[start : start + CHUNK_ELEMENTS]
+            for start, count in segments(array.size):
+                segment = array.reshape(-1)[start : start + count]
                 for block in self._encode_segment(name, segment, coder):
                     frame += compressor.compress(block.data)
                     # Blocks of different kinds of numbers get different codes.
@@ -116,11 +116,9 @@ class _StreamFile:
         coder = self._codec.make_coder(self._seed)
         try:
             for name, spec in self._specs.items():
-                start = 0
-                for _, count in segments([spec]):
+                for start, count in segments(spec.size):
                     blocks = [self._read(reader, size) for size in _block_sizes(spec, count, coder)]
                     yield Chunk(name, start, self._decode_segment(name, spec, blocks, count, coder))
-                    start += count
             if reader.read(1):
                 raise WeightsError(f"{self._file.name}: expands beyond the size of the model")
         except zstandard.ZstdError as error:
@@ -167,11 +165,10 @@ class _ChunkReader(io.RawIOBase):
         return part
 
 
-def segments(specs: Iterable[TensorSpec]) -> Iterator[tuple[TensorSpec, int]]:
-    """Yields each segment's tensor and number of elements."""
-    for spec in specs:
-        for start in range(0, spec.size, CHUNK_ELEMENTS):
-            yield spec, min(CHUNK_ELEMENTS, spec.size - start)
+def segments(size: int) -> Iterator[tuple[int, int]]:
+    """Yields the first element and the number of elements of each segment of a tensor."""
+    for start in range(0, size, CHUNK_ELEMENTS):
+        yield start, min(CHUNK_ELEMENTS, size - start)
 
 
 def _block_sizes(spec: TensorSpec, count: int, coder: SegmentCoder) -> tuple[int, ...]:

@@ -9,13 +9,14 @@ client's value is off by at most 2s, with the variance (2/3)·s² on average.
 Integer and boolean buffers are not part of the vector.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedvsr.codecs.quantiser import draw_uniform
+from fedvsr.codecs.quantiser import round_at_random
 from fedvsr.codecs.rotation import bit_generator, block_shape, random_signs, rotate, rotate_back
 from fedvsr.codecs.stream import segments
 from fedvsr.weights import Array, Tensors, TensorSpec
@@ -43,10 +44,13 @@ class IntegerVectors:
             for name, spec in sorted(specs.items())
             if np.issubdtype(spec.dtype, np.floating) and spec.size
         }
+        self._bits = bits
         self.top = 2**bits - 1
         self.tensors = tuple(self._specs)
         self._signs = random_signs(bit_generator(rotation_seed))
-        self.length = sum(_matrix_size(count) for _, count in segments(self._specs.values()))
+        self.length = sum(
+            math.prod(block_shape(count)) for spec in self._specs.values() for _, count in segments(spec.size)
+        )
 
     def maxima(self, differences: Tensors) -> tuple[float, ...]:
         """Returns max|y| of each tensor, in the order of the names.
@@ -58,10 +62,8 @@ class IntegerVectors:
             OverflowError: A value is not finite, or too large to be rotated.
         """
         largest = []
-        for name, spec in self._specs.items():
-            rotated = (
-                abs(self._rotate(segment)).max() for _, segment in _segments_of(differences[name], spec)
-            )
+        for name in self.tensors:
+            rotated = (abs(self._rotate(segment)).max() for segment in _segments_of(differences[name]))
             largest.append(float(max(rotated)))
         if not np.isfinite(largest).all():
             raise OverflowError("a value is not finite, or too large to be rotated")
@@ -91,16 +93,13 @@ class IntegerVectors:
         generator = bit_generator(seed)
         vector = np.empty(self.length, np.uint16)
         position = 0
-        for (name, spec), scale in zip(self._specs.items(), scales, strict=True):
-            for _, segment in _segments_of(differences[name], spec):
+        for name, scale in zip(self.tensors, scales, strict=True):
+            for segment in _segments_of(differences[name]):
                 rotated = self._rotate(segment)
                 rotated *= np.float32(0.5 * share / scale if scale else 0)
-                rotated += np.float32(self.top / 2)
-                rotated += draw_uniform(generator, rotated.shape)
-                np.clip(rotated, 0, self.top, out=rotated)
-                # A cast of positive values rounds down.
-                vector[position : position + rotated.size] = rotated.reshape(-1).astype(np.uint16)
-                position += rotated.size
+                levels = round_at_random(rotated, self._bits, generator).astype(np.uint16)
+                vector[position : position + levels.size] = levels.reshape(-1)
+                position += levels.size
         return vector
 
     def decode(self, total: Integers, clients: int, scales: Sequence[float]) -> Iterator[tuple[str, Array]]:
@@ -114,9 +113,9 @@ class IntegerVectors:
         position = 0
         for (name, spec), scale in zip(self._specs.items(), scales, strict=True):
             values = np.empty(spec.size, np.float32)
-            for start, count in _ranges(spec):
+            for start, count in segments(spec.size):
                 shape = block_shape(count)
-                size = shape[0] * shape[1]
+                size = math.prod(shape)
                 levels = 2 * total[position : position + size].astype(np.int64) - clients * self.top
                 position += size
                 # Below 2²⁴ for at most 257 clients and 8 bits, so the rotation is exact.
@@ -129,20 +128,7 @@ class IntegerVectors:
             return rotate(segment.astype(np.float32), self._signs)
 
 
-def _matrix_size(count: int) -> int:
-    rows, columns = block_shape(count)
-    return rows * columns
-
-
-def _ranges(spec: TensorSpec) -> Iterator[tuple[int, int]]:
-    """Yields each segment's first element and number of elements."""
-    start = 0
-    for _, count in segments([spec]):
-        yield start, count
-        start += count
-
-
-def _segments_of(array: Array, spec: TensorSpec) -> Iterator[tuple[int, Array]]:
+def _segments_of(array: Array) -> Iterator[Array]:
     flat = array.reshape(-1)
-    for start, count in _ranges(spec):
-        yield start, flat[start : start + count]
+    for start, count in segments(flat.size):
+        yield flat[start : start + count]

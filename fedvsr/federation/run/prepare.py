@@ -136,7 +136,7 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
 
     Args:
         config: The settings.
-        import_references: Whether to import and check a strategy or degradation ``package.module:name`` too;
+        import_references: Whether to import and check a strategy, degradation or codec by reference too;
             False if its package may not be installed on this machine.
 
     Raises:

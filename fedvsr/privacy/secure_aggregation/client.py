@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedvsr.codecs.packing import CHUNK_VALUES, pack_chunk, word_dtype
 from fedvsr.errors import SecureAggregationError
 from fedvsr.privacy.secure_aggregation.identity import Identity
 from fedvsr.privacy.secure_aggregation.lists import (
@@ -28,7 +29,6 @@ from fedvsr.privacy.secure_aggregation.masks import (
     word_mask,
 )
 from fedvsr.privacy.secure_aggregation.messages import Advertise, Shares, Unmask, read_advertise, refuse
-from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, pack_chunk, word_dtype
 from fedvsr.privacy.secure_aggregation.sealed_shares import (
     SharePair,
     ShareRoute,

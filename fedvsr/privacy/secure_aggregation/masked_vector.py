@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from safetensors.numpy import save
 
+from fedvsr.codecs.packing import check_packed, packed_size
 from fedvsr.errors import RecordError
 from fedvsr.privacy.secure_aggregation.identity import Identity
 from fedvsr.privacy.secure_aggregation.messages import MaskedUpdate, check_origin, refuse
-from fedvsr.privacy.secure_aggregation.packing import check_packed, packed_size
 from fedvsr.privacy.secure_aggregation.session import Session
 
 Buffer = bytes | memoryview

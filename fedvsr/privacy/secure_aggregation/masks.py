@@ -8,8 +8,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from fedvsr.codecs.packing import CHUNK_VALUES
 from fedvsr.privacy.secure_aggregation.key_derivation import derive_key
-from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES
 from fedvsr.privacy.secure_aggregation.session_keys import agree
 
 Words = NDArray[np.unsignedinteger[Any]]

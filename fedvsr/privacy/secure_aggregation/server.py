@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fedvsr.codecs.packing import CHUNK_VALUES, unpack_chunks, word_dtype
 from fedvsr.errors import SecureAggregationError
 from fedvsr.privacy.secure_aggregation.lists import (
     DeliveredShares,
@@ -32,7 +33,6 @@ from fedvsr.privacy.secure_aggregation.messages import (
     read_message,
     refuse,
 )
-from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, unpack_chunks, word_dtype
 from fedvsr.privacy.secure_aggregation.sealed_shares import MASK_KEY, SEED, SealedShares, ShareRoute
 from fedvsr.privacy.secure_aggregation.session import Session
 from fedvsr.privacy.secure_aggregation.session_keys import commit_seed, public_key_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedvsr.privacy.secure_aggregation.packing import CHUNK_VALUES, pack, packed_size, unpack
+from fedvsr.codecs.packing import CHUNK_VALUES, pack, packed_size, unpack
 
 VECTORS = st.integers(1, 32).flatmap(
     lambda bits: st.tuples(st.just(bits), st.lists(st.integers(0, (1 << bits) - 1), max_size=70))

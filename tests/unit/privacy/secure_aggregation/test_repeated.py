@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from fedvsr.codecs.packing import packed_size
 from fedvsr.errors import SecureAggregationError
 from fedvsr.privacy.secure_aggregation import client
-from fedvsr.privacy.secure_aggregation.packing import packed_size
 from fedvsr.privacy.secure_aggregation.session_record import SessionRecord, begin_session
 from tests.unit.privacy.secure_aggregation.parties import Parties, make_session
 

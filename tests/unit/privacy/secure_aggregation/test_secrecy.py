@@ -6,13 +6,13 @@ import itertools
 import numpy as np
 import pytest
 
+from fedvsr.codecs.packing import packed_size, unpack, word_dtype
 from fedvsr.privacy.secure_aggregation.masks import (
     MaskStreams,
     pairwise_mask,
     self_mask,
     word_mask,
 )
-from fedvsr.privacy.secure_aggregation.packing import packed_size, unpack, word_dtype
 from fedvsr.privacy.secure_aggregation.sealed_shares import open_shares, share_encryption_key
 from fedvsr.privacy.secure_aggregation.session_keys import SessionKeys, commit_seed, public_key_of
 from fedvsr.privacy.secure_aggregation.shamir import combine_shares

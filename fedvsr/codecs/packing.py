@@ -4,8 +4,10 @@ The first value is in the lowest bits of the first bytes, as in `numpy.packbits`
 The unused bits of the last byte are 0.
 """
 
+import math
 from collections.abc import Iterator
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ MAX_BITS: Final = 32
 CHUNK_VALUES: Final = 1 << 16
 """A multiple of 8, so that chunks begin at whole bytes."""
 
-_GROUP = 8
+# Groups of at most 8 / _NARROW values need no transposed copy.
+_NARROW = 4
 
 Integers = NDArray[np.unsignedinteger[Any]]
 
@@ -62,8 +65,8 @@ def unpack_chunks(data: bytes | memoryview, bits: int, count: int) -> Iterator[t
     packed = np.frombuffer(data, np.uint8)
     for start in range(0, count, CHUNK_VALUES):
         stop = min(start + CHUNK_VALUES, count)
-        part = packed[start // _GROUP * bits : packed_size(stop, bits)]
-        yield start, _unpack_chunk(part, bits, stop - start)
+        part = packed[start // 8 * bits : packed_size(stop, bits)]
+        yield start, unpack_chunk(part, bits, stop - start)
 
 
 def check_packed(data: bytes | memoryview, bits: int, count: int) -> None:
@@ -80,38 +83,61 @@ def pack_chunk(values: Integers, bits: int) -> bytes:
     """Packs a few values; see `pack`. All chunks but the last have a multiple of 8 values."""
     _check_bits(bits)
     if bits in (8, 16, 32):
-        return values.astype(word_dtype(bits)).tobytes()
-    groups = -(-values.size // _GROUP)
-    padded = np.zeros(groups * _GROUP, word_dtype(bits))
-    padded[: values.size] = values
-    columns = np.ascontiguousarray(padded.reshape(groups, _GROUP).T)
-    packed = np.zeros((bits, groups), np.uint8)
-    for byte in range(bits):
+        return np.asarray(values, word_dtype(bits)).tobytes()
+    group = _Group.of(bits)
+    groups = -(-values.size // group.values)
+    padded = np.zeros((groups, group.values), word_dtype(bits))
+    padded.reshape(-1)[: values.size] = values
+    columns = np.asarray(padded.T, order=group.order)
+    packed = np.zeros((group.bytes, groups), np.uint8, order=group.order)
+    for byte in range(group.bytes):
         for column, shift in _parts_of_byte(byte, bits):
             part = columns[column] << shift if shift >= 0 else columns[column] >> -shift
-            packed[byte] |= part.astype(np.uint8)  # keeps the lowest 8 bits
+            packed[byte] |= part.astype(np.uint8, copy=False)  # keeps the lowest 8 bits
     return packed.T.tobytes()[: packed_size(values.size, bits)]
 
 
-def _unpack_chunk(packed: NDArray[np.uint8], bits: int, count: int) -> Integers:
+def unpack_chunk(packed: NDArray[np.uint8], bits: int, count: int) -> Integers:
+    """Returns the first ``count`` values that `pack_chunk` packed; of the dtype `word_dtype`."""
     _check_bits(bits)
     if bits in (8, 16, 32):
         return packed.view(word_dtype(bits))
-    groups = -(-count // _GROUP)
+    group = _Group.of(bits)
+    groups = -(-count // group.values)
     dtype = word_dtype(bits)
-    padded = np.zeros(groups * bits, np.uint8)
-    padded[: packed.size] = packed
-    rows = np.ascontiguousarray(padded.reshape(groups, bits).T).astype(dtype)
-    columns = np.zeros((_GROUP, groups), dtype)
-    for byte in range(bits):
+    padded = np.zeros((groups, group.bytes), np.uint8)
+    padded.reshape(-1)[: packed.size] = packed
+    rows = np.asarray(padded.T, dtype, order=group.order)
+    columns = np.zeros((group.values, groups), dtype, order=group.order)
+    for byte in range(group.bytes):
         for column, shift in _parts_of_byte(byte, bits):
             columns[column] |= rows[byte] >> shift if shift >= 0 else rows[byte] << -shift
     columns &= dtype.type((1 << bits) - 1)
-    return np.ascontiguousarray(columns.T).reshape(-1)[:count]
+    return columns.T.reshape(-1)[:count]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The smallest number of values that fill whole bytes.
+
+    Attributes:
+        values: Number of values.
+        bytes: Number of bytes that they fill.
+        order: Which layout is the faster one: a transposed copy pays for wide groups only.
+    """
+
+    values: int
+    bytes: int
+    order: Literal["C", "F"]
+
+    @classmethod
+    def of(cls, bits: int) -> Self:
+        common = math.gcd(bits, 8)
+        return cls(8 // common, bits // common, "C" if common < _NARROW else "F")
 
 
 def _parts_of_byte(byte: int, bits: int) -> Iterator[tuple[int, int]]:
-    """Yields which values of a group of 8 have bits in a byte, and how far to the left they are shifted."""
+    """Yields which values of a group have bits in a byte, and how far to the left they are shifted."""
     for column in range(8 * byte // bits, (8 * byte + 7) // bits + 1):
         yield column, column * bits - 8 * byte
 
