@@ -137,6 +137,37 @@ class Registry(Generic[T]):
         return {entry_point.name: entry_point for entry_point in entry_points(group=self.group)}
 
 
+def registry_of_subclasses(
+    base: type[T], *, kind: str, field: str, group: str, built_ins: Mapping[str, str]
+) -> Registry[type[T]]:
+    """Returns a registry of the subclasses of a class; if that is abstract, of the concrete ones.
+
+    Args:
+        base: The class.
+        kind: See `Registry`, as for the other arguments.
+        field: The configuration field.
+        group: The group of entry points.
+        built_ins: The references of the built-ins.
+    """
+    is_abstract = inspect.isabstract(base)
+
+    def accepts(value: object) -> TypeGuard[type[T]]:
+        return (
+            isinstance(value, type)
+            and issubclass(value, base)
+            and not (is_abstract and inspect.isabstract(value))
+        )
+
+    return Registry(
+        kind=kind,
+        field=field,
+        group=group,
+        built_ins=built_ins,
+        accepts=accepts,
+        expected=f"a {'concrete ' if is_abstract else ''}subclass of {base.__module__}.{base.__qualname__}",
+    )
+
+
 def _module_of(reference: str) -> str:
     return reference.partition(":")[0]
 

@@ -1,10 +1,8 @@
 """The registry of codecs. A built-in codec is one file in this folder, and one line here."""
 
-from typing import TypeGuard
-
 from fedvsr.codecs.base import Codec
 from fedvsr.errors import ConfigError
-from fedvsr.registry import Registry
+from fedvsr.registry import registry_of_subclasses
 
 EXACT = "float32"
 """The codec that changes nothing: the default in both directions."""
@@ -18,17 +16,12 @@ _BUILT_INS = {
 }
 
 
-def _is_codec(value: object) -> TypeGuard[type[Codec]]:
-    return isinstance(value, type) and issubclass(value, Codec)
-
-
-CODECS = Registry(
+CODECS = registry_of_subclasses(
+    Codec,  # type: ignore[type-abstract]
     kind="codec",
     field="communication.upload",
     group="fedvsr.codecs",
     built_ins=_BUILT_INS,
-    accepts=_is_codec,
-    expected="a subclass of fedvsr.codecs.base.Codec",
 )
 
 

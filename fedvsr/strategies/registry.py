@@ -1,9 +1,8 @@
 """The registry of strategies. A built-in strategy is one file in this folder, and one line here."""
 
 from collections.abc import Mapping
-from typing import TypeGuard
 
-from fedvsr.registry import Registry
+from fedvsr.registry import registry_of_subclasses
 from fedvsr.strategies.base import Strategy
 
 _BUILT_INS = {
@@ -18,17 +17,12 @@ _BUILT_INS = {
 }
 
 
-def _is_strategy(value: object) -> TypeGuard[type[Strategy]]:
-    return isinstance(value, type) and issubclass(value, Strategy)
-
-
-STRATEGIES = Registry(
+STRATEGIES = registry_of_subclasses(
+    Strategy,
     kind="strategy",
     field="strategy.name",
     group="fedvsr.strategies",
     built_ins=_BUILT_INS,
-    accepts=_is_strategy,
-    expected="a subclass of fedvsr.strategies.base.Strategy",
 )
 
 

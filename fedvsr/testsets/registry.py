@@ -1,8 +1,6 @@
 """Test sets by name. A built-in test set is one file in this folder and one line here."""
 
-from typing import TypeGuard
-
-from fedvsr.registry import Registry
+from fedvsr.registry import registry_of_subclasses
 from fedvsr.testsets.base import VideoTestSet
 
 _TEST_SETS = {
@@ -13,17 +11,12 @@ _TEST_SETS = {
 }
 
 
-def _is_test_set(value: object) -> TypeGuard[type[VideoTestSet]]:
-    return isinstance(value, type) and issubclass(value, VideoTestSet)
-
-
-TEST_SETS = Registry(
+TEST_SETS = registry_of_subclasses(
+    VideoTestSet,
     kind="test set",
     field="TEST_SET",
     group="fedvsr.test_sets",
     built_ins=_TEST_SETS,
-    accepts=_is_test_set,
-    expected="a subclass of fedvsr.testsets.base.VideoTestSet",
 )
 
 

@@ -1,9 +1,6 @@
 """The registry of degradations. A built-in one is one file in this folder, and one line here."""
 
-from inspect import isabstract
-from typing import TypeGuard
-
-from fedvsr.registry import Registry
+from fedvsr.registry import registry_of_subclasses
 from fedvsr.video.degradations.base import Degradation
 
 _BUILT_INS = {
@@ -13,17 +10,12 @@ _BUILT_INS = {
 }
 
 
-def _is_degradation(value: object) -> TypeGuard[type[Degradation]]:
-    return isinstance(value, type) and issubclass(value, Degradation) and not isabstract(value)
-
-
-DEGRADATIONS = Registry(
+DEGRADATIONS = registry_of_subclasses(
+    Degradation,  # type: ignore[type-abstract]
     kind="degradation",
     field="data.degradation",
     group="fedvsr.degradations",
     built_ins=_BUILT_INS,
-    accepts=_is_degradation,
-    expected="a concrete subclass of fedvsr.video.degradations.base.Degradation",
 )
 
 
