@@ -14,7 +14,8 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-SAMPLE = Path(__file__).parents[1] / "samples/demo.yaml"
+from demo_training import train_demo
+
 CLIENTS = 20
 CLIPPING_NORM = 1.0
 # None: without differential privacy.
@@ -28,41 +29,22 @@ def train(noise_multiplier: float | None, folder: Path) -> dict[str, float | Non
     if result_file.exists():
         stored: dict[str, float | None] = json.loads(result_file.read_text())
         return stored
-    from fedvsr.config.experiment import load_experiment
-    from fedvsr.experiment.videos import collect_videos
-    from fedvsr.federation.evaluations import find_evaluation
-    from fedvsr.federation.records import RoundRecord
-    from fedvsr.federation.run.prepare import prepare_run
-    from fedvsr.federation.run.rounds import run_rounds, shard_all
-    from fedvsr.store.workspace import Workspace
-
-    overrides: dict[str | tuple[str, ...], object] = {
+    overrides: dict[str, object] = {
         "name": "private",
         "clients.split.count": CLIENTS,
         "training.local_steps": 8,
-        "training.threads": 1,
-        "evaluation.every": 1000,
     }
     if noise_multiplier is not None:
         overrides["privacy.differential_privacy"] = True
         overrides["privacy.clipping_norm"] = CLIPPING_NORM
         overrides["privacy.noise_multiplier"] = noise_multiplier
-    experiment = load_experiment(SAMPLE, overrides)
-    workspace = Workspace.under(str(folder / name))
-    videos = collect_videos(experiment)
-    config = experiment.run_config(tuple(videos.clients))
-    shard_all(workspace, videos, config.data)
-    record = prepare_run(workspace.federation(), config)
-    rounds: list[RoundRecord] = []
-    run_rounds(workspace, record, on_round=lambda round_record, evaluation: rounds.append(round_record))
-    evaluation = find_evaluation(workspace.federation(), config.name, config.federation.rounds)
-    assert evaluation is not None
-    spent = rounds[-1].privacy
+    trained = train_demo(folder / name, overrides)
+    spent = trained.rounds[-1].privacy
     result = {
         "noise_multiplier": noise_multiplier,
         "epsilon": spent.epsilon if spent else None,
-        "psnr_y": evaluation.mean("psnr_y"),
-        "gain": evaluation.gain,
+        "psnr_y": trained.evaluation.mean("psnr_y"),
+        "gain": trained.evaluation.gain,
     }
     result_file.write_text(json.dumps(result))
     return result

@@ -20,7 +20,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SAMPLE = Path(__file__).parents[1] / "samples/demo.yaml"
+from demo_training import train_demo
+
 CODECS = (
     ("float32", "float32"),
     ("bfloat16", "float32"),
@@ -71,41 +72,24 @@ def train(cell: Cell, folder: Path) -> Result:
     result_file = folder / f"{cell.name}.json"
     if result_file.exists():
         return Result(**json.loads(result_file.read_text()))
-    from fedvsr.config.experiment import load_experiment
-    from fedvsr.experiment.videos import collect_videos
-    from fedvsr.federation.evaluations import find_evaluation
-    from fedvsr.federation.records import RoundRecord
-    from fedvsr.federation.run.prepare import prepare_run
-    from fedvsr.federation.run.rounds import run_rounds, shard_all
-    from fedvsr.store.workspace import Workspace
-
     # The run's name seeds the sampling, so all cells of a seed have the same name.
-    overrides: dict[str | tuple[str, ...], object] = {
-        "name": "codecs",
-        "seed": cell.seed,
-        "clients.split.scheme": cell.division,
-        "communication.upload": cell.upload,
-        "communication.download": cell.download,
-        "training.threads": 1,
-        "evaluation.every": 1000,
-    }
-    experiment = load_experiment(SAMPLE, overrides)
-    workspace = Workspace.under(str(folder / cell.name))
-    videos = collect_videos(experiment)
-    config = experiment.run_config(tuple(videos.clients))
-    shard_all(workspace, videos, config.data)
-    record = prepare_run(workspace.federation(), config)
-    rounds: list[RoundRecord] = []
-    run_rounds(workspace, record, on_round=lambda round_record, evaluation: rounds.append(round_record))
-    evaluation = find_evaluation(workspace.federation(), config.name, config.federation.rounds)
-    assert evaluation is not None
-    updates = record.parameters * sum(len(round_record.participants) for round_record in rounds)
+    trained = train_demo(
+        folder / cell.name,
+        {
+            "name": "codecs",
+            "seed": cell.seed,
+            "clients.split.scheme": cell.division,
+            "communication.upload": cell.upload,
+            "communication.download": cell.download,
+        },
+    )
+    updates = trained.record.parameters * sum(len(record.participants) for record in trained.rounds)
     result = Result(
         **asdict(cell),
-        psnr_y=evaluation.mean("psnr_y"),
-        gain=evaluation.gain,
-        up=sum(round_record.bytes_up for round_record in rounds) / updates,
-        down=sum(round_record.bytes_down for round_record in rounds) / updates,
+        psnr_y=trained.evaluation.mean("psnr_y"),
+        gain=trained.evaluation.gain,
+        up=sum(record.bytes_up for record in trained.rounds) / updates,
+        down=sum(record.bytes_down for record in trained.rounds) / updates,
     )
     result_file.write_text(json.dumps(asdict(result)))
     return result

@@ -133,14 +133,14 @@ def approve_new_key(name: str, yes: bool) -> None:
     """
     from fedvsr.cli.keys import approve
     from fedvsr.federation.public_keys import clients_with_keys, published_keys
-    from fedvsr.federation.run.sites import active_sites
+    from fedvsr.federation.run.sites import sites_among
     from fedvsr.store.workspace import Workspace
 
     workspace = Workspace.from_environment()
     store = workspace.federation()
     published = published_keys(store, clients_with_keys(store))
-    sites = set(active_sites(store))
-    stores = {client: workspace.client(client) for client in published if client not in {name, *sites}}
+    others = published.keys() - {name, *sites_among(store, published)}
+    stores = {client: workspace.client(client) for client in sorted(others)}
     approve(name, published, stores, yes=yes)
 
 

@@ -4,8 +4,10 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 from rich.console import Console
@@ -31,8 +33,69 @@ _MAX_SECRET_CHARACTERS = 1000
 _Command = Callable[..., object]
 
 
+@dataclass(frozen=True)
+class _InvitationRequest:
+    """What the options of an invitation ask for.
+
+    Attributes:
+        name: The site.
+        days: Days until the keys expire; None for never, or as long as the old ones.
+        door: The address that sites reach.
+        path: The invitation to write.
+        source: What makes the keys, or the keys that were made by hand.
+        access_key: The access key that was made by hand; empty if there is none.
+    """
+
+    name: str
+    days: int | None
+    door: "FrontDoor"
+    path: Path
+    source: "Admin | SiteKeys"
+    access_key: str
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        days: int | None,
+        address: str,
+        ca: Path | None,
+        federation: str,
+        output: Path | None,
+        access_key: str,
+        secret_file: Path | None,
+    ) -> Self:
+        door, path = _front_door(address, ca, federation), _output(_checked(name), output)
+        return cls(name, days, door, path, _source_of_keys(access_key, secret_file), access_key)
+
+    def write(self, invitation: "Invitation") -> None:
+        """Writes the invitation and says where it is, or how to write it again."""
+        try:
+            invitation.write(self.path)
+        except AccessFileError as error:
+            rotate = f"fedvsr sites rotate {self.name}"
+            remedy = f"nobody has the new keys now, so make others: `{rotate}`"
+            if self.access_key:
+                remedy = f"then write it again: `{rotate} --access-key {self.access_key}`"
+            raise AccessFileError(f"{error}; {remedy}") from error
+        expires = f"{invitation.expires:%Y-%m-%d %H:%M} UTC" if invitation.expires else "never"
+        print_line(
+            Console(),
+            f"{self.path}: send it to the owner of site {self.name}. It has the site's keys, which expire: "
+            f"{expires}.",
+        )
+
+
 def _invitation_options(command: _Command) -> _Command:
+    """Gives a command the argument NAME and the options of an invitation, as one `_InvitationRequest`."""
+
+    @wraps(command)
+    def with_request(name: str, **options: Any) -> object:
+        return command(_InvitationRequest.of(name, **options))
+
+    with_options: _Command = with_request
     for option in (
+        click.argument("name"),
         click.option(
             "--expires",
             "days",
@@ -73,8 +136,8 @@ def _invitation_options(command: _Command) -> _Command:
             help="The file with its secret key. [default: standard input]",
         ),
     ):
-        command = option(command)
-    return command
+        with_options = option(with_options)
+    return with_options
 
 
 @click.group()
@@ -88,18 +151,8 @@ def sites() -> None:
 
 
 @sites.command()
-@click.argument("name")
 @_invitation_options
-def invite(
-    name: str,
-    days: int | None,
-    address: str,
-    ca: Path | None,
-    federation: str,
-    output: Path | None,
-    access_key: str,
-    secret_file: Path | None,
-) -> None:
+def invite(request: _InvitationRequest) -> None:
     """Invite the site NAME: make its keys, and write its invitation.
 
     Send the file to the site's owner over a channel that you trust: whoever has it can take part as NAME.
@@ -110,34 +163,22 @@ def invite(
     from fedvsr.access.sites import invite_site
     from fedvsr.cluster.settings import clients_from_environment
 
-    door, path = _front_door(address, ca, federation), _output(_checked(name), output)
-    source = _source_of_keys(access_key, secret_file)
     hosted = clients_from_environment()
-    _write(invite_site(_federation(), source, door, name, days, hosted), path, access_key)
+    request.write(
+        invite_site(_federation(), request.source, request.door, request.name, request.days, hosted)
+    )
 
 
 @sites.command()
-@click.argument("name")
 @_invitation_options
-def rotate(
-    name: str,
-    days: int | None,
-    address: str,
-    ca: Path | None,
-    federation: str,
-    output: Path | None,
-    access_key: str,
-    secret_file: Path | None,
-) -> None:
+def rotate(request: _InvitationRequest) -> None:
     """Make new keys for the site NAME, and write a new invitation. The old keys are refused at once.
 
     With --access-key, the new keys are those that you made by hand: remove the old ones yourself.
     """
     from fedvsr.access.sites import rotate_site
 
-    door, path = _front_door(address, ca, federation), _output(_checked(name), output)
-    source = _source_of_keys(access_key, secret_file)
-    _write(rotate_site(_federation(), source, door, name, days), path, access_key)
+    request.write(rotate_site(_federation(), request.source, request.door, request.name, request.days))
 
 
 @sites.command()
@@ -281,23 +322,6 @@ def _output(name: str, output: Path | None) -> Path:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ConfigError("--output", str(path), "it must be a file in a folder that you may write to")
     return path
-
-
-def _write(invitation: "Invitation", path: Path, access_key: str) -> None:
-    try:
-        invitation.write(path)
-    except AccessFileError as error:
-        rotate = f"fedvsr sites rotate {invitation.site}"
-        remedy = f"nobody has the new keys now, so make others: `{rotate}`"
-        if access_key:
-            remedy = f"then write it again: `{rotate} --access-key {access_key}`"
-        raise AccessFileError(f"{error}; {remedy}") from error
-    expires = f"{invitation.expires:%Y-%m-%d %H:%M} UTC" if invitation.expires else "never"
-    print_line(
-        Console(),
-        f"{path}: send it to the owner of site {invitation.site}. It has the site's keys, which expire: "
-        f"{expires}.",
-    )
 
 
 def _activity(state: "SiteState") -> str:

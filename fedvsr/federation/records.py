@@ -145,12 +145,12 @@ class PlanRecord(Record):
     deadline_seconds: int
     clipping_norm: float | None = Field(
         None,
-        exclude_if=lambda norm: norm is None,
+        exclude_if=_is_none,
         description="largest L2 norm of an update; None without differential privacy",
     )
     sent_digest: str | None = Field(
         None,
-        exclude_if=lambda digest: digest is None,
+        exclude_if=_is_none,
         description="SHA-256 of the weights as the clients get them; None if they get the base weights",
     )
 

@@ -70,12 +70,11 @@ def aggregate_privately(
 
 
 def _norm(base: Tensors, updates: Updates, client: str) -> float:
-    squares = [
-        norm_of([_difference(base, chunk.name, chunk.start, chunk.values)]) ** 2
+    return norm_of(
+        _difference(base, chunk.name, chunk.start, chunk.values)
         for chunk in updates.chunks(client)
         if np.issubdtype(chunk.values.dtype, np.floating)
-    ]
-    return float(np.sqrt(np.sum(squares)))
+    )
 
 
 def _add(
