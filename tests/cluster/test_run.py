@@ -55,8 +55,12 @@ def test_only_updates_and_reports_came_from_the_clients(finished, deployment):
         objects = deployment.bucket(client).list_objects(
             bucket_name=deployment.client_bucket(client), recursive=True
         )
-        # `fedvsr clients check` wrote an object too, which a client cannot delete.
-        assert {item.object_name.partition("/")[0] for item in objects} - {"checks"} == {"raw", "shards"}
+        keys = {item.object_name for item in objects}
+        assert not [key for key in keys if key.startswith(f"secure/{RUN}/")]
+        # `fedvsr clients check` and the test of secure aggregation wrote objects too, which a client cannot
+        # delete.
+        of_others = {"checks", "secure"}
+        assert {key.partition("/")[0] for key in keys} - of_others == {"raw", "shards"}
 
 
 def test_its_jobs_were_deleted(finished, deployment):
