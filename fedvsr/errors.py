@@ -22,6 +22,7 @@
     │   └── NonFiniteLossError    the loss became NaN or infinite
     ├── AccessFileError           an invitation that cannot be used or written
     ├── SiteError                 a site's agent or its folder
+    ├── StudyError                cells of a study failed
     ├── QuorumError               too few clients delivered in a round
     ├── ClusterError              Kubernetes refused or cannot be reached
     ├── TrackingError             MLflow refused or failed
@@ -202,6 +203,10 @@ class AccessFileError(FedVSRError):
 
 class SiteError(FedVSRError):
     """A site's agent cannot work: its folder, its audit log or another agent stands in the way."""
+
+
+class StudyError(FedVSRError):
+    """Cells of a study failed; the others have ended."""
 
 
 class QuorumError(FedVSRError):

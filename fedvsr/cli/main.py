@@ -26,6 +26,7 @@ _COMMANDS = (
     ("On a cluster", "logs", "fedvsr.cli.logs:logs", "Show the logs of a run's steps and clients."),
     ("Judge", "evaluate", "fedvsr.cli.evaluate:evaluate", "Score a run's round on the held-out clips."),
     ("Judge", "benchmark", "fedvsr.cli.benchmark:benchmark", "Score a model on a published test set."),
+    ("Judge", "study", "fedvsr.cli.study:study", "Compare strategies: train a matrix of runs."),
     ("Judge", "report", "fedvsr.cli.report:report", "Write a run as one HTML page."),
     ("Release", "register", "fedvsr.cli.registry:register", "Register a run's best round as the challenger."),
     (

@@ -3,6 +3,7 @@
 The names of models, strategies and degradations are not checked here, but by their registries.
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
@@ -126,6 +127,13 @@ class FederationConfig(Section):
     wait_for: Literal["all", "quorum"] = Field(
         "all", description="quorum: a round ends as soon as the quorum has delivered; the others are cut off"
     )
+    failing_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        exclude_if=_equals(0.0),
+        description="share of a round's clients that fail on purpose, to study failures",
+    )
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Self:
@@ -145,7 +153,22 @@ class FederationConfig(Section):
                 self.quorum,
                 f"it must be at most the number of clients in a round ({selected})",
             )
+        failing = self.failing_count(selected)
+        if failing and self.quorum > selected - failing:
+            raise FieldError(
+                "federation.failing_share",
+                self.failing_share,
+                f"it must leave the quorum of {self.quorum}; {failing} of {selected} clients would fail",
+            )
         return self
+
+    def failing_count(self, clients: int) -> int:
+        """Returns how many of a round's clients fail on purpose: at most all but one.
+
+        Args:
+            clients: Number of clients in the round.
+        """
+        return max(0, min(math.floor(self.failing_share * clients + 0.5), clients - 1))
 
 
 class RobustnessConfig(Section):

@@ -27,6 +27,29 @@ def select_clients(
     return tuple(ordered[index] for index in sorted(drawn))
 
 
+def failing_clients(
+    clients: tuple[str, ...], count: int, run: str, seed: int, round_number: int
+) -> frozenset[str]:
+    """Draws the clients of a round that fail on purpose, as a function of (run, seed, round).
+
+    Args:
+        clients: The round's clients.
+        count: How many of them fail.
+        run: The run's name.
+        seed: The run's seed.
+        round_number: The round.
+
+    Returns:
+        Their names.
+    """
+    if not count:
+        return frozenset()
+    # No client has this name, so the draw is independent of the other draws of the round.
+    drawn = generator(run, seed, round_number, "/failing").choice(len(clients), size=count, replace=False)
+    ordered = sorted(clients)
+    return frozenset(ordered[index] for index in drawn)
+
+
 def generator(run: str, seed: int, round_number: int, client: str = "") -> np.random.Generator:
     """Returns the random generator of a round, or of one client in it."""
     return np.random.default_rng(derived_seed(run, seed, round_number, client))

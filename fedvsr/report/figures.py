@@ -1,7 +1,8 @@
 """Draws a run's curves."""
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -52,6 +53,23 @@ def loss_figure(rounds: Sequence[RoundRecord]) -> Figure:
         means = [sum(record.losses) / len(record.losses) for record in rounds]
         axes.plot(round_numbers, means, "o-", color=_BLUE, label="mean")
         axes.legend(frameon=False)
+        return figure
+
+
+def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Draws several curves over the rounds: PSNR (Y) in dB over bicubic interpolation.
+
+    Args:
+        curves: For each label, pairs of a round and a value.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes("PSNR (Y) over bicubic interpolation, dB")
+        for (label, points), style in zip(
+            curves.items(), itertools.cycle(("-", "--", ":", "-.")), strict=False
+        ):
+            rounds, values = zip(*points, strict=True)
+            axes.plot(rounds, values, style, label=label, linewidth=1.5)
+        axes.legend(frameon=False, fontsize=7, loc="lower right", ncols=2)
         return figure
 
 

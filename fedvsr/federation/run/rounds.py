@@ -47,26 +47,27 @@ def shard_all(
         fedvsr.errors.VideoError: No video of an owner can be used.
     """
     progress = progress or Progress()
+    clients = shard_clients(workspace, videos, data, progress)
+    for client in clients:
+        add_client(workspace.federation(), client)
+    folder = layout.held_out_clips(data.dataset)
+    held_out = shard_videos(workspace.federation(), folder, videos.held_out, data, layout.HELD_OUT, progress)
+    return FederationShards(clients, held_out)
+
+
+def shard_clients(
+    workspace: Workspace, videos: FederationVideos, data: DataConfig, progress: Progress
+) -> dict[str, Manifests]:
+    """Makes the shards of every client; see `shard_all`. Returns the clients' manifests."""
     _check_disjoint(videos)
-    owner_count = len(videos.clients) + 1
     clients: dict[str, Manifests] = {}
-    with progress.stage("shard", owner_count) as advance:
+    with progress.stage("shard", len(videos.clients)) as advance:
         for done, (client, client_videos) in enumerate(videos.clients.items(), start=1):
             folder = layout.training_clips(data.dataset)
             store = workspace.client(client)
             clients[client] = shard_videos(store, folder, client_videos, data, client, progress)
-            add_client(workspace.federation(), client)
             advance(done, client)
-        held_out = shard_videos(
-            workspace.federation(),
-            layout.held_out_clips(data.dataset),
-            videos.held_out,
-            data,
-            layout.HELD_OUT,
-            progress,
-        )
-        advance(owner_count, "held-out clips")
-    return FederationShards(clients, held_out)
+    return clients
 
 
 def run_rounds(

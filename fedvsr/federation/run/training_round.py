@@ -5,10 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from fedvsr.federation import layout
-from fedvsr.federation.records import ClientOutcome, OutcomesRecord, PlanRecord, RunRecord, write_record
+from fedvsr.federation.records import (
+    ClientOutcome,
+    Outcome,
+    OutcomesRecord,
+    PlanRecord,
+    RunRecord,
+    write_record,
+)
 from fedvsr.federation.run.prepare import plan_round
 from fedvsr.federation.run.round_part import RoundPart
 from fedvsr.federation.run.secure_coordinator import run_coordinated
+from fedvsr.federation.sampling import failing_clients
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
 
@@ -45,7 +53,8 @@ def train_round(
 ) -> OutcomesRecord:
     """Plans a round, trains its clients, and records the outcomes.
 
-    A client's failure is an outcome, not an error. The aggregation checks the quorum later.
+    A client's failure is an outcome, not an error. The aggregation checks the quorum later. Clients that fail
+    on purpose (``federation.failing_share``) are not asked.
 
     Args:
         workspace: The stores.
@@ -57,11 +66,23 @@ def train_round(
     store = workspace.federation()
     plan = plan_round(store, record, round_number)
     start = time.monotonic()
+    config, count = record.config, record.config.federation.failing_count(len(plan.clients))
+    failing = failing_clients(plan.clients, count, config.name, config.seed, round_number)
+    asked = tuple(client for client in plan.clients if client not in failing)
     outcomes = OutcomesRecord(
         run=plan.run,
         round=round_number,
-        outcomes=tuple(runner.run(workspace, record, plan, progress or Progress())),
+        outcomes=(
+            *runner.run(
+                workspace, record, plan.model_copy(update={"clients": asked}), progress or Progress()
+            ),
+            *(_simulated_failure(client) for client in sorted(failing)),
+        ),
         seconds=time.monotonic() - start,
     )
     write_record(store, layout.outcomes(plan.run, round_number), outcomes)
     return outcomes
+
+
+def _simulated_failure(client: str) -> ClientOutcome:
+    return ClientOutcome(client=client, outcome=Outcome.FAILED, reason="simulated: federation.failing_share")

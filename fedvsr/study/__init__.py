@@ -1,0 +1,1 @@
+"""Studies: matrices of runs, whose results are compared by seed."""

@@ -1,0 +1,115 @@
+"""A study's results as files: two CSV files, Markdown, and one page with curves."""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from fedvsr.config.study import CENTRAL, StudyConfig
+from fedvsr.errors import ConfigError
+from fedvsr.report.figures import curves_figure, to_svg
+from fedvsr.study.results import CellResult, read_results
+from fedvsr.study.runner import StudyRun
+from fedvsr.study.tables import Group, Table, failures_table, group_results, rows_of_cells, study_tables
+
+
+def write_results(run: StudyRun) -> dict[str, CellResult]:
+    """Writes cells.csv, summary.csv, summary.md and page.html into the study's folder.
+
+    Returns:
+        The results of all cells, by the cell's id.
+    """
+    results = read_results(run)
+    groups = group_results(run.study, run.matrix, results)
+    tables = study_tables(run.study, groups)
+    failures = failures_table(results)
+    rows = rows_of_cells(run.matrix, results)
+    files = {
+        "cells.csv": _csv(rows),
+        "summary.csv": _csv(_summary_rows(tables)),
+        "summary.md": "\n".join(to_markdown(table) for table in [*tables, *([failures] if failures else [])]),
+        "page.html": _page(run, groups, tables, failures),
+    }
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (run.folder / name).write_text(text, encoding="utf-8")
+    return results
+
+
+def to_markdown(table: Table) -> str:
+    """Returns a table as Markdown, with its title in bold."""
+    align = ["---", *("---:" for _ in table.headings[1:])]
+    lines = [table.headings, align, *table.rows]
+    text = "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+    return f"**{table.title}**\n\n{text}"
+
+
+def write_into(document: Path, study: StudyConfig, tables: Iterable[Table]) -> None:
+    """Replaces the tables in a Markdown document, between the study's two markers.
+
+    The markers are ``<!-- study:NAME -->`` and ``<!-- /study -->``, on lines of their own.
+
+    Raises:
+        fedvsr.errors.ConfigError: The document cannot be read, or has no markers.
+    """
+    begin, end = f"<!-- study:{study.name} -->", "<!-- /study -->"
+    try:
+        text = document.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError("--write", str(document), "it must be a text file that exists") from None
+    before, found_begin, rest = text.partition(begin + "\n")
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ConfigError("--write", str(document), f"it must have the lines {begin} and {end}")
+    tables_text = "\n".join(to_markdown(table) for table in tables)
+    document.write_text(f"{before}{begin}\n\n{tables_text}\n{end}{after}", "utf-8")
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _summary_rows(tables: Sequence[Table]) -> list[dict[str, object]]:
+    return [
+        {"table": table.title, **dict(zip(table.headings, row, strict=True))}
+        for table in tables
+        for row in table.rows
+    ]
+
+
+def _page(run: StudyRun, groups: Sequence[Group], tables: Sequence[Table], failures: Table | None) -> str:
+    environment = Environment(
+        loader=PackageLoader("fedvsr", "study"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        study=run.study,
+        cells=len(run.matrix.cells),
+        curves=[(group.title, to_svg(curves_figure(_curves(group)))) for group in groups],
+        tables=[*tables, *([failures] if failures else [])],
+        study_json=run.study.model_dump_json(indent=2),
+    )
+
+
+def _curves(group: Group) -> dict[str, list[tuple[int, float]]]:
+    """Returns each strategy's mean gain over its seeds, by round. Central training has one round."""
+    curves = {}
+    for label, by_seed in group.results.items():
+        gains: dict[int, list[float]] = {}
+        for result in by_seed.values():
+            for point in result.points:
+                gains.setdefault(point.round, []).append(point.gain)
+        if gains and label != CENTRAL:
+            curves[label] = [(number, statistics.fmean(values)) for number, values in sorted(gains.items())]
+    return curves
