@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
 from fedvsr.config.privacy import PrivacyConfig
+from fedvsr.config.server import ServerConfig
 
 # A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -211,6 +212,7 @@ class RunConfig(Section):
     )
     robustness: RobustnessConfig = Field(RobustnessConfig(), exclude_if=_equals(RobustnessConfig()))
     privacy: PrivacyConfig = Field(PrivacyConfig(), exclude_if=_equals(PrivacyConfig()))
+    server: ServerConfig = Field(ServerConfig(), exclude_if=_equals(ServerConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
 

@@ -328,8 +328,11 @@ class RoundRecord(Record):
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float] = Field(description="wall time by phase: train, aggregate")
-    # Left out if empty, so that a round whose data did not change has the bytes that it always had.
+    # Left out if empty, so that a round without them has the bytes that it always had.
     privacy: RoundPrivacy | None = Field(None, exclude_if=_is_none)
+    server_digest: str | None = Field(
+        None, exclude_if=_is_none, description="SHA-256 of the server optimiser's state"
+    )
     data_changes: tuple[DataChange, ...] = Field((), exclude_if=lambda changes: not changes)
 
     @property

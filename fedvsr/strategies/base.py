@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fedvsr.config.base import NoOptions, Section
+from fedvsr.server_optimisers.base import ServerOptimiser
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.share_bound import bound_shares
 from fedvsr.strategies.updates import Updates
@@ -185,6 +186,8 @@ class Strategy:
         needs_updates: Why it needs every client's own update; empty if the weighted sum of them is enough.
         max_share: How many times the mean of the others' aggregation weights a client's may be, unless the
             run sets ``robustness.max_share``. Honest clients should not exceed it.
+        server_optimiser: The server optimiser that is a part of it, built with the strategy's options; None
+            if the run chooses one.
     """
 
     name: ClassVar[str]
@@ -196,6 +199,7 @@ class Strategy:
     stateful: ClassVar[bool] = False
     needs_updates: ClassVar[str] = ""
     max_share: ClassVar[float] = 5.0
+    server_optimiser: ClassVar[type[ServerOptimiser] | None] = None
 
     options: Section
 

@@ -21,6 +21,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.runs import digests_after_round, find_run
 from fedvsr.federation.sampling import select_clients
+from fedvsr.federation.server.optimiser import find_server_optimiser
 from fedvsr.federation.stored_weights import load_weights
 from fedvsr.privacy.secure_aggregation.canonical import MAX_CLIENTS, MIN_CLIENTS
 from fedvsr.registry import is_reference
@@ -145,7 +146,10 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
     if import_references or not is_reference(config.data.degradation):
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
-        _check_privacy(config, build_strategy(config.strategy.name, config.strategy.options))
+        strategy = build_strategy(config.strategy.name, config.strategy.options)
+        _check_privacy(config, strategy)
+        if import_references or not is_reference(config.server.optimiser):
+            find_server_optimiser(config, strategy)
     _check_codecs(config, import_references=import_references)
 
 
@@ -264,11 +268,11 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
     """
     config = record.config
     key = layout.plan(config.name, round_number)
-    base, strategy_digest = digests_after_round(store, record, round_number - 1)
+    before = digests_after_round(store, record, round_number - 1)
     federation = config.federation
     sent_digest = None
     if config.communication.download != EXACT:
-        weights = load_weights(store, layout.global_weights(config.name, round_number - 1), base)
+        weights = load_weights(store, layout.global_weights(config.name, round_number - 1), before.weights)
         sent_digest = write_sent_weights(store, config, round_number, weights)
     plan = PlanRecord(
         run=config.name,
@@ -277,8 +281,8 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
         clients=select_clients(
             federation.clients, federation.clients_per_round, config.name, config.seed, round_number
         ),
-        base_digest=base,
-        strategy_digest=strategy_digest,
+        base_digest=before.weights,
+        strategy_digest=before.strategy_state,
         quorum=federation.quorum,
         deadline_seconds=federation.deadline_seconds,
         clipping_norm=_clipping_norm(store, config, round_number),
@@ -345,6 +349,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
     settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
+    settings["server"] = config.server.model_dump()
     return settings
 
 

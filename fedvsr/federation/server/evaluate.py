@@ -46,7 +46,7 @@ def evaluate_round(
         fedvsr.errors.NotFoundError: The round has not ended, or there are no held-out clips.
     """
     config, run = run_record.config, run_record.config.name
-    weights_digest, _ = digests_after_round(store, run_record, round_number)
+    weights_digest = digests_after_round(store, run_record, round_number).weights
     clips_digest = dataset_digest(store, layout.held_out_clips(config.data.dataset), config.data)
     evaluation = find_evaluation(store, run, round_number)
     if evaluation and (evaluation.global_digest, evaluation.dataset_digest) == (weights_digest, clips_digest):

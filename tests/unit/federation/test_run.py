@@ -105,6 +105,7 @@ def test_preparing_again_returns_the_stored_run(clips_of_two, make_config, monke
         ("federation.clients", ("ann",)),
         ("federation.quorum", 2),
         ("evaluation.crop_border", 2),
+        ("server.optimiser", "yogi"),
         ("data.degradation", "bd"),
         ("data.damaged_frames", "skip"),
     ],
@@ -501,7 +502,7 @@ def test_a_new_run_of_the_same_name_does_not_see_the_old_client_state(fresh, mak
     assert weights(renewed, 2) == weights(new, 2)
 
 
-@pytest.mark.parametrize("strategy", ["fedvsr", "scaffold", "fedsr"])
+@pytest.mark.parametrize("strategy", ["fedvsr", "scaffold", "fedsr", "fedadam"])
 def test_a_run_killed_at_any_write_ends_with_the_same_bytes(
     fresh, make_config, monkeypatch, tmp_path, strategy: str
 ):
