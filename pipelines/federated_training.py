@@ -66,7 +66,7 @@ def federated_training(
         model: Network: basicvsr, basicvsr++, fastvsr, iart, rvrt, vrt, or a reference package.module:name.
         strategy: fedadagrad, fedadam, fedavg, fedavgm, fedmedian, fedprox, fedsr, fedvsr, fedvsr-ala,
             fedvsr-hf, fedyogi, scaffold, or a reference.
-        rounds: Rounds of training and aggregation; may be raised when a run is continued.
+        rounds: Rounds of training and aggregation; may be raised to continue a run, without a schedule.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
         clients_per_round: Clients drawn for each round; 0 takes all.
         quorum: Clients that must deliver for a round to count.

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
 from fedvsr.config.privacy import PrivacyConfig
+from fedvsr.config.schedule import ScheduleConfig
 from fedvsr.config.server import ServerConfig
 
 # A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
@@ -100,6 +101,8 @@ class TrainingConfig(Section):
     activation_checkpointing: bool = Field(False, description="recompute activations, to save memory")
     activations_on_cpu: bool = Field(False, description="keep activations in the CPU's memory")
     compile: bool = Field(False, description="compile the model with torch.compile")
+    # Left out of a record at its default, as the newer sections of `RunConfig`.
+    schedule: ScheduleConfig = Field(ScheduleConfig(), exclude_if=_equals(ScheduleConfig()))
 
 
 class StrategyConfig(Section):

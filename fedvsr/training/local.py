@@ -44,6 +44,7 @@ def train_locally(
     device: torch.device,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     first_step: int = 0,
+    learning_rate_factor: Callable[[int], float] = lambda step: 1.0,
 ) -> TrainingSummary:
     """Trains a model in place with Adam, one step for each batch.
 
@@ -56,6 +57,7 @@ def train_locally(
         device: The device for the computation.
         on_step: Called after each step with the step's number, from 1, and its loss.
         first_step: Number of local steps in earlier rounds, for parameters that are frozen at first.
+        learning_rate_factor: Returns the factor of all learning rates in a step, counted from 1.
 
     Raises:
         fedvsr.errors.NonFiniteLossError: The loss is NaN or infinite.
@@ -71,6 +73,7 @@ def train_locally(
     with activation_checkpointing(model, enabled=training.activation_checkpointing):
         for step, batch in enumerate(batches, start=1):
             groups.freeze(step)
+            groups.set_learning_rates(optimizer, learning_rate_factor(step))
             optimizer.zero_grad(set_to_none=True)
             value = _backward(forward, batch, objective, term, training, device)
             if not math.isfinite(value):

@@ -87,7 +87,7 @@ def validate_run(config: RunConfig, stored: RunRecord | None) -> ValidatedRun:
     """Checks a run's settings and, for a new run, builds its model. Writes nothing.
 
     A stored run continues with the same settings. Only two things may change: the number of rounds may be
-    raised, and the settings of its Jobs may differ.
+    raised unless the learning rate follows a schedule, and the settings of its Jobs may differ.
 
     Args:
         config: The run, with its clients.
@@ -339,6 +339,13 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
             config.federation.rounds,
             f"run {config.name!r} was started with {rounds}, which can only be raised",
         )
+    if config.federation.rounds > rounds and not config.training.schedule.is_constant:
+        raise ConfigError(
+            "federation.rounds",
+            config.federation.rounds,
+            f"run {config.name!r} was started with {rounds}, and training.schedule spreads the learning rate "
+            "over them; keep that, or start another run from its weights with warm_start",
+        )
 
 
 def _fixed_settings(config: RunConfig) -> dict[str, Any]:
@@ -350,6 +357,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["robustness"] = config.robustness.model_dump()
     settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
     settings["server"] = config.server.model_dump()
+    settings["training"]["schedule"] = config.training.schedule.model_dump()
     return settings
 
 

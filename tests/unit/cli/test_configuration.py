@@ -38,6 +38,8 @@ VALUES = {
     "model.options": ("channels=16", 16),
     "strategy.options": ("mu=1e-2", "1e-2"),
     "server.options": ("tau=0.5", 0.5),
+    "training.schedule.name": ("cosine-restarts", "cosine-restarts"),
+    "training.schedule.restarts": ("3", 3),
     "training.parameters": (r"^flow\.={frozen_steps: 5}", {"frozen_steps": 5, "learning_rate_multiplier": 1}),
     "training.device": ("cpu", "cpu"),
     "training.frames": ("2", 2),
@@ -99,6 +101,8 @@ def test_an_option_sets_its_field(name, kind, default, bare):
         arguments += ["--clients.split.path", "a"]
     elif name == "privacy.epsilon":
         arguments += ["--privacy.differential-privacy", "true"]
+    elif name.startswith("training.schedule."):
+        arguments += ["--training.schedule", "cosine-restarts"]
     elif name == "server.options":
         arguments += ["--server.optimiser", "adam"]
     elif name == "evaluation_videos.pattern":

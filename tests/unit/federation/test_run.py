@@ -106,6 +106,7 @@ def test_preparing_again_returns_the_stored_run(clips_of_two, make_config, monke
         ("federation.quorum", 2),
         ("evaluation.crop_border", 2),
         ("server.optimiser", "yogi"),
+        ("training.schedule.name", "cosine"),
         ("data.degradation", "bd"),
         ("data.damaged_frames", "skip"),
     ],
