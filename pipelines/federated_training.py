@@ -49,7 +49,10 @@ def federated_training(
     clipping_norm: float = 1.0,
     noise_multiplier: float = 1.0,
     epsilon: float = 0.0,
+    server_optimiser: str = "none",
+    averaging: str = "none",
     learning_rate: float = 4e-4,
+    schedule: str = "constant",
     seed: int = 0,
     evaluate_every: int = 1,
     evaluation_gpus: str = "0",
@@ -83,7 +86,11 @@ def federated_training(
         clipping_norm: Largest L2 norm of an update, with differential privacy.
         noise_multiplier: The noise's standard deviation divided by the clipping norm.
         epsilon: The budget at which a run with differential privacy stops; 0 for none.
+        server_optimiser: How the server steps towards the mean: none, adagrad, adam, momentum, yogi, or a
+            reference.
+        averaging: How weights of several rounds are averaged beside the training: none, exponential, uniform.
         learning_rate: Adam's learning rate.
+        schedule: How the learning rate falls over the run: constant, linear, cosine or cosine-restarts.
         seed: Seed of the weights, the sampling and the batches.
         evaluate_every: Evaluate every so many rounds, and the last.
         evaluation_gpus: GPUs (nvidia.com/gpu) that an evaluation asks for; 0 evaluates on the CPU.

@@ -57,11 +57,13 @@ class RoundDigests:
         weights: The global weights.
         strategy_state: The strategy state; None if the strategy has none.
         server_state: The server optimiser's state; None if there is none.
+        averaged: The average of several rounds' global weights; None if there is none.
     """
 
     weights: str
     strategy_state: str | None = None
     server_state: str | None = None
+    averaged: str | None = None
 
 
 def digests_after_round(store: Store, record: RunRecord, round_number: int) -> RoundDigests:
@@ -73,4 +75,6 @@ def digests_after_round(store: Store, record: RunRecord, round_number: int) -> R
     if round_number == layout.INITIAL_ROUND:
         return RoundDigests(record.initial_digest)
     ended = read_record(store, layout.round_record(record.config.name, round_number), RoundRecord)
-    return RoundDigests(ended.global_digest, ended.strategy_digest, ended.server_digest)
+    return RoundDigests(
+        ended.global_digest, ended.strategy_digest, ended.server_digest, ended.averaged_digest
+    )

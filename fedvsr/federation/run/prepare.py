@@ -87,7 +87,7 @@ def validate_run(config: RunConfig, stored: RunRecord | None) -> ValidatedRun:
     """Checks a run's settings and, for a new run, builds its model. Writes nothing.
 
     A stored run continues with the same settings. Only two things may change: the number of rounds may be
-    raised unless the learning rate follows a schedule, and the settings of its Jobs may differ.
+    raised unless a schedule or a uniform average depends on it, and the settings of its Jobs may differ.
 
     Args:
         config: The run, with its clients.
@@ -339,13 +339,23 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
             config.federation.rounds,
             f"run {config.name!r} was started with {rounds}, which can only be raised",
         )
-    if config.federation.rounds > rounds and not config.training.schedule.is_constant:
+    reason = _why_rounds_are_fixed(config)
+    if config.federation.rounds > rounds and reason:
         raise ConfigError(
             "federation.rounds",
             config.federation.rounds,
-            f"run {config.name!r} was started with {rounds}, and training.schedule spreads the learning rate "
-            "over them; keep that, or start another run from its weights with warm_start",
+            f"run {config.name!r} was started with {rounds}, and {reason}; keep that, or start another run "
+            "from its weights with warm_start",
         )
+
+
+def _why_rounds_are_fixed(config: RunConfig) -> str | None:
+    """Returns why the number of rounds cannot be raised: earlier rounds depended on it; None if it can."""
+    if not config.training.schedule.is_constant:
+        return "training.schedule spreads the learning rate over them"
+    if config.server.averaging == "uniform":
+        return "server.averaging_start is a share of them"
+    return None
 
 
 def _fixed_settings(config: RunConfig) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from fedvsr.federation.records import (
     write_record,
 )
 from fedvsr.federation.runs import RoundDigests
+from fedvsr.federation.server.averaging import average_rounds
 from fedvsr.federation.server.contributions import contributions, round_context
 from fedvsr.federation.server.data_changes import find_data_changes
 from fedvsr.federation.server.optimiser import ServerStep, find_server_optimiser, take_server_step
@@ -59,8 +60,9 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     Raises:
         fedvsr.errors.QuorumError: Fewer clients delivered than the quorum. The reports of refused clients
             are deleted, so that these clients train again when the run continues.
-        fedvsr.errors.NotFoundError: The server optimiser's state after the previous round does not exist.
-        fedvsr.errors.DataError: The base weights or a state are damaged.
+        fedvsr.errors.NotFoundError: The server optimiser's state or the average after the previous round does
+            not exist.
+        fedvsr.errors.DataError: The base weights, a state or the average are damaged.
         fedvsr.errors.WeightsError: The strategy or the server optimiser returned unusable weights.
     """
     name = run.config.name
@@ -86,7 +88,8 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     aggregate = result.aggregate
     _check_usable(strategy, aggregate, weights.base)
     step = take_server_step(store, run, round_number, optimiser, weights.base, aggregate.tensors)
-    digests = _write_weights(store, plan, step, aggregate.strategy_state)
+    averaged = average_rounds(store, run, plan, weights.base, step.weights)
+    digests = _write_weights(store, plan, step, aggregate.strategy_state, averaged)
     participants = tuple(_participant(report, result) for report in reports)
     record = RoundRecord(
         run=name,
@@ -106,6 +109,7 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         seconds={"train": round_deliveries.training_seconds, "aggregate": time.perf_counter() - start},
         privacy=_round_privacy(run.config, plan, aggregate),
         server_digest=digests.server_state,
+        averaged_digest=digests.averaged,
         data_changes=find_data_changes(store, name, round_number, participants),
     )
     write_record(store, layout.round_record(name, round_number), record)
@@ -237,17 +241,21 @@ def _compression(
     return factors
 
 
-def _write_weights(store: Store, plan: PlanRecord, step: ServerStep, strategy_state: Tensors) -> RoundDigests:
-    """Writes the new global weights, and the states for the next round if there are any."""
-    state_key, server_key = (
-        layout.strategy_state(plan.run, plan.round),
-        layout.server_state(plan.run, plan.round),
-    )
+def _write_weights(
+    store: Store, plan: PlanRecord, step: ServerStep, strategy_state: Tensors, averaged: Tensors
+) -> RoundDigests:
+    """Writes the new global weights, and what else there is: states for the next round, an average."""
+    run, number = plan.run, plan.round
     return RoundDigests(
-        weights=_write(store, layout.global_weights(plan.run, plan.round), step.weights),
-        strategy_state=_write(store, state_key, strategy_state) if strategy_state else None,
-        server_state=_write(store, server_key, step.state) if step.state else None,
+        weights=_write(store, layout.global_weights(run, number), step.weights),
+        strategy_state=_write_if_any(store, layout.strategy_state(run, number), strategy_state),
+        server_state=_write_if_any(store, layout.server_state(run, number), step.state),
+        averaged=_write_if_any(store, layout.averaged_weights(run, number), averaged),
     )
+
+
+def _write_if_any(store: Store, key: str, tensors: Tensors) -> str | None:
+    return _write(store, key, tensors) if tensors else None
 
 
 def _write(store: Store, key: str, tensors: Tensors) -> str:

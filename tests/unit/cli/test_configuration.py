@@ -103,6 +103,10 @@ def test_an_option_sets_its_field(name, kind, default, bare):
         arguments += ["--privacy.differential-privacy", "true"]
     elif name.startswith("training.schedule."):
         arguments += ["--training.schedule", "cosine-restarts"]
+    elif name == "server.averaging_decay":
+        arguments += ["--server.averaging", "exponential"]
+    elif name == "server.averaging_start":
+        arguments += ["--server.averaging", "uniform"]
     elif name == "server.options":
         arguments += ["--server.optimiser", "adam"]
     elif name == "evaluation_videos.pattern":
