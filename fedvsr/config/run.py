@@ -101,8 +101,18 @@ class TrainingConfig(Section):
     activation_checkpointing: bool = Field(False, description="recompute activations, to save memory")
     activations_on_cpu: bool = Field(False, description="keep activations in the CPU's memory")
     compile: bool = Field(False, description="compile the model with torch.compile")
-    # Left out of a record at its default, as the newer sections of `RunConfig`.
+    # A record leaves out the next fields at their defaults, as the newer sections of `RunConfig`.
     schedule: ScheduleConfig = Field(ScheduleConfig(), exclude_if=_equals(ScheduleConfig()))
+    weight_decay: float = Field(
+        0.0, ge=0, exclude_if=_equals(0.0), description="AdamW's decoupled weight decay; 0: Adam"
+    )
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        exclude_if=_equals(0.0),
+        description="decay rate of the average over the local steps that a client sends; 0: the last weights",
+    )
 
 
 class StrategyConfig(Section):

@@ -34,6 +34,7 @@ from fedvsr.weights import Array, TensorSpec
 if TYPE_CHECKING:
     # Aggregation runs where PyTorch is not installed.
     from torch import Tensor, nn
+    from torch.optim import Adam
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,14 @@ class LocalTerm:
     ) -> None:
         self.model = model
 
+    def begin(self, optimizer: "Adam") -> None:
+        """Called once before the first step, with the optimiser of the local training.
+
+        A strategy may set the optimiser's state here, and keep the optimiser to read its state in `finish`,
+        which may also be called without `begin`: a run is checked without training. The state of a parameter
+        has the keys ``step``, ``exp_avg`` and ``exp_avg_sq``. The learning rates are set before every step.
+        """
+
     def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
         """Returns a scalar to add to a batch's loss, or None; called after the forward pass.
 
@@ -164,7 +173,10 @@ class LocalTerm:
         """Changes the gradients between the backward pass and the optimiser's step."""
 
     def finish(self) -> LocalResult:
-        """Returns the tensors to send to the server and those to keep at the client."""
+        """Returns the tensors to send to the server and those to keep at the client.
+
+        The model has its weights at the end of the training: with ``training.ema_decay``, the average.
+        """
         return LocalResult()
 
 

@@ -368,6 +368,8 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
     settings["server"] = config.server.model_dump()
     settings["training"]["schedule"] = config.training.schedule.model_dump()
+    settings["training"]["weight_decay"] = config.training.weight_decay
+    settings["training"]["ema_decay"] = config.training.ema_decay
     return settings
 
 

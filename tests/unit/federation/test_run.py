@@ -107,6 +107,8 @@ def test_preparing_again_returns_the_stored_run(clips_of_two, make_config, monke
         ("evaluation.crop_border", 2),
         ("server.optimiser", "yogi"),
         ("training.schedule.name", "cosine"),
+        ("training.weight_decay", 0.1),
+        ("training.ema_decay", 0.9),
         ("data.degradation", "bd"),
         ("data.damaged_frames", "skip"),
     ],
