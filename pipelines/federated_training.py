@@ -49,7 +49,10 @@ def federated_training(
     clipping_norm: float = 1.0,
     noise_multiplier: float = 1.0,
     epsilon: float = 0.0,
+    server_optimiser: str = "none",
+    averaging: str = "none",
     learning_rate: float = 4e-4,
+    schedule: str = "constant",
     seed: int = 0,
     evaluate_every: int = 1,
     evaluation_gpus: str = "0",
@@ -64,8 +67,9 @@ def federated_training(
     Args:
         run_name: Lower case, digits and dashes. Submitting a name again continues that run.
         model: Network: basicvsr, basicvsr++, fastvsr, iart, rvrt, vrt, or a reference package.module:name.
-        strategy: fedavg, fedmedian, fedprox, fedsr, fedvsr, fedvsr-ala, fedvsr-hf, scaffold, or a reference.
-        rounds: Rounds of training and aggregation; may be raised when a run is continued.
+        strategy: fedadagrad, fedadam, fedavg, fedavgm, fedmedian, fedprox, fedsr, fedvsr, fedvsr-ala,
+            fedvsr-hf, fedyogi, scaffold, or a reference.
+        rounds: Rounds of training and aggregation; may be raised to continue a run, without a schedule.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
         clients_per_round: Clients drawn for each round; 0 takes all.
         quorum: Clients that must deliver for a round to count.
@@ -82,7 +86,11 @@ def federated_training(
         clipping_norm: Largest L2 norm of an update, with differential privacy.
         noise_multiplier: The noise's standard deviation divided by the clipping norm.
         epsilon: The budget at which a run with differential privacy stops; 0 for none.
+        server_optimiser: How the server steps towards the mean: none, adagrad, adam, momentum, yogi, or a
+            reference.
+        averaging: How weights of several rounds are averaged beside the training: none, exponential, uniform.
         learning_rate: Adam's learning rate.
+        schedule: How the learning rate falls over the run: constant, linear, cosine or cosine-restarts.
         seed: Seed of the weights, the sampling and the batches.
         evaluate_every: Evaluate every so many rounds, and the last.
         evaluation_gpus: GPUs (nvidia.com/gpu) that an evaluation asks for; 0 evaluates on the CPU.

@@ -1,4 +1,4 @@
-"""`fedvsr models`, `models convert`, `strategies`, `degradations` and `codecs`."""
+"""`fedvsr models`, `models convert`, `strategies`, `server-optimisers`, `degradations` and `codecs`."""
 
 import json
 from collections.abc import Iterator
@@ -118,6 +118,29 @@ def strategies(name: str | None) -> None:
             table.add_row(known, escape(error.allowed), "–")
             continue
         table.add_row(known, escape(STRATEGIES.info(known).description), "yes" if strategy.stateful else "no")
+    Console().print(table)
+
+
+@click.command("server-optimisers")
+@click.argument("name", required=False)
+def server_optimisers(name: str | None) -> None:
+    """List the server optimisers.
+
+    With NAME, show that server optimiser and its options. `--server.optimiser` takes one of these names, or
+    package.module:name for any other server optimiser.
+    """
+    from fedvsr.server_optimisers.registry import SERVER_OPTIMISERS
+
+    if name:
+        _show(SERVER_OPTIMISERS.info(name), SERVER_OPTIMISERS.load(name).Options)
+        return
+    table = _table("server optimiser", "description")
+    for known in SERVER_OPTIMISERS.names():
+        try:
+            description = SERVER_OPTIMISERS.info(known).description
+        except ConfigError as error:
+            description = error.allowed
+        table.add_row(known, escape(description))
     Console().print(table)
 
 

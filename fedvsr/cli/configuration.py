@@ -16,6 +16,7 @@ from fedvsr.config.experiment import Experiment, VideosConfig
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import ConfigError
 from fedvsr.models.registry import model_names
+from fedvsr.server_optimisers.registry import server_optimiser_names
 from fedvsr.strategies.registry import strategy_names
 from fedvsr.video.degradations.registry import degradation_names
 
@@ -25,6 +26,7 @@ _NAMES = {
     "communication.upload": codec_names,
     "data.degradation": degradation_names,
     "model.name": model_names,
+    "server.optimiser": server_optimiser_names,
     "strategy.name": strategy_names,
 }
 # Fields that are a flag on the command line: --strict, not --strict true.

@@ -59,6 +59,12 @@ _COMMANDS = (
     ),
     ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
     ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the strategies."),
+    (
+        "Look",
+        "server-optimisers",
+        "fedvsr.cli.catalogue:server_optimisers",
+        "List the server optimisers.",
+    ),
     ("Look", "degradations", "fedvsr.cli.catalogue:degradations", "List the degradations."),
     ("Look", "codecs", "fedvsr.cli.catalogue:codecs", "List the codecs of updates and global weights."),
 )

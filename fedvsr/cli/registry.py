@@ -31,8 +31,8 @@ def register(run: str, store: str, tracking_uri: str, registered_model: str) -> 
     connection = connect(tracking_config(tracking_uri, registered_model), store)
     registration = register_run(connection, federation_store, record, registered_model)
     click.echo(
-        f"{registration.model} version {registration.model_version} is round {registration.round} of {run}: "
-        "challenger"
+        f"{registration.model} version {registration.model_version} is round {registration.round} of {run}"
+        f"{', averaged weights' if registration.averaged else ''}: challenger"
     )
 
 

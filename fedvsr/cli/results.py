@@ -18,7 +18,8 @@ def print_result(console: Console, result: "ExperimentResult") -> None:
     registration = result.registration
     print_line(
         console,
-        f"Registered round {registration.round} as {registration.model} version "
+        f"Registered {'the averaged weights of ' if registration.averaged else ''}round {registration.round} "
+        f"as {registration.model} version "
         f"{registration.model_version}, alias challenger. MLflow: {result.tracking_uri}",
     )
     for label, path in (

@@ -13,11 +13,12 @@ from fedvsr.federation.privacy_budget import planned_rounds
 from fedvsr.federation.records import EvaluationRecord, RoundRecord
 from fedvsr.federation.sampling import select_clients
 from fedvsr.report.summary import RunSummary
-from fedvsr.scoring.clip_scores import ClipScores
+from fedvsr.scoring.clip_scores import ClipScores, mean_over_frames
 from fedvsr.testsets.score import BenchmarkScores, mean_over_clips
 from fedvsr.text import megabytes
 
 _MAX_ROWS = 32
+_AVERAGED_MARK = "*"
 _DIGITS = {"lpips": 4, "vmaf": 2}
 
 
@@ -33,6 +34,8 @@ def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experim
         line += f"  ε {record.privacy.epsilon:.3g}"
     if evaluation:
         line += f"  PSNR-Y {evaluation.mean('psnr_y'):.2f} dB ({evaluation.gain:+.2f} over bicubic)"
+        if evaluation.is_averaged:
+            line += "  averaged weights"
     return line
 
 
@@ -42,12 +45,14 @@ def _participation(record: RoundRecord, noun: str = "") -> str:
 
 
 def rounds_table(summary: RunSummary) -> Table:
-    """Returns a run's rounds as a table; the best one is bold."""
+    """Returns a run's rounds as a table, with the scores of each round's model; the best one is bold."""
     config = summary.record.config
     table = Table(title=f"{config.name}: {config.model.name}, {config.strategy.name}", title_justify="left")
     for heading in ("round", "clients", "loss", "mixing", "PSNR Y", "gain", "SSIM Y", "MB up", "time"):
         table.add_column(heading, justify="right")
     by_round = {evaluation.round: evaluation for evaluation in summary.evaluations}
+    if any(evaluation.is_averaged for evaluation in summary.evaluations):
+        table.caption = f"{_AVERAGED_MARK} averaged weights"
     for record in summary.rounds:
         evaluation = by_round.get(record.round)
         mixing = record.diagnostics.get("mixing_coefficient")
@@ -57,7 +62,7 @@ def rounds_table(summary: RunSummary) -> Table:
             _participation(record),
             f"{sum(record.losses) / len(record.losses):.4f}",
             "–" if mixing is None else f"{mixing:.3f}",
-            f"{evaluation.mean('psnr_y'):.2f}" if evaluation else "–",
+            _psnr(evaluation) if evaluation else "–",
             f"{evaluation.gain:+.2f}" if evaluation else "–",
             f"{evaluation.mean('ssim_y'):.4f}" if evaluation else "–",
             megabytes(record.bytes_up, record.diagnostics.get("compression_up")),
@@ -68,8 +73,15 @@ def rounds_table(summary: RunSummary) -> Table:
 
 
 def scores_table(evaluation: EvaluationRecord) -> Table:
-    """Returns an evaluation as a table with a row for each clip, compared with bicubic interpolation."""
-    table = Table(title=f"{evaluation.run}, round {evaluation.round}", title_justify="left")
+    """Returns an evaluation as a table with a row for each clip, compared with bicubic interpolation.
+
+    If there are averaged weights, the rows are those of the better weights, and the last row is the mean of
+    the others.
+    """
+    title = f"{evaluation.run}, round {evaluation.round}"
+    if evaluation.averaged:
+        title += f", {'averaged' if evaluation.is_averaged else 'global'} weights"
+    table = Table(title=title, title_justify="left")
     for heading in ("clip", "frames", "PSNR Y", "bicubic", "gain", "PSNR RGB", "SSIM Y", "SSIM RGB", "LPIPS"):
         table.add_column(heading, justify="left" if heading == "clip" else "right")
 
@@ -87,10 +99,20 @@ def scores_table(evaluation: EvaluationRecord) -> Table:
             style=style,
         )
 
-    for scores, bicubic in zip(evaluation.scores, evaluation.bicubic, strict=True):
+    for scores, bicubic in zip(evaluation.model_scores, evaluation.bicubic, strict=True):
         add_row(scores, bicubic)
-    add_row(_mean(evaluation), _mean(evaluation, of_bicubic=True), "bold")
+    bicubic_mean = _mean(evaluation.bicubic, "mean")
+    add_row(_mean(evaluation.model_scores, "mean"), bicubic_mean, "bold")
+    if evaluation.averaged:
+        others = evaluation.scores if evaluation.is_averaged else evaluation.averaged.scores
+        which = "global" if evaluation.is_averaged else "averaged"
+        add_row(_mean(others, f"mean, {which}"), bicubic_mean)
     return table
+
+
+def _psnr(evaluation: EvaluationRecord) -> str:
+    mark = _AVERAGED_MARK if evaluation.is_averaged else ""
+    return f"{evaluation.mean('psnr_y'):.2f}{mark}"
 
 
 def benchmark_table(scores: Sequence[BenchmarkScores]) -> Table:
@@ -143,17 +165,16 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     return Group(*([clients] if sources else []), rounds, settings)
 
 
-def _mean(evaluation: EvaluationRecord, of_bicubic: bool = False) -> ClipScores:
+def _mean(scores: Sequence[ClipScores], title: str) -> ClipScores:
     def mean(metric: str) -> float:
-        return evaluation.mean(metric, of_bicubic=of_bicubic)
+        return mean_over_frames(scores, metric)
 
-    measured = evaluation.scores[0].lpips is not None
     return ClipScores(
-        clip="mean",
-        frames=sum(scores.frames for scores in evaluation.scores),
+        clip=title,
+        frames=sum(clip.frames for clip in scores),
         psnr_rgb=mean("psnr_rgb"),
         psnr_y=mean("psnr_y"),
         ssim_rgb=mean("ssim_rgb"),
         ssim_y=mean("ssim_y"),
-        lpips=mean("lpips") if measured else None,
+        lpips=mean("lpips") if scores[0].lpips is not None else None,
     )

@@ -11,6 +11,8 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
 from fedvsr.config.privacy import PrivacyConfig
+from fedvsr.config.schedule import ScheduleConfig
+from fedvsr.config.server import ServerConfig
 
 # A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -100,6 +102,18 @@ class TrainingConfig(Section):
     activation_checkpointing: bool = Field(False, description="recompute activations, to save memory")
     activations_on_cpu: bool = Field(False, description="keep activations in the CPU's memory")
     compile: bool = Field(False, description="compile the model with torch.compile")
+    # A record leaves out the next fields at their defaults, as the newer sections of `RunConfig`.
+    schedule: ScheduleConfig = Field(ScheduleConfig(), exclude_if=_equals(ScheduleConfig()))
+    weight_decay: float = Field(
+        0.0, ge=0, exclude_if=_equals(0.0), description="AdamW's decoupled weight decay; 0: Adam"
+    )
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        exclude_if=_equals(0.0),
+        description="decay rate of the average over the local steps that a client sends; 0: the last weights",
+    )
 
 
 class StrategyConfig(Section):
@@ -234,6 +248,7 @@ class RunConfig(Section):
     )
     robustness: RobustnessConfig = Field(RobustnessConfig(), exclude_if=_equals(RobustnessConfig()))
     privacy: PrivacyConfig = Field(PrivacyConfig(), exclude_if=_equals(PrivacyConfig()))
+    server: ServerConfig = Field(ServerConfig(), exclude_if=_equals(ServerConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
 

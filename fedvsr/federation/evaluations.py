@@ -31,7 +31,7 @@ def list_evaluations(store: Store, config: RunConfig) -> list[EvaluationRecord]:
 
 
 def find_best_evaluation(evaluations: Iterable[EvaluationRecord]) -> EvaluationRecord | None:
-    """Returns the evaluation of a trained round with the highest PSNR (Y), or None if there is none.
+    """Returns the evaluation of the trained round with the best model by PSNR (Y), or None if there is none.
 
     If the held-out clips changed during the run, only the evaluations on the newest clips are compared: those
     of the last evaluated round. If several are equal, returns the earliest.

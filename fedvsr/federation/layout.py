@@ -17,6 +17,8 @@ Federation's store::
     runs/<run>/rounds/<r>/lease.json                  rewritten while the round's step waits for sites
     runs/<run>/rounds/<r>/global.safetensors          the aggregated weights
     runs/<run>/rounds/<r>/strategy.safetensors        the strategy state
+    runs/<run>/rounds/<r>/server.safetensors          the server optimiser's state; not for clients
+    runs/<run>/rounds/<r>/averaged.safetensors        the average of several rounds; not for clients
     runs/<run>/rounds/<r>/round.json                  the round's record: written last
     runs/<run>/evaluation/<r>/evaluation.json         the scores
     runs/<run>/evaluation/<r>/crops.png               details of the held-out clips, as a picture
@@ -96,6 +98,14 @@ def sent_weights(run: str, round_number: int) -> str:
 
 def strategy_state(run: str, round_number: int) -> str:
     return round_folder(run, round_number) + "strategy.safetensors"
+
+
+def server_state(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "server.safetensors"
+
+
+def averaged_weights(run: str, round_number: int) -> str:
+    return round_folder(run, round_number) + "averaged.safetensors"
 
 
 def round_record(run: str, round_number: int) -> str:

@@ -1,6 +1,6 @@
 """The JSON records in the stores: typed, versioned, and validated when they are read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar
 
@@ -328,8 +328,14 @@ class RoundRecord(Record):
     bytes_up: int
     bytes_down: int
     seconds: dict[str, float] = Field(description="wall time by phase: train, aggregate")
-    # Left out if empty, so that a round whose data did not change has the bytes that it always had.
+    # Left out if empty, so that a round without them has the bytes that it always had.
     privacy: RoundPrivacy | None = Field(None, exclude_if=_is_none)
+    server_digest: str | None = Field(
+        None, exclude_if=_is_none, description="SHA-256 of the server optimiser's state"
+    )
+    averaged_digest: str | None = Field(
+        None, exclude_if=_is_none, description="SHA-256 of the average of several rounds' global weights"
+    )
     data_changes: tuple[DataChange, ...] = Field((), exclude_if=lambda changes: not changes)
 
     @property
@@ -347,8 +353,22 @@ class RoundRecord(Record):
         return tuple(participant.loss for participant in self.participants)
 
 
+class AveragedScores(BaseModel):
+    """The scores of the average of several rounds' global weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str = Field(description="SHA-256 of the averaged weights")
+    scores: tuple[ClipScores, ...]
+
+
 class EvaluationRecord(Record):
-    """evaluation.json: the scores of a round's weights and of bicubic interpolation on the held-out clips."""
+    """evaluation.json: the scores of a round's weights and of bicubic interpolation on the held-out clips.
+
+    ``scores`` are those of the global weights. If the run averages the weights of several rounds,
+    ``averaged`` has the scores of the average. The better of the two, by PSNR (Y), is the round's model: it
+    is compared with other rounds, and registered if its round is the best one.
+    """
 
     what: ClassVar[str] = "evaluation record"
 
@@ -367,14 +387,50 @@ class EvaluationRecord(Record):
         description="the round evaluated before this one, if on other clips: the scores are not comparable",
     )
 
+    averaged: AveragedScores | None = Field(
+        None, exclude_if=_is_none, description="None if the run has no average, or one over one round"
+    )
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether the averaged weights are the round's model: whether they are better."""
+        return self.averaged is not None and mean_over_frames(
+            self.averaged.scores, "psnr_y"
+        ) > mean_over_frames(self.scores, "psnr_y")
+
+    @property
+    def model_scores(self) -> tuple[ClipScores, ...]:
+        """The scores of the round's model."""
+        return self.averaged.scores if self.averaged and self.is_averaged else self.scores
+
+    @property
+    def model_digest(self) -> str:
+        """The SHA-256 of the weights of the round's model."""
+        return self.averaged.digest if self.averaged and self.is_averaged else self.global_digest
+
     def mean(self, metric: str, *, of_bicubic: bool = False) -> float:
-        """Returns the mean of a metric over all frames."""
-        return mean_over_frames(self.bicubic if of_bicubic else self.scores, metric)
+        """Returns the mean of a metric over all frames, of the round's model or of bicubic interpolation."""
+        return mean_over_frames(self.bicubic if of_bicubic else self.model_scores, metric)
 
     @property
     def gain(self) -> float:
-        """PSNR (Y) minus that of bicubic interpolation, in dB."""
+        """PSNR (Y) of the round's model minus that of bicubic interpolation, in dB."""
         return self.mean("psnr_y") - self.mean("psnr_y", of_bicubic=True)
+
+    def means(self, metrics: Iterable[str]) -> dict[str, float]:
+        """Returns the means of metrics over all frames, by name.
+
+        Those of the global weights have the metric's name, those of the averaged weights ``averaged_`` before
+        it. ``psnr_y_over_bicubic`` is PSNR (Y) minus that of bicubic interpolation, in dB.
+        """
+        values: dict[str, float] = {}
+        bicubic = self.mean("psnr_y", of_bicubic=True)
+        for prefix, scores in (("", self.scores), ("averaged_", self.averaged and self.averaged.scores)):
+            if scores:
+                values |= {f"{prefix}{metric}": mean_over_frames(scores, metric) for metric in metrics}
+                psnr = mean_over_frames(scores, "psnr_y")
+                values[f"{prefix}psnr_y_over_bicubic"] = psnr - bicubic
+        return values
 
 
 class RegistrationRecord(Record):
@@ -387,7 +443,12 @@ class RegistrationRecord(Record):
     model: str
     model_version: str
     mlflow_run_id: str
-    global_digest: str
+    global_digest: str = Field(description="SHA-256 of the version's weights")
+    averaged: bool = Field(
+        False,
+        exclude_if=lambda averaged: not averaged,
+        description="whether they are the average of several rounds",
+    )
 
 
 class ModelRecord(Record):

@@ -1,5 +1,7 @@
 """The runs in a store: their names, records, rounds and weights."""
 
+from dataclasses import dataclass
+
 from fedvsr.errors import NotFoundError, UnknownNameError
 from fedvsr.federation import layout
 from fedvsr.federation.privacy_budget import planned_rounds
@@ -47,13 +49,32 @@ def last_ended_round(store: Store, record: RunRecord) -> int:
     return remaining_rounds[0] - 1 if remaining_rounds else planned_rounds(record.config)
 
 
-def digests_after_round(store: Store, record: RunRecord, round_number: int) -> tuple[str, str | None]:
-    """Returns the digest of the global weights after a round, and that of the strategy state, if any.
+@dataclass(frozen=True)
+class RoundDigests:
+    """The SHA-256 of what a round has written.
+
+    Attributes:
+        weights: The global weights.
+        strategy_state: The strategy state; None if the strategy has none.
+        server_state: The server optimiser's state; None if there is none.
+        averaged: The average of several rounds' global weights; None if there is none.
+    """
+
+    weights: str
+    strategy_state: str | None = None
+    server_state: str | None = None
+    averaged: str | None = None
+
+
+def digests_after_round(store: Store, record: RunRecord, round_number: int) -> RoundDigests:
+    """Returns the digests of what a round has written.
 
     Raises:
         fedvsr.errors.NotFoundError: The round has not ended.
     """
     if round_number == layout.INITIAL_ROUND:
-        return record.initial_digest, None
-    round_record = read_record(store, layout.round_record(record.config.name, round_number), RoundRecord)
-    return round_record.global_digest, round_record.strategy_digest
+        return RoundDigests(record.initial_digest)
+    ended = read_record(store, layout.round_record(record.config.name, round_number), RoundRecord)
+    return RoundDigests(
+        ended.global_digest, ended.strategy_digest, ended.server_digest, ended.averaged_digest
+    )

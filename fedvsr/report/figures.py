@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedvsr.federation.records import EvaluationRecord, RoundRecord
+from fedvsr.scoring.clip_scores import mean_over_frames
 
-_BLUE, _GREY, _BAND = "#2563eb", "#6b7280", "#bfdbfe"
+_BLUE, _GREEN, _GREY, _BAND = "#2563eb", "#059669", "#6b7280", "#bfdbfe"
 # Any, because Matplotlib types the keys of its settings one by one.
 _STYLE: Any = {
     "font.size": 9,
@@ -25,12 +26,22 @@ _STYLE: Any = {
 
 
 def psnr_figure(evaluations: Sequence[EvaluationRecord]) -> Figure:
-    """Draws PSNR (Y) in dB over the rounds, and that of bicubic interpolation for comparison."""
+    """Draws PSNR (Y) in dB over the rounds, and that of bicubic interpolation for comparison.
+
+    If a round has averaged weights, they have a curve of their own.
+    """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes("PSNR (Y) on the held-out clips, dB")
         rounds = [evaluation.round for evaluation in evaluations]
-        psnr = [evaluation.mean("psnr_y") for evaluation in evaluations]
-        axes.plot(rounds, psnr, "o-", color=_BLUE, label="model")
+        psnr = [mean_over_frames(evaluation.scores, "psnr_y") for evaluation in evaluations]
+        averaged = {
+            evaluation.round: mean_over_frames(evaluation.averaged.scores, "psnr_y")
+            for evaluation in evaluations
+            if evaluation.averaged
+        }
+        axes.plot(rounds, psnr, "o-", color=_BLUE, label="global weights" if averaged else "model")
+        if averaged:
+            axes.plot(list(averaged), list(averaged.values()), "s-", color=_GREEN, label="averaged weights")
         if evaluations:
             bicubic = evaluations[-1].mean("psnr_y", of_bicubic=True)
             axes.axhline(bicubic, linestyle="--", color=_GREY, label="bicubic")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from fedvsr.federation.records import OutcomesRecord, RegistrationRecord, RoundRecord
+from fedvsr.federation.records import EvaluationRecord, OutcomesRecord, RegistrationRecord, RoundRecord
 from fedvsr.federation.shard_records import ShardSummary
 
 # Non-breaking spaces and a zero-width space, because ordinary spaces at a cell's end are dropped.
@@ -63,21 +63,23 @@ def round_markdown(record: RoundRecord, mlflow_link: str = "") -> str:
         + _table(("client", "loss", "share", "clips", "steps", "training s"), rows)
         + "".join(f"\n{sentence}\n" for sentence in [*record.data_changes, *record.limits])
         + f"\nglobal weights `{record.global_digest[:16]}…`\n"
+        + (f"\naveraged weights `{record.averaged_digest[:16]}…`\n" if record.averaged_digest else "")
         + (f"\n{_linked('The run in MLflow', mlflow_link)}\n" if mlflow_link else "")
     )
 
 
 def registration_markdown(
-    record: RegistrationRecord, numbers: Mapping[str, float], run_link: str, version_link: str
+    record: RegistrationRecord, evaluation: EvaluationRecord, run_link: str, version_link: str
 ) -> str:
     """Returns the model version that a run became and its scores, with links to both in MLflow."""
     version = f"version {record.model_version} of {record.model}"
     run = f"run `{record.mlflow_run_id}`"
     return (
         f"# {record.model} version {record.model_version}\n\n"
-        f"Round {record.round} of {record.run}, alias `challenger`: PSNR (Y) {numbers['psnr_y']:.2f} dB, "
-        f"{numbers['psnr_y_over_bicubic']:+.2f} dB over bicubic interpolation, "
-        f"SSIM (Y) {numbers['ssim_y']:.4f}.\n\n"
+        f"Round {record.round} of {record.run}{', averaged weights' if record.averaged else ''}, "
+        f"alias `challenger`: PSNR (Y) {evaluation.mean('psnr_y'):.2f} dB, "
+        f"{evaluation.gain:+.2f} dB over bicubic interpolation, "
+        f"SSIM (Y) {evaluation.mean('ssim_y'):.4f}.\n\n"
         f"In MLflow: {_linked(version, version_link)}, {_linked(run, run_link)}.\n\n"
         "`fedvsr promote` makes it champion if it is better than the champion.\n"
     )

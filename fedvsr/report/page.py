@@ -31,6 +31,7 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
         config=summary.record.config,
         rounds=[(record, evaluations.get(record.round)) for record in summary.rounds],
         clients=client_rows(summary.rounds),
+        has_averaged=any(evaluation.averaged for evaluation in summary.evaluations),
         psnr_svg=to_svg(psnr_figure(summary.evaluations)) if summary.evaluations else None,
         loss_svg=to_svg(loss_figure(summary.rounds)) if summary.rounds else None,
         details_png=base64.b64encode(summary.details_picture).decode() if summary.details_picture else None,

@@ -25,7 +25,7 @@ class RunSummary:
         record: The run's record.
         rounds: The rounds that have ended, in order.
         evaluations: The evaluations, in order.
-        best: The evaluation of a trained round with the highest PSNR (Y); None if there is none.
+        best: The evaluation of the trained round whose model has the highest PSNR (Y); None if there is none.
         details_picture: The best evaluation's picture of details as PNG; None if there is none.
         registration: The model version that the run became; None if it was not registered.
     """

@@ -43,9 +43,4 @@ def evaluate(run: str, round_number: int, page: Path) -> dict[str, float]:
 
 def evaluation_numbers(evaluation: EvaluationRecord) -> dict[str, float]:
     """Returns the scores of an evaluation that the pipeline shows, by their names in MLflow."""
-    return {
-        "round": float(evaluation.round),
-        "psnr_y": evaluation.mean("psnr_y"),
-        "psnr_y_over_bicubic": evaluation.gain,
-        "ssim_y": evaluation.mean("ssim_y"),
-    }
+    return {"round": float(evaluation.round), **evaluation.means(["psnr_y", "ssim_y"])}

@@ -40,5 +40,5 @@ def register(run: str, registered_model: str, summary: Path) -> dict[str, float]
     tracker.finish()
     numbers = evaluation_numbers(best)
     version = version_url(connection, registration.model, registration.model_version)
-    summary.write_text(registration_markdown(registration, numbers, tracker.url, version))
+    summary.write_text(registration_markdown(registration, best, tracker.url, version))
     return numbers

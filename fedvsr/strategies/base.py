@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fedvsr.config.base import NoOptions, Section
+from fedvsr.server_optimisers.base import ServerOptimiser
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.share_bound import bound_shares
 from fedvsr.strategies.updates import Updates
@@ -33,6 +34,7 @@ from fedvsr.weights import Array, TensorSpec
 if TYPE_CHECKING:
     # Aggregation runs where PyTorch is not installed.
     from torch import Tensor, nn
+    from torch.optim import Adam
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,14 @@ class LocalTerm:
     ) -> None:
         self.model = model
 
+    def begin(self, optimizer: "Adam") -> None:
+        """Called once before the first step, with the optimiser of the local training.
+
+        A strategy may set the optimiser's state here, and keep the optimiser to read its state in `finish`,
+        which may also be called without `begin`: a run is checked without training. The state of a parameter
+        has the keys ``step``, ``exp_avg`` and ``exp_avg_sq``. The learning rates are set before every step.
+        """
+
     def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
         """Returns a scalar to add to a batch's loss, or None; called after the forward pass.
 
@@ -163,7 +173,10 @@ class LocalTerm:
         """Changes the gradients between the backward pass and the optimiser's step."""
 
     def finish(self) -> LocalResult:
-        """Returns the tensors to send to the server and those to keep at the client."""
+        """Returns the tensors to send to the server and those to keep at the client.
+
+        The model has its weights at the end of the training: with ``training.ema_decay``, the average.
+        """
         return LocalResult()
 
 
@@ -185,6 +198,8 @@ class Strategy:
         needs_updates: Why it needs every client's own update; empty if the weighted sum of them is enough.
         max_share: How many times the mean of the others' aggregation weights a client's may be, unless the
             run sets ``robustness.max_share``. Honest clients should not exceed it.
+        server_optimiser: The server optimiser that is a part of it, built with the strategy's options; None
+            if the run chooses one.
     """
 
     name: ClassVar[str]
@@ -196,6 +211,7 @@ class Strategy:
     stateful: ClassVar[bool] = False
     needs_updates: ClassVar[str] = ""
     max_share: ClassVar[float] = 5.0
+    server_optimiser: ClassVar[type[ServerOptimiser] | None] = None
 
     options: Section
 

@@ -6,13 +6,17 @@ from fedvsr.registry import registry_of_subclasses
 from fedvsr.strategies.base import Strategy
 
 _BUILT_INS = {
+    "fedadagrad": "fedvsr.strategies.fedadagrad:FedAdagrad",
+    "fedadam": "fedvsr.strategies.fedadam:FedAdam",
     "fedavg": "fedvsr.strategies.fedavg:FedAvg",
+    "fedavgm": "fedvsr.strategies.fedavgm:FedAvgM",
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",
     "fedsr": "fedvsr.strategies.fedsr:FedSR",
     "fedvsr": "fedvsr.strategies.fedvsr:FedVSR",
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
+    "fedyogi": "fedvsr.strategies.fedyogi:FedYogi",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",
 }
 

@@ -190,5 +190,14 @@ def find_non_finite(values: Array) -> str | None:
     return f"expected finite values, found {int(np.count_nonzero(~np.isfinite(values)))} that are not"
 
 
+def first_non_finite(tensors: Mapping[str, Array]) -> str | None:
+    """Describes the first tensor with NaN or infinite values for an error; None if all values are finite."""
+    for name, array in tensors.items():
+        problem = find_non_finite(array)
+        if problem:
+            return f"tensor {name!r}: {problem}"
+    return None
+
+
 def _is_finite(values: Array) -> bool:
     return not np.issubdtype(values.dtype, np.floating) or bool(np.isfinite(values).all())

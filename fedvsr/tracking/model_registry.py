@@ -66,7 +66,7 @@ _REQUIREMENTS = (
 def register_run(
     connection: MlflowConnection, store: Store, record: RunRecord, registered_model: str
 ) -> RegistrationRecord:
-    """Registers a run's best round as a new version, with the alias ``challenger``.
+    """Registers the model of a run's best round as a new version, with the alias ``challenger``.
 
     If these weights of this run are already registered and can be read, returns that version. A new version
     is created after its files have been read back, so no version lacks its weights.
@@ -91,11 +91,11 @@ def register_run(
     if registration:
         return registration
     tracker = RunTracker(connection, record)
-    version = _find_registered_version(connection, registered_model, run, best.global_digest)
+    version = _find_registered_version(connection, registered_model, run, best.model_digest)
     if version is None:
         with _discarding_unfinished_model(connection, tracker):
             model = _log_model(connection, store, record, best, tracker.run_id)
-            _check_readable(connection, model, best.global_digest)
+            _check_readable(connection, model, best.model_digest)
         version = _create_version(connection, record.config, best, registered_model, model)
     with connection.translating_errors("set the alias"):
         connection.client.set_registered_model_alias(registered_model, CHALLENGER, version)
@@ -105,7 +105,8 @@ def register_run(
         model=registered_model,
         model_version=version,
         mlflow_run_id=tracker.run_id,
-        global_digest=best.global_digest,
+        global_digest=best.model_digest,
+        averaged=best.is_averaged,
     )
     write_record(store, layout.registration(run), registration)
     return registration
@@ -180,9 +181,9 @@ def _find_registration(
         registration = read_record(store, layout.registration(run), RegistrationRecord)
     except NotFoundError:
         return None
-    if (registration.global_digest, registration.model) != (best.global_digest, registered_model):
+    if (registration.global_digest, registration.model) != (best.model_digest, registered_model):
         return None
-    version = _find_registered_version(connection, registered_model, run, best.global_digest)
+    version = _find_registered_version(connection, registered_model, run, best.model_digest)
     return registration if version == registration.model_version else None
 
 
@@ -210,14 +211,14 @@ def _is_readable(connection: MlflowConnection, registered_model: str, version: s
 def _log_model(
     connection: MlflowConnection, store: Store, record: RunRecord, best: EvaluationRecord, run_id: str
 ) -> ModelInfo:
-    """Stores the best round's weights, and the code that runs them, as an MLflow model."""
+    """Stores the best round's model, and the code that runs it, as an MLflow model."""
     config = record.config
     description = ModelRecord(
         name=config.model.name,
         options=config.model.options,
         scale=config.data.scale,
         degradation=config.data.degradation,
-        weights_digest=best.global_digest,
+        weights_digest=best.model_digest,
         run=config.name,
         round=best.round,
         strategy=config.strategy.name,
@@ -229,7 +230,8 @@ def _log_model(
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()
-        save_trained(folder, description, store, layout.global_weights(config.name, best.round))
+        key_of = layout.averaged_weights if best.is_averaged else layout.global_weights
+        save_trained(folder, description, store, key_of(config.name, best.round))
         with (
             connection.current(),
             connection.translating_errors("store the model"),
@@ -308,15 +310,17 @@ def _create_version(
     tags = {
         RUN_TAG: config.name,
         "fedvsr.round": str(best.round),
+        "fedvsr.averaged": "true" if best.is_averaged else "false",
         "fedvsr.strategy": config.strategy.name,
         "fedvsr.dataset_digest": best.dataset_digest,
         "fedvsr.psnr_y": f"{best.mean('psnr_y'):.4f}",
         "fedvsr.psnr_y_over_bicubic": f"{best.gain:.4f}",
-        _DIGEST_TAG: best.global_digest,
+        _DIGEST_TAG: best.model_digest,
     }
     description = (
-        f"Round {best.round} of {config.name}: {config.model.name} ×{config.data.scale}, "
-        f"{config.strategy.name}, {best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
+        f"Round {best.round} of {config.name}{', averaged weights' if best.is_averaged else ''}: "
+        f"{config.model.name} ×{config.data.scale}, {config.strategy.name}, "
+        f"{best.mean('psnr_y'):.2f} dB (Y) on the held-out clips, "
         f"{best.gain:+.2f} dB over bicubic"
     )
     with connection.current(), connection.translating_errors("create the model version"):

@@ -71,11 +71,14 @@ class RunTracker:
         self._log(values, record.round, _ROUND_METRIC)
 
     def log_evaluation(self, evaluation: EvaluationRecord) -> None:
-        """Sends an evaluation's means over the held-out frames, with the round as MLflow's step."""
-        values = {name: evaluation.mean(name) for name in ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")}
+        """Sends an evaluation's means over the held-out frames, with the round as MLflow's step.
+
+        The names of the averaged weights' means begin with ``averaged_``.
+        """
+        metrics = ["psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"]
         if all(score.lpips is not None for score in evaluation.scores):
-            values["lpips"] = evaluation.mean("lpips")
-        values["psnr_y_over_bicubic"] = evaluation.gain
+            metrics.append("lpips")
+        values = evaluation.means(metrics)
         values["seconds_evaluate"] = evaluation.seconds
         self._log(values, evaluation.round, _EVALUATION_METRIC)
 

@@ -15,6 +15,7 @@ from fedvsr.strategies.base import LocalTerm
 from fedvsr.training.memory import activation_checkpointing, saved_on_cpu, split_batch
 from fedvsr.training.objective import Objective
 from fedvsr.training.parameter_groups import ParameterGroups
+from fedvsr.training.weight_average import WeightAverage
 from fedvsr.video.patches import PatchBatch
 
 
@@ -44,8 +45,11 @@ def train_locally(
     device: torch.device,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     first_step: int = 0,
+    learning_rate_factor: Callable[[int], float] = lambda step: 1.0,
 ) -> TrainingSummary:
-    """Trains a model in place with Adam, one step for each batch.
+    """Trains a model in place with Adam or AdamW, one step for each batch.
+
+    With ``training.ema_decay`` the model ends with the average of its weights over the steps.
 
     Args:
         model: The model, on the device, with the base weights.
@@ -56,6 +60,7 @@ def train_locally(
         device: The device for the computation.
         on_step: Called after each step with the step's number, from 1, and its loss.
         first_step: Number of local steps in earlier rounds, for parameters that are frozen at first.
+        learning_rate_factor: Returns the factor of all learning rates in a step, counted from 1.
 
     Raises:
         fedvsr.errors.NonFiniteLossError: The loss is NaN or infinite.
@@ -64,27 +69,41 @@ def train_locally(
     start = time.perf_counter()
     model.train()
     groups = ParameterGroups(model, training, first_step)
-    optimizer = torch.optim.Adam(groups.optimizer_groups, betas=(training.beta1, training.beta2))
+    optimizer = _make_optimizer(groups, training)
+    term.begin(optimizer)
+    average = WeightAverage(model, training.ema_decay) if training.ema_decay else None
     forward = torch.compile(model) if training.compile else model
     losses: list[float] = []
     samples = 0
     with activation_checkpointing(model, enabled=training.activation_checkpointing):
         for step, batch in enumerate(batches, start=1):
             groups.freeze(step)
+            groups.set_learning_rates(optimizer, learning_rate_factor(step))
             optimizer.zero_grad(set_to_none=True)
             value = _backward(forward, batch, objective, term, training, device)
             if not math.isfinite(value):
                 raise NonFiniteLossError(step, value, batch.clips)
             term.correct_gradients()
             optimizer.step()
+            if average:
+                average.update()
             losses.append(value)
             samples += len(batch.clips)
             on_step(step, value)
     groups.release()
     if not losses:
         raise TrainingError("there was no batch to train on; check the client's shards")
+    if average:
+        average.load()
     _check_finite(model, len(losses))
     return TrainingSummary(math.fsum(losses) / len(losses), len(losses), samples, time.perf_counter() - start)
+
+
+def _make_optimizer(groups: ParameterGroups, training: TrainingConfig) -> torch.optim.Adam:
+    betas = (training.beta1, training.beta2)
+    if training.weight_decay:
+        return torch.optim.AdamW(groups.optimizer_groups, betas=betas, weight_decay=training.weight_decay)
+    return torch.optim.Adam(groups.optimizer_groups, betas=betas)
 
 
 def _backward(

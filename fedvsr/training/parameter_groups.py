@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from torch import nn
+from torch.optim import Optimizer
 
 from fedvsr.config.run import ParameterRule, TrainingConfig
 from fedvsr.errors import ConfigError
@@ -33,10 +34,13 @@ class ParameterGroups:
         self._groups = _by_rule(named, training.parameters)
         with_rule = {id(value) for _, values in self._groups for value in values}
         without_rule = [value for value in named.values() if id(value) not in with_rule]
-        rate = training.learning_rate
-        self.optimizer_groups = [{"params": without_rule, "lr": rate}] if without_rule else []
-        self.optimizer_groups += [
-            {"params": values, "lr": rate * rule.learning_rate_multiplier} for rule, values in self._groups
+        multipliers = [1.0] if without_rule else []
+        multipliers += [rule.learning_rate_multiplier for rule, _ in self._groups]
+        members = [without_rule] if without_rule else []
+        members += [values for _, values in self._groups]
+        self._learning_rates = [training.learning_rate * multiplier for multiplier in multipliers]
+        self.optimizer_groups = [
+            {"params": values, "lr": rate} for values, rate in zip(members, self._learning_rates, strict=True)
         ]
         self.freeze(1)
         if not without_rule and not any(value.requires_grad for value in named.values()):
@@ -51,6 +55,11 @@ class ParameterGroups:
             trained = self._first_step + step > rule.frozen_steps
             for value in values:
                 value.requires_grad_(trained)
+
+    def set_learning_rates(self, optimizer: Optimizer, factor: float) -> None:
+        """Sets the learning rate of each group to its own one times a factor."""
+        for group, rate in zip(optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = rate * factor
 
     def release(self) -> None:
         """Makes every parameter trainable again."""

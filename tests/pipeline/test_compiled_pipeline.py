@@ -113,8 +113,11 @@ def test_a_run_with_default_parameters_has_the_default_configuration():
     }
     values = {"name": "run"}
     for field, value in to_fields(defaults).items():
-        section, _, leaf = field.rpartition(".")
-        (values.setdefault(section, {}) if section else values)[leaf] = value
+        *sections, leaf = field.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[leaf] = value
     assert RunConfig.parse(values) == RunConfig(name="run")
 
 

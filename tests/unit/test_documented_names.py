@@ -1,4 +1,4 @@
-"""Lists of models, strategies, degradations and test sets in the documents are complete."""
+"""Lists of models, strategies, server optimisers, degradations and test sets in documents are complete."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedvsr.models.registry import MODELS
+from fedvsr.server_optimisers.registry import server_optimiser_names
 from fedvsr.strategies.registry import strategy_names
 from fedvsr.testsets.registry import known_test_sets
 from fedvsr.video.degradations.registry import degradation_names
@@ -27,6 +28,7 @@ WITH_FEATURES_ON_CPU = {name for name in MODELS.names() if hasattr(MODELS.load(n
 KINDS = {
     "model": ([set(MODELS.names()), TRAINABLE, WITH_FEATURES_ON_CPU], 3),
     "strategy": ([set(strategy_names())], 3),
+    "server optimiser": ([set(server_optimiser_names())], 3),
     "degradation": ([set(degradation_names())], 2),
     "test set": ([set(known_test_sets())], 3),
 }
@@ -34,8 +36,10 @@ KINDS = {
 EXPECTED = {
     ("README.md", "model"),
     ("README.md", "strategy"),
+    ("README.md", "server optimiser"),
     ("README.md", "degradation"),
     ("docs/methods.md", "strategy"),
+    ("docs/methods.md", "server optimiser"),
     ("docs/methods.md", "test set"),
     ("pipelines/federated_training.py", "model"),
     ("pipelines/federated_training.py", "strategy"),

@@ -1,4 +1,4 @@
-"""Strategies, models and degradations from a folder outside fedvsr: one file and one name each."""
+"""Strategies, models, server optimisers and degradations from a folder outside fedvsr."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from fedvsr.errors import ConfigError
+from fedvsr.federation.records import RoundRecord, read_record
 from fedvsr.federation.run.clients import add_client
 from fedvsr.federation.runs import load_run
 from fedvsr.steps.prepare import prepare as prepare_step
@@ -67,6 +68,17 @@ class OnlyOne(Strategy):
         clients = [contribution.client for contribution in sorted(contributions, key=order)]
         return dict.fromkeys(clients, 0.0) | {clients[-1 if self.options.last else 0]: 1.0}, {}
 """,
+    "their_optimiser.py": """
+from fedvsr.server_optimisers.base import ServerOptimiser
+
+
+class HalfWay(ServerOptimiser):
+    name = "half-way"
+    description = "half of the change"
+
+    def step(self, change, moments):
+        return change / 2
+""",
     "their_degradation.py": """
 from fedvsr.video.degradations.base import Degradation
 
@@ -86,6 +98,9 @@ repeat = their_model:Repeat
 
 [fedvsr.strategies]
 only-one = their_strategy:OnlyOne
+
+[fedvsr.server_optimisers]
+half-way = their_optimiser:HalfWay
 
 [fedvsr.degradations]
 nearest = their_degradation:Nearest
@@ -122,6 +137,7 @@ def _installed(folder, monkeypatch):
     [
         ("models", ("repeat", "repeated pixels and a convolution")),
         ("strategies", ("only-one", "the weights of one client")),
+        ("server-optimisers", ("half-way", "half of the change")),
         ("degradations", ("nearest", "2, 4", "every s-th pixel")),
     ],
 )
@@ -179,6 +195,17 @@ def test_a_run_with_them(fedvsr, config, store, names):
     # One client counts: the new weights are its update.
     update = federation.read(f"runs/{RUN}/rounds/0001/updates/bob/update.safetensors")
     assert federation.read(f"runs/{RUN}/rounds/0001/global.safetensors") == update
+
+
+@pytest.mark.parametrize("optimiser", ["half-way", "their_optimiser:HalfWay"])
+def test_a_run_with_their_server_optimiser(fedvsr, config, store, optimiser):
+    output = fedvsr("run", config, "--store", store, "--rounds", 1, "--server.optimiser", optimiser)
+    assert output.code == 0, output.err
+    federation = Workspace.under(str(store)).federation()
+    record = read_record(federation, f"runs/{RUN}/rounds/0001/round.json", RoundRecord)
+    # It has no moments, so there is no state.
+    assert record.server_digest is None
+    assert load_run(federation, RUN).config.server.optimiser == optimiser
 
 
 @pytest.fixture

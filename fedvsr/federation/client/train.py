@@ -31,6 +31,7 @@ from fedvsr.strategies.registry import build_strategy
 from fedvsr.training.batches import batches, step_count
 from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
+from fedvsr.training.schedule import RoundSchedule
 from fedvsr.video.patches import PatchSampler
 from fedvsr.weights import Array, Tensors, load, serialize, specs_of
 
@@ -152,6 +153,7 @@ def _train(
                 device,
                 lambda step, loss: advance(step, f"loss {loss:.4f}"),
                 first_step=(plan.round - 1) * steps,
+                learning_rate_factor=RoundSchedule(training.schedule, plan.round, plan.rounds, steps).factor,
             )
         _check_loss(summary.loss)
         facts = TrainingFacts(

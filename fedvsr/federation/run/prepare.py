@@ -21,6 +21,7 @@ from fedvsr.federation.records import (
 )
 from fedvsr.federation.runs import digests_after_round, find_run
 from fedvsr.federation.sampling import select_clients
+from fedvsr.federation.server.optimiser import find_server_optimiser
 from fedvsr.federation.stored_weights import load_weights
 from fedvsr.privacy.secure_aggregation.canonical import MAX_CLIENTS, MIN_CLIENTS
 from fedvsr.registry import is_reference
@@ -86,7 +87,7 @@ def validate_run(config: RunConfig, stored: RunRecord | None) -> ValidatedRun:
     """Checks a run's settings and, for a new run, builds its model. Writes nothing.
 
     A stored run continues with the same settings. Only two things may change: the number of rounds may be
-    raised, and the settings of its Jobs may differ.
+    raised unless a schedule or a uniform average depends on it, and the settings of its Jobs may differ.
 
     Args:
         config: The run, with its clients.
@@ -145,7 +146,10 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
     if import_references or not is_reference(config.data.degradation):
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
-        _check_privacy(config, build_strategy(config.strategy.name, config.strategy.options))
+        strategy = build_strategy(config.strategy.name, config.strategy.options)
+        _check_privacy(config, strategy)
+        if import_references or not is_reference(config.server.optimiser):
+            find_server_optimiser(config, strategy)
     _check_codecs(config, import_references=import_references)
 
 
@@ -264,11 +268,11 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
     """
     config = record.config
     key = layout.plan(config.name, round_number)
-    base, strategy_digest = digests_after_round(store, record, round_number - 1)
+    before = digests_after_round(store, record, round_number - 1)
     federation = config.federation
     sent_digest = None
     if config.communication.download != EXACT:
-        weights = load_weights(store, layout.global_weights(config.name, round_number - 1), base)
+        weights = load_weights(store, layout.global_weights(config.name, round_number - 1), before.weights)
         sent_digest = write_sent_weights(store, config, round_number, weights)
     plan = PlanRecord(
         run=config.name,
@@ -277,8 +281,8 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
         clients=select_clients(
             federation.clients, federation.clients_per_round, config.name, config.seed, round_number
         ),
-        base_digest=base,
-        strategy_digest=strategy_digest,
+        base_digest=before.weights,
+        strategy_digest=before.strategy_state,
         quorum=federation.quorum,
         deadline_seconds=federation.deadline_seconds,
         clipping_norm=_clipping_norm(store, config, round_number),
@@ -335,6 +339,23 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
             config.federation.rounds,
             f"run {config.name!r} was started with {rounds}, which can only be raised",
         )
+    reason = _why_rounds_are_fixed(config)
+    if config.federation.rounds > rounds and reason:
+        raise ConfigError(
+            "federation.rounds",
+            config.federation.rounds,
+            f"run {config.name!r} was started with {rounds}, and {reason}; keep that, or start another run "
+            "from its weights with warm_start",
+        )
+
+
+def _why_rounds_are_fixed(config: RunConfig) -> str | None:
+    """Returns why the number of rounds cannot be raised: earlier rounds depended on it; None if it can."""
+    if not config.training.schedule.is_constant:
+        return "training.schedule spreads the learning rate over them"
+    if config.server.averaging == "uniform":
+        return "server.averaging_start is a share of them"
+    return None
 
 
 def _fixed_settings(config: RunConfig) -> dict[str, Any]:
@@ -345,6 +366,10 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
     settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
+    settings["server"] = config.server.model_dump()
+    settings["training"]["schedule"] = config.training.schedule.model_dump()
+    settings["training"]["weight_decay"] = config.training.weight_decay
+    settings["training"]["ema_decay"] = config.training.ema_decay
     return settings
 
 

@@ -1,10 +1,9 @@
 """Aggregation: computes new global weights from the updates of a round."""
 
-import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,11 @@ from fedvsr.federation.records import (
     read_record,
     write_record,
 )
+from fedvsr.federation.runs import RoundDigests
+from fedvsr.federation.server.averaging import average_rounds
 from fedvsr.federation.server.contributions import contributions, round_context
 from fedvsr.federation.server.data_changes import find_data_changes
+from fedvsr.federation.server.optimiser import ServerStep, find_server_optimiser, take_server_step
 from fedvsr.federation.server.private_aggregate import NEXT_CLIPPING_NORM, aggregate_privately
 from fedvsr.federation.server.round_deliveries import Delivery, RoundDeliveries
 from fedvsr.federation.server.secure_sum import aggregate_masked
@@ -37,8 +39,8 @@ from fedvsr.strategies import norm_clipping
 from fedvsr.strategies.base import Aggregate, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.norm_clipping import ClippedAggregate, aggregate_clipped
 from fedvsr.strategies.registry import build_strategy
-from fedvsr.strategies.updates import Updates, find_non_finite
-from fedvsr.weights import Array, Tensors, find_misfit, serialize, specs_of
+from fedvsr.strategies.updates import Updates, first_non_finite
+from fedvsr.weights import Tensors, find_misfit, serialize, specs_of
 
 Combination = Callable[[RoundUpdates], ClippedAggregate]
 
@@ -58,8 +60,10 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     Raises:
         fedvsr.errors.QuorumError: Fewer clients delivered than the quorum. The reports of refused clients
             are deleted, so that these clients train again when the run continues.
-        fedvsr.errors.DataError: The base weights or the strategy state are damaged.
-        fedvsr.errors.WeightsError: The strategy returned unusable weights.
+        fedvsr.errors.NotFoundError: The server optimiser's state or the average after the previous round does
+            not exist.
+        fedvsr.errors.DataError: The base weights, a state or the average are damaged.
+        fedvsr.errors.WeightsError: The strategy or the server optimiser returned unusable weights.
     """
     name = run.config.name
     try:
@@ -69,6 +73,7 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     start = time.perf_counter()
     plan = read_record(store, layout.plan(name, round_number), PlanRecord)
     strategy = build_strategy(run.config.strategy.name, run.config.strategy.options)
+    optimiser = find_server_optimiser(run.config, strategy)
     weights = RoundWeights.load(store, run.config, plan)
     state = load_strategy_state(store, plan)
     if run.config.privacy.secure_aggregation:
@@ -82,15 +87,17 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     aggregate = result.aggregate
     _check_usable(strategy, aggregate, weights.base)
-    global_digest, strategy_digest = _write_weights(store, plan, aggregate)
+    step = take_server_step(store, run, round_number, optimiser, weights.base, aggregate.tensors)
+    averaged = average_rounds(store, run, plan, weights.base, step.weights)
+    digests = _write_weights(store, plan, step, aggregate.strategy_state, averaged)
     participants = tuple(_participant(report, result) for report in reports)
     record = RoundRecord(
         run=name,
         round=round_number,
         strategy=strategy.name,
         base_digest=plan.base_digest,
-        global_digest=global_digest,
-        strategy_digest=strategy_digest,
+        global_digest=digests.weights,
+        strategy_digest=digests.strategy_state,
         participants=participants,
         outcomes=tuple(round_deliveries.outcomes[client] for client in plan.clients),
         diagnostics={
@@ -101,6 +108,8 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         bytes_down=sum(report.downloaded_bytes for report in reports),
         seconds={"train": round_deliveries.training_seconds, "aggregate": time.perf_counter() - start},
         privacy=_round_privacy(run.config, plan, aggregate),
+        server_digest=digests.server_state,
+        averaged_digest=digests.averaged,
         data_changes=find_data_changes(store, name, round_number, participants),
     )
     write_record(store, layout.round_record(name, round_number), record)
@@ -133,8 +142,10 @@ def _open_masked(
 
 
 def _check_usable(strategy: Strategy, aggregate: Aggregate, base: Tensors) -> None:
-    problem = find_misfit(specs_of(aggregate.tensors), specs_of(base)) or _first_not_finite(
-        itertools.chain(aggregate.tensors.items(), aggregate.strategy_state.items())
+    problem = (
+        find_misfit(specs_of(aggregate.tensors), specs_of(base))
+        or first_non_finite(aggregate.tensors)
+        or first_non_finite(aggregate.strategy_state)
     )
     if problem:
         raise WeightsError(f"strategy {strategy.name!r} returned weights that cannot be used: {problem}")
@@ -230,15 +241,27 @@ def _compression(
     return factors
 
 
-def _write_weights(store: Store, plan: PlanRecord, aggregate: Aggregate) -> tuple[str, str | None]:
-    """Writes the new global weights and the strategy state; returns their digests."""
-    weights = serialize(aggregate.tensors)
-    store.write(layout.global_weights(plan.run, plan.round), weights)
-    if not aggregate.strategy_state:
-        return bytes_digest(weights), None
-    state = serialize(aggregate.strategy_state)
-    store.write(layout.strategy_state(plan.run, plan.round), state)
-    return bytes_digest(weights), bytes_digest(state)
+def _write_weights(
+    store: Store, plan: PlanRecord, step: ServerStep, strategy_state: Tensors, averaged: Tensors
+) -> RoundDigests:
+    """Writes the new global weights, and what else there is: states for the next round, an average."""
+    run, number = plan.run, plan.round
+    return RoundDigests(
+        weights=_write(store, layout.global_weights(run, number), step.weights),
+        strategy_state=_write_if_any(store, layout.strategy_state(run, number), strategy_state),
+        server_state=_write_if_any(store, layout.server_state(run, number), step.state),
+        averaged=_write_if_any(store, layout.averaged_weights(run, number), averaged),
+    )
+
+
+def _write_if_any(store: Store, key: str, tensors: Tensors) -> str | None:
+    return _write(store, key, tensors) if tensors else None
+
+
+def _write(store: Store, key: str, tensors: Tensors) -> str:
+    data = serialize(tensors)
+    store.write(key, data)
+    return bytes_digest(data)
 
 
 def _participant(report: ReportRecord, result: ClippedAggregate) -> Participant:
@@ -262,11 +285,3 @@ def _clipping(clipping: norm_clipping.Clipping | None) -> Clipping | None:
     if clipping is None:
         return None
     return Clipping(norm=clipping.norm, max_norm=clipping.max_norm)
-
-
-def _first_not_finite(tensors: Iterable[tuple[str, Array]]) -> str | None:
-    for name, array in tensors:
-        problem = find_non_finite(array)
-        if problem:
-            return f"tensor {name!r}: {problem}"
-    return None

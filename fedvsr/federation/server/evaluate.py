@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -12,8 +13,8 @@ from fedvsr.device import repeatable, select_device
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, list_evaluations
 from fedvsr.federation.owner.clips import dataset_digest, open_held_out_clips
-from fedvsr.federation.records import EvaluationRecord, RunRecord, write_record
-from fedvsr.federation.runs import digests_after_round
+from fedvsr.federation.records import AveragedScores, EvaluationRecord, RunRecord, write_record
+from fedvsr.federation.runs import RoundDigests, digests_after_round
 from fedvsr.federation.stored_weights import load_weights
 from fedvsr.models.registry import build_model
 from fedvsr.models.state import load_state
@@ -28,10 +29,10 @@ from fedvsr.store.base import Store
 def evaluate_round(
     store: Store, run_record: RunRecord, round_number: int, progress: Progress | None = None
 ) -> EvaluationRecord:
-    """Scores a round's global weights, and bicubic interpolation, on the held-out clips.
+    """Scores a round's global weights, its averaged weights if there are any, and bicubic interpolation.
 
-    Stores the evaluation's record, and a picture with a detail of each clip. If these weights have already
-    been evaluated on these clips, returns the stored record.
+    Stores the evaluation's record, and a picture with a detail of each held-out clip, upscaled with the
+    better weights. If these weights have already been evaluated on these clips, returns the stored record.
 
     Args:
         store: The federation's store, which holds the held-out clips.
@@ -46,10 +47,10 @@ def evaluate_round(
         fedvsr.errors.NotFoundError: The round has not ended, or there are no held-out clips.
     """
     config, run = run_record.config, run_record.config.name
-    weights_digest, _ = digests_after_round(store, run_record, round_number)
+    digests = digests_after_round(store, run_record, round_number)
     clips_digest = dataset_digest(store, layout.held_out_clips(config.data.dataset), config.data)
     evaluation = find_evaluation(store, run, round_number)
-    if evaluation and (evaluation.global_digest, evaluation.dataset_digest) == (weights_digest, clips_digest):
+    if evaluation and _is_of(evaluation, digests, clips_digest):
         return evaluation
     other_clips_in_round = _find_other_clips(store, run, round_number, clips_digest)
     if other_clips_in_round is not None:
@@ -59,51 +60,83 @@ def evaluate_round(
             f"`fedvsr evaluate {run} --round {other_clips_in_round}` scores it again"
         )
     start = time.perf_counter()
-    scores, bicubic, details = _score(store, config, round_number, weights_digest, clips_digest, progress)
-    _write_picture(store, config, round_number, details)
+    scored = _score(store, config, round_number, digests, clips_digest, progress)
     evaluation = EvaluationRecord(
         run=run,
         round=round_number,
         model=config.model.name,
-        global_digest=weights_digest,
+        global_digest=digests.weights,
         dataset_digest=clips_digest,
         crop_border=config.evaluation.crop_border,
-        scores=scores,
-        bicubic=bicubic,
+        scores=scored.scores,
+        bicubic=scored.bicubic,
         seconds=time.perf_counter() - start,
         other_clips_in_round=other_clips_in_round,
+        averaged=(
+            AveragedScores(digest=digests.averaged, scores=scored.averaged_scores)
+            if digests.averaged
+            else None
+        ),
     )
+    details = scored.averaged_details if evaluation.is_averaged else scored.details
+    _write_picture(store, config, round_number, details)
     write_record(store, layout.evaluation(run, round_number), evaluation)
     return evaluation
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Scores, and details to draw, of the global weights and, if there are any, of the averaged weights."""
+
+    scores: tuple[ClipScores, ...]
+    details: list[Detail]
+    bicubic: tuple[ClipScores, ...]
+    averaged_scores: tuple[ClipScores, ...] = ()
+    averaged_details: list[Detail] = field(default_factory=list)
+
+
+def _is_of(evaluation: EvaluationRecord, digests: RoundDigests, clips_digest: str) -> bool:
+    """Returns whether an evaluation is of these weights and these clips."""
+    averaged = evaluation.averaged.digest if evaluation.averaged else None
+    return (evaluation.global_digest, averaged, evaluation.dataset_digest) == (
+        digests.weights,
+        digests.averaged,
+        clips_digest,
+    )
 
 
 def _score(
     store: Store,
     config: RunConfig,
     round_number: int,
-    weights_digest: str,
+    digests: RoundDigests,
     clips_digest: str,
     progress: Progress | None,
-) -> tuple[tuple[ClipScores, ...], tuple[ClipScores, ...], list[Detail]]:
-    """Returns the scores of the weights, those of bicubic interpolation, and the details to draw."""
+) -> _Scored:
     crop_border = config.evaluation.crop_border
     clips = open_held_out_clips(store, config)
     device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
-        model = _load_model(store, config, round_number, weights_digest, device)
         lpips = open_lpips(device) if config.evaluation.lpips else None
+
+        def score(key: str, digest: str) -> tuple[tuple[ClipScores, ...], list[Detail]]:
+            model = _load_model(store, config, key, digest, device)
+            return score_model(model, clips, device, crop_border, lpips, progress)
+
+        scores, details = score(layout.global_weights(config.name, round_number), digests.weights)
+        averaged_scores, averaged_details = (
+            score(layout.averaged_weights(config.name, round_number), digests.averaged)
+            if digests.averaged
+            else ((), [])
+        )
         known_bicubic = _find_bicubic_scores(store, config, clips_digest)
-        scores, details = score_model(model, clips, device, crop_border, lpips, progress)
         bicubic = known_bicubic or score_bicubic(clips, crop_border, lpips)
-    return scores, bicubic, details
+    return _Scored(scores, details, bicubic, averaged_scores, averaged_details)
 
 
-def _load_model(
-    store: Store, config: RunConfig, round_number: int, weights_digest: str, device: torch.device
-) -> nn.Module:
+def _load_model(store: Store, config: RunConfig, key: str, digest: str, device: torch.device) -> nn.Module:
     model = build_model(config.model.name, config.data.scale, config.model.options)
-    weights = load_weights(store, layout.global_weights(config.name, round_number), weights_digest)
-    load_state(model, weights, f"global weights of round {round_number}")
+    load_state(model, load_weights(store, key, digest), f"{store.uri}/{key}")
     return model.to(device)
 
 

@@ -80,6 +80,8 @@ NOTHING = [
     (FEDERATION, layout.outcomes("demo", 7)),
     # Holds other clients' losses and reasons.
     (FEDERATION, layout.round_record("demo", 7)),
+    (FEDERATION, layout.server_state("demo", 7)),
+    (FEDERATION, layout.averaged_weights("demo", 7)),
     (FEDERATION, layout.evaluation("demo", 7)),
     (FEDERATION, layout.details_picture("demo", 7)),
     (FEDERATION, layout.registration("demo")),

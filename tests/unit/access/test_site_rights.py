@@ -53,6 +53,8 @@ CLOSED = {
     "anything in the own folder": layout.site_folder("ann") + "notes.json",
     "outcomes": layout.outcomes("demo", 1),
     "round's record": layout.round_record("demo", 1),
+    "server state": layout.server_state("demo", 1),
+    "averaged weights": layout.averaged_weights("demo", 1),
     "experiment": layout.experiment("demo"),
     "evaluation": layout.evaluation("demo", 1),
     "picture": layout.details_picture("demo", 1),

@@ -1,10 +1,11 @@
-"""`fedvsr models`, `strategies`, `degradations` and `codecs`: lists, and one item with its options."""
+"""`fedvsr models`, `strategies`, `server-optimisers`, `degradations` and `codecs`: lists, and one item."""
 
 import sys
 
 import pytest
 
 from fedvsr.models.registry import model_names, model_options
+from fedvsr.server_optimisers.registry import SERVER_OPTIMISERS, server_optimiser_names
 from fedvsr.strategies.registry import strategy_class, strategy_names
 from fedvsr.video.degradations.registry import degradation_names, get_degradation
 
@@ -30,6 +31,16 @@ def test_the_codecs_are_listed_with_their_directions(fedvsr):
     downloads = {row[0]: row[1] for row in table(output.out) if row[0]}
     assert downloads == {"bfloat16": "yes", "float32": "yes", "int2": "no", "int4": "no", "int8": "yes"}
     assert fedvsr("codecs", "int4").out.startswith("int4: rotated and rounded at random to 4 bits")
+
+
+@pytest.mark.parametrize("name", server_optimiser_names())
+def test_a_server_optimiser_is_listed_and_shown_with_its_source_and_options(fedvsr, name):
+    optimiser = SERVER_OPTIMISERS.load(name)
+    rows = table(fedvsr("server-optimisers").out)
+    assert [name, optimiser.description] in rows
+    shown = fedvsr("server-optimisers", name)
+    assert shown.out.startswith(f"{name}: {optimiser.description}\nSource: ")
+    assert options_in(shown.out) == list(optimiser.Options.model_fields)
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -65,7 +76,8 @@ def test_an_entry_without_options_says_so(fedvsr):
     ("command", "message"),
     [
         ("models", "unknown model 'nope'; known: basicvsr, "),
-        ("strategies", "unknown strategy 'nope'; known: fedavg, "),
+        ("strategies", "unknown strategy 'nope'; known: fedadagrad, "),
+        ("server-optimisers", "unknown server optimiser 'nope'; known: adagrad, adam, momentum, yogi"),
         ("degradations", "unknown degradation 'nope'; known: bd, bi, matlab-bd"),
         ("codecs", "unknown codec 'nope'; known: bfloat16, float32, int2, int4, int8"),
     ],
@@ -89,9 +101,9 @@ def test_one_broken_package_does_not_hide_the_others(fedvsr, tmp_path, monkeypat
     metadata = tmp_path / "broken-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    groups = ("models", "strategies", "degradations", "codecs")
+    groups = ("models", "strategies", "server-optimisers", "degradations", "codecs")
     (metadata / "entry_points.txt").write_text(
-        "".join(f"[fedvsr.{group}]\nbroken = no_such_module:Thing\n" for group in groups)
+        "".join(f"[fedvsr.{group.replace('-', '_')}]\nbroken = no_such_module:Thing\n" for group in groups)
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert "no_such_module" not in sys.modules

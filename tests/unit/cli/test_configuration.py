@@ -37,6 +37,9 @@ VALUES = {
     "federation.clients": ("ann, bob", ["ann", "bob"]),
     "model.options": ("channels=16", 16),
     "strategy.options": ("mu=1e-2", "1e-2"),
+    "server.options": ("tau=0.5", 0.5),
+    "training.schedule.name": ("cosine-restarts", "cosine-restarts"),
+    "training.schedule.restarts": ("3", 3),
     "training.parameters": (r"^flow\.={frozen_steps: 5}", {"frozen_steps": 5, "learning_rate_multiplier": 1}),
     "training.device": ("cpu", "cpu"),
     "training.frames": ("2", 2),
@@ -98,6 +101,14 @@ def test_an_option_sets_its_field(name, kind, default, bare):
         arguments += ["--clients.split.path", "a"]
     elif name == "privacy.epsilon":
         arguments += ["--privacy.differential-privacy", "true"]
+    elif name.startswith("training.schedule."):
+        arguments += ["--training.schedule", "cosine-restarts"]
+    elif name == "server.averaging_decay":
+        arguments += ["--server.averaging", "exponential"]
+    elif name == "server.averaging_start":
+        arguments += ["--server.averaging", "uniform"]
+    elif name == "server.options":
+        arguments += ["--server.optimiser", "adam"]
     elif name == "evaluation_videos.pattern":
         arguments += ["--evaluation-videos.path", "a"]
     resolved_value = resolved(*arguments, config=bare)
@@ -172,7 +183,7 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
         "Judge": ["evaluate", "benchmark", "report"],
         "Release": ["register", "promote"],
         "Use": ["upscale"],
-        "Look": ["models", "strategies", "degradations", "codecs"],
+        "Look": ["models", "strategies", "server-optimisers", "degradations", "codecs"],
     }
     # The first steps are a list, not a paragraph.
     assert "    fedvsr promote                  challenger → champion" in lines

@@ -121,7 +121,8 @@ def test_an_update_scaled_by_1000_moves_the_global_weights_little(trained_round,
     assert sentence.startswith("client bob: its update was scaled down from norm ")
     assert RoundRecord.from_bytes(record.to_bytes(), "the record") == record
     aggregate(trained, OFF)
-    if strategy != "fedmedian":
+    # A median ignores it, and adaptive server optimisers divide the change by its own size.
+    if strategy not in {"fedmedian", "fedadagrad", "fedadam", "fedyogi"}:
         assert movement(trained) > 100 * honest
 
 

@@ -62,6 +62,12 @@ def test_a_run_without_newer_settings_has_the_identity_that_it_always_had(make_c
     assert record.identity == "3322b8578d69fe6ae707630b652b50935ec6f28bab44697575c0b4742bac78fc"
 
 
+@pytest.mark.parametrize("field", ["schedule", "weight_decay", "ema_decay"])
+def test_newer_training_settings_leave_no_trace_at_their_defaults(make_config, field):
+    record = RunRecord(config=make_config(), initial_digest="d", parameters=1, fedvsr_version="any")
+    assert field not in json.loads(record.to_bytes())["config"]["training"]
+
+
 def test_newer_settings_survive_a_record(make_config):
     config = make_config(data__strict=True, data__damaged_frames="skip")
     record = RunRecord(config=config, initial_digest="d", parameters=1, fedvsr_version="any")

@@ -295,14 +295,18 @@ def test_markdown_of_shards():
     assert rows[2:] == [["ann", "2", "20", "2.5", "3", ""], ["bob", "–", "–", "–", "–", "no video | here"]]
 
 
-def test_markdown_of_a_registration():
+def test_markdown_of_a_registration(summary):
     record = RegistrationRecord(
         run=RUN, round=2, model="fedvsr", model_version="7", mlflow_run_id="abc", global_digest="0"
     )
-    numbers = {"psnr_y": 31.256, "psnr_y_over_bicubic": 0.5, "ssim_y": 0.9}
-    markdown = registration_markdown(record, numbers, "http://mlflow/#/run", "http://mlflow/#/version")
+    best = summary.best
+    markdown = registration_markdown(record, best, "http://mlflow/#/run", "http://mlflow/#/version")
     assert markdown.startswith("# fedvsr version 7\n")
-    assert "PSNR (Y) 31.26 dB, +0.50 dB over bicubic interpolation" in markdown
+    psnr = best.mean("psnr_y")
+    assert f"PSNR (Y) {psnr:.2f} dB, {best.gain:+.2f} dB over bicubic interpolation" in markdown
+    assert "averaged" not in markdown
     assert "[version 7 of fedvsr](http://mlflow/#/version)" in markdown
     assert "[run `abc`](http://mlflow/#/run)" in markdown
-    assert "](" not in registration_markdown(record, numbers, "", "")
+    assert "](" not in registration_markdown(record, best, "", "")
+    averaged = registration_markdown(change(record, averaged=True), best, "", "")
+    assert f"Round 2 of {RUN}, averaged weights, alias" in averaged

@@ -22,10 +22,11 @@ def test_a_strategy_has_its_registered_name_and_a_description(name):
     assert all(field.description for field in strategy.Options.model_fields.values())
 
 
-def test_the_papers_strategies_and_the_two_ablations_are_registered():
+def test_the_papers_strategies_the_two_ablations_and_those_with_a_server_optimiser_are_registered():
     assert set(strategy_names()) == {
         *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
         *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
+        *("fedavgm", "fedadam", "fedyogi", "fedadagrad"),
     }
 
 
@@ -37,7 +38,7 @@ def test_only_fedvsr_and_its_loss_ablation_train_with_the_high_frequency_loss():
 
 
 def test_the_error_for_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: fedavg, fedmedian, "):
+    with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: fedadagrad, fedadam, "):
         build_strategy("fedvrs")
 
 

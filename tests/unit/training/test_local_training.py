@@ -10,7 +10,7 @@ from torch import nn
 
 from fedvsr.config.run import TrainingConfig
 from fedvsr.errors import NonFiniteLossError, TrainingError
-from fedvsr.strategies.base import LocalTerm
+from fedvsr.strategies.base import LocalResult, LocalTerm
 from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
 from fedvsr.video.patches import ClipPair, PatchBatch, PatchSampler
@@ -134,6 +134,64 @@ def test_a_strategy_may_change_the_gradients_before_the_step():
     model = Gain()
     train(model, constant_batches(1), term=Reverse(model, {}, {}), learning_rate=0.1)
     assert float(model.gain.detach()) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_a_client_ends_with_the_average_of_its_weights_over_the_steps(decay: float):
+    model, weights = nn.Sequential(Gain(), nn.BatchNorm3d(3)), []
+
+    def remember(step: int, loss: float) -> None:
+        weights.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    train(model, constant_batches(4), ema_decay=decay, learning_rate=0.1, on_step=remember)
+    shares = [decay ** (4 - step) for step in range(1, 5)]
+    for name, value in model.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            assert value == 4
+            continue
+        expected = np.average([np.float64(each[name]) for each in weights], axis=0, weights=shares)
+        np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=name)
+    assert float(weights[-1]["0.gain"]) != float(model[0].gain.detach())
+
+
+def test_the_average_over_one_step_is_the_weights_after_it():
+    with_average, without = Gain(), Gain()
+    train(with_average, constant_batches(1), ema_decay=0.99)
+    train(without, constant_batches(1))
+    assert torch.equal(with_average.gain, without.gain)
+
+
+def test_weight_decay_shrinks_the_weights_by_its_share_of_the_learning_rate():
+    # Adam's first step is the learning rate, whatever the gradient: 0.5·(1 − 0.1·0.2) + 0.1.
+    decayed, plain = Gain(), Gain()
+    train(decayed, constant_batches(1), learning_rate=0.1, weight_decay=0.2)
+    train(plain, constant_batches(1), learning_rate=0.1)
+    assert float(decayed.gain.detach()) == pytest.approx(0.59, rel=1e-5)
+    assert float(plain.gain.detach()) == pytest.approx(0.6, rel=1e-5)
+
+
+def test_a_strategy_may_set_adams_state_before_the_first_step_and_read_it_at_the_end():
+    class WarmStart(LocalTerm):
+        def begin(self, optimizer: torch.optim.Adam) -> None:
+            self.optimizer = optimizer
+            for parameter in self.model.parameters():
+                optimizer.state[parameter] = {
+                    "step": torch.tensor(1000.0),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.full_like(parameter, 4.0),
+                }
+
+        def finish(self) -> LocalResult:
+            (state,) = self.optimizer.state.values()
+            return LocalResult(client_state={"v": state["exp_avg_sq"].numpy()})
+
+    model = Gain()
+    term = WarmStart(model, {}, {})
+    train(model, constant_batches(1), term=term, learning_rate=0.1, beta1=0.0, beta2=0.5)
+    # g = −0.4·0.4/0.4: the error is 0.5·0.4 − 0.6, and the slope of the gain is 0.4.
+    second = 0.5 * 4 + 0.5 * 0.4**2
+    assert float(model.gain.detach()) == pytest.approx(0.5 + 0.1 * 0.4 / math.sqrt(second), rel=1e-4)
+    assert float(term.finish().client_state["v"]) == pytest.approx(second, rel=1e-4)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
