@@ -19,6 +19,9 @@ class ScheduleConfig(Section):
     final_factor: float = Field(
         0.01, ge=0, le=1, description="share of the learning rate that is left at the end"
     )
+    hold_share: float = Field(
+        0.0, ge=0, lt=1, description="linear: share of the run before the learning rate begins to fall"
+    )
     restarts: int = Field(
         1, ge=1, description="how often cosine-restarts begins again at the full learning rate"
     )
@@ -31,7 +34,11 @@ class ScheduleConfig(Section):
     @model_validator(mode="after")
     def _settings_of_the_schedule(self) -> Self:
         """Refuses a setting that the schedule does not use: it would change nothing."""
-        uses = {"final_factor": self.name != "constant", "restarts": self.name == "cosine-restarts"}
+        uses = {
+            "final_factor": self.name != "constant",
+            "hold_share": self.name == "linear",
+            "restarts": self.name == "cosine-restarts",
+        }
         for setting, is_used in uses.items():
             value = getattr(self, setting)
             if not is_used and value != type(self).model_fields[setting].default:

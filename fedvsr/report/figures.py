@@ -75,9 +75,8 @@ def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes("PSNR (Y) over bicubic interpolation, dB")
-        for (label, points), style in zip(
-            curves.items(), itertools.cycle(("-", "--", ":", "-.")), strict=False
-        ):
+        styles = itertools.cycle(("-", "--", ":", "-."))
+        for (label, points), style in zip(curves.items(), styles, strict=False):
             rounds, values = zip(*points, strict=True)
             axes.plot(rounds, values, style, label=label, linewidth=1.5)
         axes.legend(frameon=False, fontsize=7, loc="lower right", ncols=2)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fedvsr.config.experiment import Experiment, load_experiment
+from fedvsr.config.experiment import Experiment, TrackingConfig, load_experiment
 from fedvsr.config.study import CENTRAL, StudyConfig
 from fedvsr.errors import ConfigError
 from fedvsr.store.base import bytes_digest
 
-_OTHER_STORES = {"store": "", "tracking": {}}
+_OTHER_STORES = {"store": "", "tracking": TrackingConfig()}
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ def settings_digest(experiment: Experiment) -> str:
 
 def _combinations(study: StudyConfig) -> Iterator[tuple[tuple[str, str], ...]]:
     """Yields every combination of the factors' levels."""
-    yield from itertools.product(
-        *([(name, level) for level in levels] for name, levels in study.factors.items())
-    )
+    factors = ([(name, level) for level in levels] for name, levels in study.factors.items())
+    yield from itertools.product(*factors)
 
 
 def _experiment(
     study: StudyConfig, label: str, levels: tuple[tuple[str, str], ...], seed: int, store: str
 ) -> Experiment:
-    overrides: dict[str | tuple[str, ...], Any] = {**study.overrides}
+    overrides: dict[str | tuple[str, ...], Any] = {}
+    overrides.update(study.overrides)
     for factor, level in levels:
         overrides.update(study.factors[factor][level])
     if label in study.strategies:

@@ -77,10 +77,8 @@ def read_results(run: StudyRun) -> dict[str, CellResult]:
 
 def _read(cell: Cell, task: CellTask) -> CellResult:
     reason = task.failure
-    if task.has_ended:
-        status = Status.ENDED
-    else:
-        status = Status.NOT_ENDED if reason is None else Status.FAILED
+    unfinished = Status.NOT_ENDED if reason is None else Status.FAILED
+    status = Status.ENDED if task.has_ended else unfinished
     other = None
     store = task.workspace.federation()
     if store.exists(OTHER_DOMAIN):

@@ -24,8 +24,6 @@ from fedvsr.store.workspace import Workspace
 from fedvsr.study.cells import Cell, Matrix
 from fedvsr.study.worker import CellTask, work
 
-_POLL_SECONDS = 1.0
-
 
 @dataclass(frozen=True)
 class StudyRun:
@@ -149,9 +147,8 @@ class _Workers:
                 while waiting or self._running:
                     while waiting and len(self._running) < self._workers:
                         self._start(waiting.pop(0))
-                    ended = wait([running.process.sentinel for running in self._running], _POLL_SECONDS)
-                    if ended:
-                        self._conclude()
+                    wait([running.process.sentinel for running in self._running])
+                    self._conclude()
                     left = len(waiting) + len(self._running)
                     advance(total - left, self._describe(left))
             finally:

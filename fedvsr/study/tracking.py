@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from fedvsr.config.experiment import load_experiment
 from fedvsr.study.results import CellResult, Status
 from fedvsr.study.runner import StudyRun
 from fedvsr.tracking.connection import connect
@@ -22,7 +21,7 @@ def track_study(run: StudyRun, results: Mapping[str, CellResult], store: str) ->
     Raises:
         fedvsr.errors.TrackingError: MLflow failed.
     """
-    tracking = load_experiment(run.study.experiment, run.study.overrides).tracking
+    tracking = run.matrix.cells[0].experiment.tracking
     cells = [_cell(result) for result in results.values() if result.status is not Status.NOT_ENDED]
     log_study(connect(tracking, store), run.study.name, cells, [run.folder / name for name in _FILES])
 

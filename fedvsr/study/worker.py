@@ -120,12 +120,18 @@ def _score_other_domain(store: Store, record: RunRecord, videos: tuple[LocalVide
     device = select_device(config.training.device)
     with repeatable(config.seed, config.training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        weights = load_weights(store, layout.global_weights(config.name, last.round), last.global_digest)
-        load_state(model, weights, f"global weights of round {last.round}")
+        key = layout.averaged_weights if last.is_averaged else layout.global_weights
+        weights = load_weights(store, key(config.name, last.round), last.model_digest)
+        load_state(model, weights, f"weights of round {last.round}")
         scores, _ = score_model(model.to(device), clips, device, config.evaluation.crop_border)
         bicubic = score_bicubic(clips, config.evaluation.crop_border)
     return last.model_copy(
-        update={"dataset_digest": dataset_digest(store, folder, data), "scores": scores, "bicubic": bicubic}
+        update={
+            "dataset_digest": dataset_digest(store, folder, data),
+            "scores": scores,
+            "bicubic": bicubic,
+            "averaged": None,
+        }
     )
 
 

@@ -6,7 +6,7 @@ long round has the same schedule as in many short ones.
 
 - warm-up: p/w for p < w, the share of the run for it; the rest of the run is q = (p − w)/(1 − w)
 - constant: 1
-- linear: 1 − (1 − f)·q, where f is the final factor
+- linear: 1 for q ≤ h, then 1 − (1 − f)·(q − h)/(1 − h), where f is the final factor and h the share to hold
 - cosine: f + (1 − f)·(1 + cos(π·q))/2
 - cosine-restarts: cosine over each of n + 1 equal parts of the rest
 
@@ -57,7 +57,7 @@ def factor_at(config: ScheduleConfig, progress: float) -> float:
         case "constant":
             return 1.0
         case "linear":
-            return 1 - span * rest
+            return 1 - span * max(0.0, rest - config.hold_share) / (1 - config.hold_share)
         case "cosine-restarts":
             rest = rest * (config.restarts + 1) % 1
     return config.final_factor + span * (1 + math.cos(math.pi * rest)) / 2
