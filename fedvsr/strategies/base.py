@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fedvsr.config.base import NoOptions, Section
+from fedvsr.config.schedule import ScheduleConfig
+from fedvsr.config.server import ServerConfig
 from fedvsr.server_optimisers.base import ServerOptimiser
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.share_bound import bound_shares
@@ -217,6 +219,16 @@ class Strategy:
 
     def __init__(self, options: Section | None = None) -> None:
         self.options = self.Options() if options is None else options
+
+    @property
+    def schedule(self) -> ScheduleConfig | None:
+        """The learning-rate schedule that is a part of the strategy; None if the run chooses one."""
+        return None
+
+    @property
+    def averaging(self) -> ServerConfig | None:
+        """The averaging of weights that is a part of the strategy; None if the run chooses it."""
+        return None
 
     def make_local_term(
         self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]

@@ -14,6 +14,7 @@ _BUILT_INS = {
     "fedprox": "fedvsr.strategies.fedprox:FedProx",
     "fedsr": "fedvsr.strategies.fedsr:FedSR",
     "fedvsr": "fedvsr.strategies.fedvsr:FedVSR",
+    "fedvsr-annealed": "fedvsr.strategies.fedvsr_annealed:FedVSRAnnealed",
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
     "fedyogi": "fedvsr.strategies.fedyogi:FedYogi",

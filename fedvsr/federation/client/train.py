@@ -28,6 +28,7 @@ from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import LocalResult, Strategy
 from fedvsr.strategies.registry import build_strategy
+from fedvsr.strategies.settings import schedule_of
 from fedvsr.training.batches import batches, step_count
 from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
@@ -143,6 +144,7 @@ def _train(
         client_state = _load_client_state(own, record, plan.round) if strategy.stateful else {}
         term = strategy.make_local_term(model, strategy_state, client_state)
         steps = step_count(sampler, training)
+        schedule = RoundSchedule(schedule_of(config, strategy), plan.round, plan.rounds, steps)
         with progress.stage("train", steps) as advance:
             summary = train_locally(
                 model,
@@ -153,7 +155,7 @@ def _train(
                 device,
                 lambda step, loss: advance(step, f"loss {loss:.4f}"),
                 first_step=(plan.round - 1) * steps,
-                learning_rate_factor=RoundSchedule(training.schedule, plan.round, plan.rounds, steps).factor,
+                learning_rate_factor=schedule.factor,
             )
         _check_loss(summary.loss)
         facts = TrainingFacts(

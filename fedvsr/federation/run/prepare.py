@@ -28,6 +28,7 @@ from fedvsr.registry import is_reference
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.strategies.base import Strategy
 from fedvsr.strategies.registry import build_strategy
+from fedvsr.strategies.settings import averaging_of, schedule_of
 from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.weights import Tensors, find_misfit, serialize, specs_of
 
@@ -150,6 +151,8 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
         _check_privacy(config, strategy)
         if import_references or not is_reference(config.server.optimiser):
             find_server_optimiser(config, strategy)
+        schedule_of(config, strategy)
+        averaging_of(config, strategy)
     _check_codecs(config, import_references=import_references)
 
 
@@ -339,8 +342,10 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
             config.federation.rounds,
             f"run {config.name!r} was started with {rounds}, which can only be raised",
         )
+    if config.federation.rounds == rounds:
+        return
     reason = _why_rounds_are_fixed(config)
-    if config.federation.rounds > rounds and reason:
+    if reason:
         raise ConfigError(
             "federation.rounds",
             config.federation.rounds,
@@ -351,9 +356,10 @@ def _check_continuation(stored: RunRecord, config: RunConfig) -> None:
 
 def _why_rounds_are_fixed(config: RunConfig) -> str | None:
     """Returns why the number of rounds cannot be raised: earlier rounds depended on it; None if it can."""
-    if not config.training.schedule.is_constant:
-        return "training.schedule spreads the learning rate over them"
-    if config.server.averaging == "uniform":
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
+    if not schedule_of(config, strategy).is_constant:
+        return "its schedule spreads the learning rate over them"
+    if averaging_of(config, strategy).averaging == "uniform":
         return "server.averaging_start is a share of them"
     return None
 

@@ -39,6 +39,7 @@ from fedvsr.strategies import norm_clipping
 from fedvsr.strategies.base import Aggregate, RoundContext, RoundUpdates, Strategy
 from fedvsr.strategies.norm_clipping import ClippedAggregate, aggregate_clipped
 from fedvsr.strategies.registry import build_strategy
+from fedvsr.strategies.settings import averaging_of
 from fedvsr.strategies.updates import Updates, first_non_finite
 from fedvsr.weights import Tensors, find_misfit, serialize, specs_of
 
@@ -88,7 +89,8 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
     aggregate = result.aggregate
     _check_usable(strategy, aggregate, weights.base)
     step = take_server_step(store, run, round_number, optimiser, weights.base, aggregate.tensors)
-    averaged = average_rounds(store, run, plan, weights.base, step.weights)
+    averaging = averaging_of(run.config, strategy)
+    averaged = average_rounds(store, run, plan, averaging, weights.base, step.weights)
     digests = _write_weights(store, plan, step, aggregate.strategy_state, averaged)
     participants = tuple(_participant(report, result) for report in reports)
     record = RoundRecord(

@@ -14,6 +14,7 @@ and Optimization 30(4), 1992, https://doi.org/10.1137/0330046.
 
 import numpy as np
 
+from fedvsr.config.server import ServerConfig
 from fedvsr.errors import NotFoundError
 from fedvsr.federation import layout
 from fedvsr.federation.records import PlanRecord, RunRecord
@@ -24,7 +25,12 @@ from fedvsr.weights import Array, Tensors
 
 
 def average_rounds(
-    store: Store, run: RunRecord, plan: PlanRecord, base: Tensors, weights: Tensors
+    store: Store,
+    run: RunRecord,
+    plan: PlanRecord,
+    averaging: ServerConfig,
+    base: Tensors,
+    weights: Tensors,
 ) -> dict[str, Array]:
     """Returns the average after a round; empty if there is none, or if it is over one round.
 
@@ -32,6 +38,7 @@ def average_rounds(
         store: The federation's store, with the average after the previous round.
         run: The run's record.
         plan: The round's plan.
+        averaging: How weights are averaged.
         base: The global weights after the previous round.
         weights: The global weights after this round.
 
@@ -39,12 +46,11 @@ def average_rounds(
         fedvsr.errors.NotFoundError: The average after the previous round does not exist.
         fedvsr.errors.DataError: It is damaged.
     """
-    server = run.config.server
-    count = server.averaged_rounds(plan.round, plan.rounds)
+    count = averaging.averaged_rounds(plan.round, plan.rounds)
     if count <= 1:
         return {}
     before = base if count == 2 else _load_average(store, run, plan.round - 1)
-    share = server.newest_share(count)
+    share = averaging.newest_share(count)
     return {name: _average(before[name], array, share) for name, array in weights.items()}
 
 
