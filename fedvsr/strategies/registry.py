@@ -10,6 +10,7 @@ _BUILT_INS = {
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",
     "fedsr": "fedvsr.strategies.fedsr:FedSR",
+    "fedtrimmedavg": "fedvsr.strategies.fedtrimmedavg:FedTrimmedAvg",
     "fedvsr": "fedvsr.strategies.fedvsr:FedVSR",
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",

@@ -18,6 +18,8 @@ from fedvsr.strategies.scaffold import Scaffold
 from fedvsr.weights import CHUNK_ELEMENTS, WeightsFile
 
 CLIENTS = ("ann", "bob", "cleo", "dan", "eve")
+# The strategies with which one client, however large its update is, hardly moves the global weights.
+HOLD_ALONE = {"fedmedian", "fedtrimmedavg"}
 
 
 def tensors(seed: int, size: float = 1.0) -> dict[str, np.ndarray]:
@@ -163,7 +165,7 @@ def test_an_update_scaled_by_1000_is_held_to_the_bound(make_round, name):
     assert norm(result.aggregate.tensors, BASE) <= (10 + 4 * 1.01) / 5 * median * 1.01
     unbounded = aggregate_clipped(build_strategy(name), make_round(updates), math.inf)
     assert unbounded.updates == {}
-    if name != "fedmedian":
+    if name not in HOLD_ALONE:
         assert norm(unbounded.aggregate.tensors, BASE) > 50 * median
 
 

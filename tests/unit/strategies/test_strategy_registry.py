@@ -22,10 +22,11 @@ def test_a_strategy_has_its_registered_name_and_a_description(name):
     assert all(field.description for field in strategy.Options.model_fields.values())
 
 
-def test_the_papers_strategies_and_the_two_ablations_are_registered():
+def test_the_papers_strategies_the_two_ablations_and_those_of_other_systems_are_registered():
     assert set(strategy_names()) == {
         *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
         *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
+        "fedtrimmedavg",
     }
 
 
@@ -73,6 +74,11 @@ def test_the_error_for_an_unknown_name_lists_the_known_ones():
             "strategy.options.weight: -0.1 is not allowed; it must be greater than or equal to 0",
         ),
         ("fedvsr", {"threshold": 1}, "it must be less than 1"),
+        (
+            "fedtrimmedavg",
+            {"beta": 0.5},
+            "strategy.options.beta: 0.5 is not allowed; it must be less than 0.5",
+        ),
     ],
 )
 def test_the_error_names_a_wrong_option(name, options, message):
