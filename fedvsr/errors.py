@@ -205,7 +205,7 @@ class SiteError(FedVSRError):
 
 
 class QuorumError(FedVSRError):
-    """Fewer clients than the quorum delivered an update."""
+    """Fewer clients delivered an update than the quorum, or than the strategy needs."""
 
 
 class ClusterError(FedVSRError):

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fedvsr.config.base import NoOptions, Section
+from fedvsr.errors import QuorumError
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.share_bound import bound_shares
 from fedvsr.strategies.updates import Updates
@@ -202,6 +203,24 @@ class Strategy:
     def __init__(self, options: Section | None = None) -> None:
         self.options = self.Options() if options is None else options
 
+    @property
+    def min_updates(self) -> int:
+        """Number of updates that the aggregation needs; a run's quorum must be at least as large."""
+        return 1
+
+    def check_count(self, updates: RoundUpdates) -> None:
+        """Checks that a round has enough updates.
+
+        Raises:
+            fedvsr.errors.QuorumError: It has fewer than `min_updates`.
+        """
+        count = len(updates.updates.clients)
+        if count < self.min_updates:
+            raise QuorumError(
+                f"round {updates.context.round_number}: {count} clients delivered; strategy {self.name!r} "
+                f"with its options needs {self.min_updates}; raise federation.quorum to that number"
+            )
+
     def make_local_term(
         self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
@@ -247,6 +266,7 @@ class Strategy:
 
         Raises:
             fedvsr.errors.UpdateError: An update is damaged, or has a value that is not finite.
+            fedvsr.errors.QuorumError: There are fewer updates than `min_updates`.
         """
         shares = self.share_out(updates.contributions, updates.context)
         return Aggregate(

@@ -14,6 +14,7 @@ _BUILT_INS = {
     "fedvsr": "fedvsr.strategies.fedvsr:FedVSR",
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
+    "krum": "fedvsr.strategies.krum:Krum",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",
 }
 

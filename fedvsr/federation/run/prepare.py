@@ -145,8 +145,22 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
     if import_references or not is_reference(config.data.degradation):
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
-        _check_privacy(config, build_strategy(config.strategy.name, config.strategy.options))
+        strategy = build_strategy(config.strategy.name, config.strategy.options)
+        _check_quorum(config, strategy)
+        _check_privacy(config, strategy)
     _check_codecs(config, import_references=import_references)
+
+
+def _check_quorum(config: RunConfig, strategy: Strategy) -> None:
+    """Refuses a quorum with which a round may have fewer updates than the strategy needs."""
+    quorum, needed = config.federation.quorum, strategy.min_updates
+    if quorum < needed:
+        raise ConfigError(
+            "federation.quorum",
+            quorum,
+            f"strategy {config.strategy.name!r} with its options needs {needed} updates in every round: set "
+            f"{needed} or more",
+        )
 
 
 def _check_privacy(config: RunConfig, strategy: Strategy) -> None:

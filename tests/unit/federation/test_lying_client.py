@@ -20,6 +20,8 @@ from fedvsr.weights import WeightsFile, serialize
 
 RUN = "test"
 OFF = RobustnessConfig(max_share=0, max_norm=0)
+# With these, one liar of three hardly moves the global weights without the bounds too.
+HOLD_ONE_OF_THREE = {"fedmedian", "krum"}
 
 
 def aggregate(trained, robustness: RobustnessConfig | None = None) -> RoundRecord:
@@ -121,7 +123,7 @@ def test_an_update_scaled_by_1000_moves_the_global_weights_little(trained_round,
     assert sentence.startswith("client bob: its update was scaled down from norm ")
     assert RoundRecord.from_bytes(record.to_bytes(), "the record") == record
     aggregate(trained, OFF)
-    if strategy != "fedmedian":
+    if strategy not in HOLD_ONE_OF_THREE:
         assert movement(trained) > 100 * honest
 
 

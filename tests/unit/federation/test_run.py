@@ -173,6 +173,11 @@ def test_a_run_may_become_strict_and_stays_the_same_run(clips_of_two, make_confi
             ConfigError,
             "strategy.options.layer: 'stem' is not allowed",
         ),
+        (
+            {"strategy__name": "krum", "federation__quorum": 2},
+            ConfigError,
+            "federation.quorum: 2 is not allowed; strategy 'krum' with its options needs 5 updates",
+        ),
     ],
 )
 def test_a_wrong_run_is_refused_before_anything_is_written(

@@ -258,6 +258,7 @@ class TestConfiguration:
             ({"strategy__name": "fedmedian"}, "strategy.name"),
             ({"strategy__name": "fedsr"}, "strategy.name"),
             ({"strategy__name": "scaffold"}, "strategy.name"),
+            ({"strategy__name": "fedtrimmedavg"}, "strategy.name"),
             ({"communication__upload": "float32"}, "communication.upload"),
             ({"communication__upload": "bfloat16"}, "communication.upload"),
             (
