@@ -15,6 +15,7 @@ _BUILT_INS = {
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
     "krum": "fedvsr.strategies.krum:Krum",
+    "multikrum": "fedvsr.strategies.multikrum:MultiKrum",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",
 }
 

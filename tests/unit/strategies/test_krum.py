@@ -1,4 +1,4 @@
-"""Krum and the squared distances that it is computed from, compared with the paper's definition."""
+"""Krum, Multi-Krum and their squared distances, compared with the definition in the paper."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from fedvsr.errors import QuorumError, UpdateError
 from fedvsr.strategies.base import RoundContext, RoundUpdates
 from fedvsr.strategies.distances import squared_distances
 from fedvsr.strategies.krum import Krum
+from fedvsr.strategies.multikrum import MultiKrum
 from fedvsr.weights import CHUNK_ELEMENTS
 from tests.unit.strategies.rounds import contributions, random_tensors
 
@@ -79,6 +80,35 @@ def test_the_weights_are_those_of_the_papers_choice_whatever_the_order_of_arriva
         assert result.weights == dict.fromkeys(updates, 0.0) | {f"client-{best}": 1.0}
         for name, array in result.tensors.items():
             assert array.tobytes() == updates[f"client-{best}"][name].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("count", "malicious", "selected"), [(3, 0, 1), (5, 1, 3), (5, 1, 4), (9, 3, 5), (9, 3, 0), (6, 0, 0)]
+)
+def test_multikrum_is_the_plain_mean_of_the_best(aggregate, count, malicious, selected):
+    updates = {f"client-{index}": random_tensors(index) for index in range(count)}
+    scores = papers_scores([flat(tensors) for tensors in updates.values()], malicious)
+    best = sorted(range(count), key=scores.__getitem__)[: selected or count - malicious]
+    options = MultiKrum.Options(malicious=malicious, selected=selected)
+    clips = {client: 1 + index for index, client in enumerate(updates)}
+    result = aggregate(MultiKrum(options), random_tensors(99), updates, clips=clips)
+    assert result.weights == pytest.approx(
+        {f"client-{index}": 1 / len(best) if index in best else 0.0 for index in range(count)}
+    )
+    for name, array in result.tensors.items():
+        mean = np.mean([updates[f"client-{index}"][name].astype(np.float64) for index in best], axis=0)
+        np.testing.assert_allclose(array, mean.astype(array.dtype), rtol=3e-7, err_msg=name)
+
+
+def test_multikrum_with_one_client_is_krum(aggregate):
+    updates = {f"client-{index}": random_tensors(index) for index in range(7)}
+    one = aggregate(MultiKrum(MultiKrum.Options(malicious=2, selected=1)), random_tensors(99), updates)
+    assert one.weights == aggregate(krum(2), random_tensors(99), updates).weights
+
+
+def test_multikrum_needs_as_many_honest_clients_as_it_averages():
+    assert MultiKrum(MultiKrum.Options(malicious=1, selected=3)).min_updates == 5
+    assert MultiKrum(MultiKrum.Options(malicious=1, selected=6)).min_updates == 7
 
 
 def test_liars_are_never_chosen_however_their_updates_agree(aggregate):

@@ -19,7 +19,7 @@ from fedvsr.weights import CHUNK_ELEMENTS, WeightsFile
 
 CLIENTS = ("ann", "bob", "cleo", "dan", "eve")
 # The strategies with which one client, however large its update is, hardly moves the global weights.
-HOLD_ALONE = {"fedmedian", "fedtrimmedavg", "krum"}
+HOLD_ALONE = {"fedmedian", "fedtrimmedavg", "krum", "multikrum"}
 
 
 def tensors(seed: int, size: float = 1.0) -> dict[str, np.ndarray]:
