@@ -6,6 +6,7 @@ from fedvsr.registry import registry_of_subclasses
 from fedvsr.strategies.base import Strategy
 
 _BUILT_INS = {
+    "bulyan": "fedvsr.strategies.bulyan:Bulyan",
     "fedavg": "fedvsr.strategies.fedavg:FedAvg",
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",

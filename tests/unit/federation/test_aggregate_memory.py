@@ -112,7 +112,7 @@ def peak_of_aggregation(root: Path, config, updates: tuple[Path, Path, Path], cl
     ("strategy", "options"),
     [
         *[(name, {}) for name in ("fedavg", "fedvsr", "fedmedian", "fedsr", "fedtrimmedavg")],
-        ("krum", {"malicious": 0}),
+        *[(name, {"malicious": 0}) for name in ("krum", "bulyan")],
     ],
 )
 def test_64_updates_take_the_memory_of_4(tmp_path: Path, make_config, updates, strategy: str, options):

@@ -26,7 +26,7 @@ def test_the_papers_strategies_the_two_ablations_and_those_of_other_systems_are_
     assert set(strategy_names()) == {
         *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
         *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
-        *("fedtrimmedavg", "krum", "multikrum"),
+        *("fedtrimmedavg", "krum", "multikrum", "bulyan"),
     }
 
 
@@ -38,7 +38,7 @@ def test_only_fedvsr_and_its_loss_ablation_train_with_the_high_frequency_loss():
 
 
 def test_the_error_for_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: fedavg, fedmedian, "):
+    with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: bulyan, fedavg, "):
         build_strategy("fedvrs")
 
 
