@@ -47,7 +47,7 @@ class Bulyan(FedAvg):
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         self.check_count(updates)
         malicious = self.options.malicious
-        squares = squared_distances(updates.base, updates.updates)
+        squares = squared_distances(updates)
         chosen = _select(squares, malicious, len(squares) - 2 * malicious)
         files = list(updates.updates.files.items())
         selected = Updates(dict(files[index] for index in chosen))

@@ -4,17 +4,17 @@ The distance of two updates is the L2 norm of their difference over the elements
 tensors. Integer and boolean buffers have no distance, as they have no norm.
 """
 
-from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedvsr.strategies.updates import Updates
+from fedvsr.errors import UpdateError
+from fedvsr.strategies.base import RoundUpdates
 from fedvsr.weights import CHUNK_ELEMENTS, Array
 
 
-def squared_distances(base: Mapping[str, Array], updates: Updates) -> NDArray[np.float64]:
+def squared_distances(updates: RoundUpdates) -> NDArray[np.float64]:
     """Returns the squared distance of each pair of clients.
 
     The updates are read piece by piece, so memory does not grow with the model. Differences are taken in
@@ -22,26 +22,32 @@ def squared_distances(base: Mapping[str, Array], updates: Updates) -> NDArray[np
     weights does not cancel, as it does in ‖a‖² + ‖b‖² − 2·a·b.
 
     Args:
-        base: The base weights, with the tensors' names and dtypes.
-        updates: The clients' weights.
+        updates: The round's updates.
 
     Returns:
-        A symmetric array (clients, clients), in the order of the clients' names. An element is infinite if
-        float64 cannot hold it.
+        A symmetric array (clients, clients), in the order of the clients' names.
 
     Raises:
-        fedvsr.errors.UpdateError: An update is damaged, or has a value that is not finite.
+        fedvsr.errors.UpdateError: An update is damaged, has a value that is not finite, or is so far from the
+            others that float64 cannot hold the squared distance.
     """
-    count = len(updates.clients)
+    count = len(updates.updates.clients)
     squares = np.zeros((count, count), np.float64)
     buffer = np.empty(CHUNK_ELEMENTS, np.float64)
-    for name, array in base.items():
+    for name, array in updates.base.items():
         if not np.issubdtype(array.dtype, np.floating):
             continue
-        for _, piece in updates.pieces(name, array.size):
+        for _, piece in updates.updates.pieces(name, array.size):
             for start in range(0, piece.shape[1], CHUNK_ELEMENTS):
                 _add_squares(squares, piece[:, start : start + CHUNK_ELEMENTS], buffer)
-    return squares + squares.T
+    squares += squares.T
+    far = np.count_nonzero(~np.isfinite(squares), axis=1)
+    if far.any():
+        # The one that is far from most others.
+        client = updates.updates.clients[int(np.argmax(far))]
+        reason = "its distance from other updates is beyond the range of float64"
+        raise UpdateError(client, updates.context.round_number, reason)
+    return squares
 
 
 def _add_squares(squares: NDArray[np.float64], values: Array, buffer: NDArray[np.float64]) -> None:

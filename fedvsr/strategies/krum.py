@@ -78,5 +78,5 @@ class Krum(FedAvg):
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         self.check_count(updates)
-        scores = krum_scores(squared_distances(updates.base, updates.updates), self.options.malicious)
+        scores = krum_scores(squared_distances(updates), self.options.malicious)
         return mean_of(updates, [updates.updates.clients[int(np.argmin(scores))]])

@@ -38,7 +38,7 @@ class MultiKrum(Krum):
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         self.check_count(updates)
         clients, malicious = updates.updates.clients, self.options.malicious
-        scores = krum_scores(squared_distances(updates.base, updates.updates), malicious)
+        scores = krum_scores(squared_distances(updates), malicious)
         count = self.options.selected or len(clients) - malicious
         best = np.argsort(scores, kind="stable")[:count]
         return mean_of(updates, [clients[index] for index in sorted(best)])

@@ -15,6 +15,7 @@ _BUILT_INS = {
     "fedvsr": "fedvsr.strategies.fedvsr:FedVSR",
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
+    "geometric-median": "fedvsr.strategies.geometric_median:GeometricMedian",
     "krum": "fedvsr.strategies.krum:Krum",
     "multikrum": "fedvsr.strategies.multikrum:MultiKrum",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",

@@ -21,7 +21,7 @@ from fedvsr.weights import WeightsFile, serialize
 RUN = "test"
 OFF = RobustnessConfig(max_share=0, max_norm=0)
 # With these, one liar of three hardly moves the global weights without the bounds too.
-HOLD_ONE_OF_THREE = {"fedmedian", "krum"}
+HOLD_ONE_OF_THREE = {"fedmedian", "krum", "geometric-median"}
 
 
 def aggregate(trained, robustness: RobustnessConfig | None = None) -> RoundRecord:
