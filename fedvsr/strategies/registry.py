@@ -18,6 +18,7 @@ _BUILT_INS = {
     "geometric-median": "fedvsr.strategies.geometric_median:GeometricMedian",
     "krum": "fedvsr.strategies.krum:Krum",
     "multikrum": "fedvsr.strategies.multikrum:MultiKrum",
+    "qfedavg": "fedvsr.strategies.qfedavg:QFedAvg",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",
 }
 

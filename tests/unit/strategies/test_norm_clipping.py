@@ -20,7 +20,7 @@ from fedvsr.weights import CHUNK_ELEMENTS, WeightsFile
 CLIENTS = ("ann", "bob", "cleo", "dan", "eve")
 MORE_CLIENTS = (*CLIENTS, "fay", "gus")
 # The strategies with which one client, however large its update is, hardly moves the global weights.
-HOLD_ALONE = {"fedmedian", "fedtrimmedavg", "krum", "multikrum", "bulyan", "geometric-median"}
+HOLD_ALONE = {"fedmedian", "fedtrimmedavg", "krum", "multikrum", "bulyan", "geometric-median", "qfedavg"}
 
 
 def tensors(seed: int, size: float = 1.0) -> dict[str, np.ndarray]:
