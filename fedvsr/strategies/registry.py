@@ -9,6 +9,7 @@ _BUILT_INS = {
     "bulyan": "fedvsr.strategies.bulyan:Bulyan",
     "fedavg": "fedvsr.strategies.fedavg:FedAvg",
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
+    "fednova": "fedvsr.strategies.fednova:FedNova",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",
     "fedsr": "fedvsr.strategies.fedsr:FedSR",
     "fedtrimmedavg": "fedvsr.strategies.fedtrimmedavg:FedTrimmedAvg",
