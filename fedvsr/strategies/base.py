@@ -183,6 +183,7 @@ class Strategy:
         high_frequency_loss: Whether clients train with FedVSR's high-frequency loss.
         local_term: The class of its part in local training.
         stateful: Whether it keeps a client state.
+        sends_state: Whether clients need the strategy state; if not, they do not download it.
         needs_updates: Why it needs every client's own update; empty if the weighted sum of them is enough.
         max_share: How many times the mean of the others' aggregation weights a client's may be, unless the
             run sets ``robustness.max_share``. Honest clients should not exceed it.
@@ -195,6 +196,7 @@ class Strategy:
     high_frequency_loss: ClassVar[bool] = False
     local_term: ClassVar[type[LocalTerm]] = LocalTerm
     stateful: ClassVar[bool] = False
+    sends_state: ClassVar[bool] = True
     needs_updates: ClassVar[str] = ""
     max_share: ClassVar[float] = 5.0
 
@@ -224,7 +226,11 @@ class Strategy:
     def make_local_term(
         self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
-        """Returns the strategy's part in one client's training."""
+        """Returns the strategy's part in one client's training.
+
+        Raises:
+            fedvsr.errors.ConfigError: The strategy cannot train this model.
+        """
         return self.local_term(model, strategy_state, client_state)
 
     def find_strategy_tensor_problem(

@@ -8,6 +8,7 @@ from fedvsr.strategies.base import Strategy
 _BUILT_INS = {
     "bulyan": "fedvsr.strategies.bulyan:Bulyan",
     "fedavg": "fedvsr.strategies.fedavg:FedAvg",
+    "feddyn": "fedvsr.strategies.feddyn:FedDyn",
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
     "fednova": "fedvsr.strategies.fednova:FedNova",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",

@@ -133,7 +133,7 @@ def _train(
     )
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = select_device(training.device)
-    strategy_state = load_strategy_state(federation, plan)
+    strategy_state = load_strategy_state(federation, plan) if strategy.sends_state else {}
     with repeatable(seed, training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
         sent, sent_bytes = load_sent_weights(federation, config, plan, specs_of(state_of(model)))

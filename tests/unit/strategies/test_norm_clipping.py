@@ -165,8 +165,11 @@ def test_an_update_scaled_by_1000_is_held_to_the_bound(make_round, name):
     assert result.updates.keys() == {"bob"}
     assert result.updates["bob"].norm == pytest.approx(norm(updates["bob"], BASE))
     assert result.updates["bob"].max_norm == pytest.approx(10 * median, rel=0.01)
-    # A mean of n updates moves by at most their mean norm; a median by less.
-    assert norm(result.aggregate.tensors, BASE) <= (10 + (count - 1) * 1.01) / count * median * 1.01
+    # A mean of n updates moves by at most their mean norm; a median by less. FedDyn adds h/α, which is
+    # as much in its first round.
+    factor = 2 if name == "feddyn" else 1
+    reach = factor * (10 + (count - 1) * 1.01) / count * median * 1.01
+    assert norm(result.aggregate.tensors, BASE) <= reach
     unbounded = aggregate_clipped(strategy, make_round(updates), math.inf)
     assert unbounded.updates == {}
     if name not in HOLD_ALONE:
