@@ -113,7 +113,7 @@ class FedDyn(FedAvg):
             if np.issubdtype(array.dtype, np.floating):
                 mean = tensors[name].astype(np.float64)
                 before = updates.strategy_state.get(name, np.zeros(array.shape, np.float32))
-                following = before.astype(np.float64) - alpha * share * (mean - base[name])
+                following = before.astype(np.float64) - alpha * share * (mean - array.astype(np.float64))
                 state[name] = following.astype(np.float32)
                 tensors[name] = (mean - following / alpha).astype(array.dtype)
         return Aggregate(tensors, weights, strategy_state=state)
