@@ -65,7 +65,7 @@ def federated_training(
         run_name: Lower case, digits and dashes. Submitting a name again continues that run.
         model: Network: basicvsr, basicvsr++, fastvsr, iart, rvrt, vrt, or a reference package.module:name.
         strategy: bulyan, fedavg, feddyn, fedmedian, fednova, fedprox, fedsr, fedtrimmedavg, fedvsr,
-            fedvsr-ala, fedvsr-hf, geometric-median, krum, multikrum, qfedavg, scaffold, or a reference.
+            fedvsr-ala, fedvsr-hf, geometric-median, krum, moon, multikrum, qfedavg, scaffold, or a reference.
         rounds: Rounds of training and aggregation; may be raised when a run is continued.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
         clients_per_round: Clients drawn for each round; 0 takes all.

@@ -19,6 +19,7 @@ _BUILT_INS = {
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
     "geometric-median": "fedvsr.strategies.geometric_median:GeometricMedian",
     "krum": "fedvsr.strategies.krum:Krum",
+    "moon": "fedvsr.strategies.moon:Moon",
     "multikrum": "fedvsr.strategies.multikrum:MultiKrum",
     "qfedavg": "fedvsr.strategies.qfedavg:QFedAvg",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",

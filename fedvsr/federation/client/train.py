@@ -91,6 +91,7 @@ def begin_secure_delivery(
     delivery = SecureDelivery(federation, own, record, plan, client)
     if not (delivery.is_trained or delivery.is_finished):
         trained = _train(federation, own, record, plan, client, progress or Progress())
+        _keep_client_state(own, record, plan, trained)
         delivery.begin(trained.weights, trained.sent, trained.facts)
     return delivery
 
@@ -197,9 +198,7 @@ def _deliver(
 ) -> ReportRecord:
     """Writes the client state, the strategy tensors, the update and, last, the report."""
     update = encode_update(record.config, plan, client, trained.weights, trained.sent)
-    if trained.local.client_state:
-        key = layout.client_state(plan.run, record.identity, plan.round)
-        own.write(key, serialize(trained.local.client_state))
+    _keep_client_state(own, record, plan, trained)
     strategy_tensors = serialize(trained.local.strategy_tensors) if trained.local.strategy_tensors else b""
     if strategy_tensors:
         federation.write(layout.strategy_tensors(plan.run, plan.round, client), strategy_tensors)
@@ -213,6 +212,13 @@ def _deliver(
     )
     write_record(federation, layout.report(plan.run, plan.round, client), report)
     return report
+
+
+def _keep_client_state(own: Store, record: RunRecord, plan: PlanRecord, trained: _Trained) -> None:
+    """Writes the client state, if the strategy has one, to the client's own store."""
+    if trained.local.client_state:
+        key = layout.client_state(plan.run, record.identity, plan.round)
+        own.write(key, serialize(trained.local.client_state))
 
 
 def _load_client_state(own: Store, record: RunRecord, round_number: int) -> dict[str, Array]:

@@ -487,7 +487,7 @@ def test_fedprox_pulls_clients_towards_the_global_weights(fresh, make_config):
     assert moved("held", 1e4) < moved("free", 0.0)
 
 
-@pytest.mark.parametrize("strategy", ["scaffold", "fedsr", "feddyn"])
+@pytest.mark.parametrize("strategy", ["scaffold", "fedsr", "feddyn", "moon"])
 def test_a_new_run_of_the_same_name_does_not_see_the_old_client_state(fresh, make_config, strategy):
     renewed, new = fresh("renewed"), fresh("new")
     run_rounds(renewed, make_config(strategy__name=strategy, training__learning_rate=0.01))

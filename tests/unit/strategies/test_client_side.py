@@ -201,7 +201,7 @@ def test_fedsr_draws_the_same_projection_everywhere_and_does_not_change_the_gene
     assert torch.equal(*projections)
 
 
-@pytest.mark.parametrize("name", ["fedsr"])
+@pytest.mark.parametrize("name", ["fedsr", "moon"])
 def test_a_contrastive_term_is_the_same_with_activation_checkpointing(name):
     def penalties(*, checkpointing: bool) -> list[float]:
         model = nn.Sequential()

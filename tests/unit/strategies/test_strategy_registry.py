@@ -27,7 +27,7 @@ def test_the_papers_strategies_the_two_ablations_and_those_of_other_systems_are_
         *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
         *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
         *("fedtrimmedavg", "krum", "multikrum", "bulyan", "geometric-median"),
-        *("qfedavg", "fednova", "feddyn"),
+        *("qfedavg", "fednova", "feddyn", "moon"),
     }
 
 
