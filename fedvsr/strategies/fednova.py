@@ -68,7 +68,11 @@ class FedNova(FedAvg):
         total = sum(per_step.values())
         effective = sum(share * steps[client] for client, share in shares.items())
         weights = {client: value / total for client, value in per_step.items()}
-        return weights, {"effective_steps": effective, _STEP: effective * total}
+        return weights, {
+            "effective_steps": effective,
+            _STEP: effective * total,
+            "bounded_claims": float(sum(steps[client] != claim for client, claim in claims.items())),
+        }
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         shares = self.share_out(updates.contributions, updates.context)

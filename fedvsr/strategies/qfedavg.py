@@ -71,12 +71,17 @@ class QFedAvg(FedAvg):
     def weigh(
         self, contributions: Iterable[Contribution], context: RoundContext
     ) -> tuple[dict[str, float], dict[str, float]]:
+        contributions = tuple(contributions)
         losses = _losses(contributions, context)
         largest = max(losses.values())
         # Powers of ratios neither overflow nor, all of them, underflow.
         powers = {client: (loss / largest) ** self.options.q for client, loss in losses.items()}
         total = sum(powers.values())
-        return {client: power / total for client, power in powers.items()}, {}
+        bounded = sum(losses[each.client] != max(_MIN_LOSS, each.loss) for each in contributions)
+        return (
+            {client: power / total for client, power in powers.items()},
+            {"bounded_claims": float(bounded)},
+        )
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         shares = self.share_out(updates.contributions, updates.context)

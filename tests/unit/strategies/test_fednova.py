@@ -77,6 +77,7 @@ def test_a_lie_about_the_steps_neither_takes_the_round_over_nor_blows_it_up(run,
     vectors = base + 0.1 * random.normal(size=(5, 30))
     result = run(FedNova(), base, vectors, [4] * 5, [lie, 30, 30, 30, 30], max_share=5.0)
     assert result.weights["0"] <= 5 / 9 + 1e-12
+    assert result.diagnostics["bounded_claims"] == 1
     # (a + b)²/(4ab) for steps between a = 30/5 and b = 5·30 (Kantorovich's inequality).
     assert result.diagnostics["server_step"] <= (1 / 5 + 5) ** 2 / 4
     # Without the bounds, many steps that were never made multiply the others' updates.

@@ -59,7 +59,7 @@ def test_q_0_is_the_plain_mean_of_all_clients(step):
     base, vectors = random.normal(size=9), random.normal(size=(4, 9))
     result = step(base, vectors, [0.01, 5.0, 0.3, 0.02], q=0.0)
     np.testing.assert_allclose(result.tensors["w"], vectors.mean(axis=0), rtol=1e-12)
-    assert result.diagnostics == {"server_step": 1}
+    assert result.diagnostics == {"server_step": 1, "bounded_claims": 0}
 
 
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=6), q=st.floats(0.01, 5))
@@ -88,6 +88,7 @@ def test_a_lie_about_the_loss_neither_stops_the_training_nor_takes_it_over(step,
     vectors = base + 0.1 * random.normal(size=(5, 30))
     honest = step(base, vectors, [0.03] * 5, max_share=5.0, q=q)
     lied = step(base, vectors, [loss, *[0.03] * 4], max_share=5.0, q=q)
+    assert (honest.diagnostics["bounded_claims"], lied.diagnostics["bounded_claims"]) == (0, 1)
     assert lied.weights["0"] <= 5 / (4 + 5) + 1e-12
     assert lied.diagnostics["server_step"] > honest.diagnostics["server_step"] / 5
     if loss == 0:
