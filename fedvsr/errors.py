@@ -210,7 +210,7 @@ class StudyError(FedVSRError):
 
 
 class QuorumError(FedVSRError):
-    """Fewer clients than the quorum delivered an update."""
+    """Fewer clients delivered an update than the quorum, or than the strategy needs."""
 
 
 class ClusterError(FedVSRError):

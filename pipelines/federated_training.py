@@ -67,8 +67,9 @@ def federated_training(
     Args:
         run_name: Lower case, digits and dashes. Submitting a name again continues that run.
         model: Network: basicvsr, basicvsr++, fastvsr, iart, rvrt, vrt, or a reference package.module:name.
-        strategy: fedadagrad, fedadam, fedavg, fedavgm, fedmedian, fedprox, fedsr, fedvsr, fedvsr-ala,
-            fedvsr-hf, fedyogi, scaffold, or a reference.
+        strategy: bulyan, fedadagrad, fedadam, fedavg, fedavgm, feddyn, fedmedian, fednova, fedprox, fedsr,
+            fedtrimmedavg, fedvsr, fedvsr-ala, fedvsr-annealed, fedvsr-hf, fedyogi, geometric-median, krum,
+            moon, multikrum, qfedavg, scaffold, or a reference.
         rounds: Rounds of training and aggregation; may be raised to continue a run, without a schedule.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
         clients_per_round: Clients drawn for each round; 0 takes all.

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fedvsr.config.base import NoOptions, Section
 from fedvsr.config.schedule import ScheduleConfig
 from fedvsr.config.server import ServerConfig
+from fedvsr.errors import QuorumError
 from fedvsr.server_optimisers.base import ServerOptimiser
 from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.share_bound import bound_shares
@@ -197,6 +198,7 @@ class Strategy:
         high_frequency_loss: Whether clients train with FedVSR's high-frequency loss.
         local_term: The class of its part in local training.
         stateful: Whether it keeps a client state.
+        sends_state: Whether clients need the strategy state; if not, they do not download it.
         needs_updates: Why it needs every client's own update; empty if the weighted sum of them is enough.
         max_share: How many times the mean of the others' aggregation weights a client's may be, unless the
             run sets ``robustness.max_share``. Honest clients should not exceed it.
@@ -211,6 +213,7 @@ class Strategy:
     high_frequency_loss: ClassVar[bool] = False
     local_term: ClassVar[type[LocalTerm]] = LocalTerm
     stateful: ClassVar[bool] = False
+    sends_state: ClassVar[bool] = True
     needs_updates: ClassVar[str] = ""
     max_share: ClassVar[float] = 5.0
     server_optimiser: ClassVar[type[ServerOptimiser] | None] = None
@@ -230,10 +233,32 @@ class Strategy:
         """The averaging of weights that is a part of the strategy; None if the run chooses it."""
         return None
 
+    @property
+    def min_updates(self) -> int:
+        """Number of updates that the aggregation needs; a run's quorum must be at least as large."""
+        return 1
+
+    def check_count(self, updates: RoundUpdates) -> None:
+        """Checks that a round has enough updates.
+
+        Raises:
+            fedvsr.errors.QuorumError: It has fewer than `min_updates`.
+        """
+        count = len(updates.updates.clients)
+        if count < self.min_updates:
+            raise QuorumError(
+                f"round {updates.context.round_number}: {count} clients delivered; strategy {self.name!r} "
+                f"with its options needs {self.min_updates}; raise federation.quorum to that number"
+            )
+
     def make_local_term(
         self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> LocalTerm:
-        """Returns the strategy's part in one client's training."""
+        """Returns the strategy's part in one client's training.
+
+        Raises:
+            fedvsr.errors.ConfigError: The strategy cannot train this model.
+        """
         return self.local_term(model, strategy_state, client_state)
 
     def find_strategy_tensor_problem(
@@ -275,6 +300,7 @@ class Strategy:
 
         Raises:
             fedvsr.errors.UpdateError: An update is damaged, or has a value that is not finite.
+            fedvsr.errors.QuorumError: There are fewer updates than `min_updates`.
         """
         shares = self.share_out(updates.contributions, updates.context)
         return Aggregate(

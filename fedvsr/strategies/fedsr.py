@@ -19,9 +19,9 @@ import numpy as np
 from pydantic import Field
 
 from fedvsr.config.base import Section
-from fedvsr.errors import ConfigError
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
 from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
+from fedvsr.strategies.contrast import CallRecorder, check_layer, feature_layers, info_nce
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array
@@ -38,8 +38,7 @@ class ContrastiveTerm(LocalTerm):
     """Contrasts one layer's output with that of the same layer with other weights.
 
     The output is pulled towards that with the base weights, and pushed away from that with the client's
-    previous weights. Only this layer is copied, not the model. A forward hook records its input and output,
-    and both copies get the same input.
+    previous weights. Only this layer is copied, not the model: both copies get the inputs of its calls.
 
     Args:
         model: The model, with the base weights loaded.
@@ -63,7 +62,8 @@ class ContrastiveTerm(LocalTerm):
         import torch
 
         super().__init__(model, {}, client_state)
-        self.layer = _select_layer(model, layer_name)
+        layers = feature_layers(model)
+        self.layer = model.get_submodule(check_layer(layer_name, layers) if layer_name else layers[0])
         self.loss_weight = loss_weight
         self.temperature = temperature
         self.base_layer = copy.deepcopy(self.layer).requires_grad_(False)
@@ -73,43 +73,31 @@ class ContrastiveTerm(LocalTerm):
             self.previous_layer.load_state_dict(
                 {name: torch.from_numpy(np.array(array)) for name, array in client_state.items()}
             )
-        self.recorded: list[tuple[Tensor, Tensor]] = []
         self.projection: nn.Module | None = None
-        self.hook = self.layer.register_forward_hook(self._record)
+        self.calls: CallRecorder[tuple[Tensor, Tensor]] | None = None
+        if self.has_previous:
+            self.calls = CallRecorder(model, self.layer, lambda given, output: (given.detach(), output))
 
     def penalty(self, low_resolution: "Tensor") -> "Tensor | None":
-        """Uses and clears what the hook recorded in this forward pass; the batch itself is not needed."""
+        """Uses the layer's calls in this forward pass; the batch itself is not needed."""
         import torch
-        from torch.nn import functional
 
-        recorded, self.recorded = self.recorded, []
-        if not self.has_previous or not recorded:
+        recorded = self.calls.take() if self.calls else []
+        if not recorded:
             return None
         losses = []
         for layer_input, output in recorded:
             with torch.no_grad():
                 positive = self._project(self.base_layer(layer_input))
                 negative = self._project(self.previous_layer(layer_input))
-            anchor = self._project(output)
-            similarities = torch.stack(
-                (
-                    functional.cosine_similarity(anchor, positive),
-                    functional.cosine_similarity(anchor, negative),
-                ),
-                dim=1,
-            )
-            target = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
-            losses.append(functional.cross_entropy(similarities / self.temperature, target))
+            losses.append(info_nce(self._project(output), positive, negative, self.temperature))
         return self.loss_weight * torch.stack(losses).mean()
 
     def finish(self) -> LocalResult:
-        self.hook.remove()
+        if self.calls:
+            self.calls.remove()
         state = self.layer.state_dict()
         return LocalResult(client_state={name: value.detach().cpu().numpy() for name, value in state.items()})
-
-    def _record(self, layer: "nn.Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
-        if self.has_previous and self.model.training:
-            self.recorded.append((inputs[0].detach(), output))
 
     def _project(self, features: "Tensor") -> "Tensor":
         """Averages features (N, C, …) over space, and projects them to (N, 256)."""
@@ -208,20 +196,3 @@ def _cosine(first: Array, second: Array) -> float:
     b = second.reshape(-1).astype(np.float64)
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norms if norms > 0 else 0.0
-
-
-def _select_layer(model: "nn.Module", name: str) -> "nn.Module":
-    """Returns the layer with this name, or the first one if the name is empty."""
-    from torch import nn
-
-    layers: dict[str, nn.Module] = {
-        layer_name: module
-        for layer_name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)
-    }
-    if not layers:
-        raise ConfigError("strategy.options.layer", name, "the model has no convolution or linear layer")
-    if name and name not in layers:
-        allowed = f"it must be one of the model's layers: {', '.join(layers)}"
-        raise ConfigError("strategy.options.layer", name, allowed)
-    return layers[name] if name else next(iter(layers.values()))

@@ -6,18 +6,27 @@ from fedvsr.registry import registry_of_subclasses
 from fedvsr.strategies.base import Strategy
 
 _BUILT_INS = {
+    "bulyan": "fedvsr.strategies.bulyan:Bulyan",
     "fedadagrad": "fedvsr.strategies.fedadagrad:FedAdagrad",
     "fedadam": "fedvsr.strategies.fedadam:FedAdam",
     "fedavg": "fedvsr.strategies.fedavg:FedAvg",
     "fedavgm": "fedvsr.strategies.fedavgm:FedAvgM",
+    "feddyn": "fedvsr.strategies.feddyn:FedDyn",
     "fedmedian": "fedvsr.strategies.fedmedian:FedMedian",
+    "fednova": "fedvsr.strategies.fednova:FedNova",
     "fedprox": "fedvsr.strategies.fedprox:FedProx",
     "fedsr": "fedvsr.strategies.fedsr:FedSR",
+    "fedtrimmedavg": "fedvsr.strategies.fedtrimmedavg:FedTrimmedAvg",
     "fedvsr": "fedvsr.strategies.fedvsr:FedVSR",
-    "fedvsr-annealed": "fedvsr.strategies.fedvsr_annealed:FedVSRAnnealed",
     "fedvsr-ala": "fedvsr.strategies.fedvsr_ala:FedVSRLossAware",
+    "fedvsr-annealed": "fedvsr.strategies.fedvsr_annealed:FedVSRAnnealed",
     "fedvsr-hf": "fedvsr.strategies.fedvsr_hf:FedVSRHighFrequency",
     "fedyogi": "fedvsr.strategies.fedyogi:FedYogi",
+    "geometric-median": "fedvsr.strategies.geometric_median:GeometricMedian",
+    "krum": "fedvsr.strategies.krum:Krum",
+    "moon": "fedvsr.strategies.moon:Moon",
+    "multikrum": "fedvsr.strategies.multikrum:MultiKrum",
+    "qfedavg": "fedvsr.strategies.qfedavg:QFedAvg",
     "scaffold": "fedvsr.strategies.scaffold:Scaffold",
 }
 

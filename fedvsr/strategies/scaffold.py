@@ -20,10 +20,11 @@ from fedvsr.config.base import Section
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
 from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
+from fedvsr.strategies.local_tensors import float32_array, tensor_like, trainable_parameters
 from fedvsr.weights import Array, TensorSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class ControlVariates(LocalTerm):
@@ -33,16 +34,14 @@ class ControlVariates(LocalTerm):
         self, model: "nn.Module", strategy_state: Mapping[str, Array], client_state: Mapping[str, Array]
     ) -> None:
         super().__init__(model, strategy_state, client_state)
-        self.parameters = {
-            name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
-        }
+        self.parameters = trainable_parameters(model)
         self.server_variates = {
-            name: _like(value, strategy_state.get(name)) for name, value in self.parameters.items()
+            name: tensor_like(value, strategy_state.get(name)) for name, value in self.parameters.items()
         }
         self.client_variates = {
-            name: _like(value, client_state.get(name)) for name, value in self.parameters.items()
+            name: tensor_like(value, client_state.get(name)) for name, value in self.parameters.items()
         }
-        self.gradient_sums = {name: _like(value, None) for name, value in self.parameters.items()}
+        self.gradient_sums = {name: tensor_like(value, None) for name, value in self.parameters.items()}
         self.steps = 0
 
     def correct_gradients(self) -> None:
@@ -55,8 +54,10 @@ class ControlVariates(LocalTerm):
     def finish(self) -> LocalResult:
         variates = {name: total / max(1, self.steps) for name, total in self.gradient_sums.items()}
         return LocalResult(
-            strategy_tensors={name: _array(variates[name] - self.client_variates[name]) for name in variates},
-            client_state={name: _array(value) for name, value in variates.items()},
+            strategy_tensors={
+                name: float32_array(variates[name] - self.client_variates[name]) for name in variates
+            },
+            client_state={name: float32_array(value) for name, value in variates.items()},
         )
 
 
@@ -122,15 +123,3 @@ def _next_control_variate(updates: RoundUpdates) -> dict[str, Array]:
     for name, total in changes.items():
         variates[name] = variates.get(name, 0.0) + total / updates.context.clients
     return {name: array.astype(np.float32) for name, array in variates.items()}
-
-
-def _like(parameter: "Tensor", value: Array | None) -> "Tensor":
-    """Converts a value to the parameter's dtype and device; None gives zeros."""
-    if value is None:
-        return parameter.detach().new_zeros(parameter.shape)
-    return parameter.detach().new_tensor(np.array(value))
-
-
-def _array(tensor: "Tensor") -> Array:
-    array: Array = tensor.detach().float().cpu().numpy()
-    return array

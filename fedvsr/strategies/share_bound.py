@@ -1,11 +1,13 @@
-"""A bound on one client's share of the aggregate.
+"""Bounds on one client's share of the aggregate, and on what it claims.
 
 Aggregation weights are computed from what clients claim: a loss, or a number of clips. Nobody can check such
 a claim, and one client that lies could take almost the whole aggregate. So no client counts more than
-``max_share`` times as much as the others do on average.
+``max_share`` times as much as the others do on average. Where a claim also scales the whole aggregate, the
+claim itself is bounded, by its ratio to the median.
 """
 
 import math
+import statistics
 from collections.abc import Mapping
 
 # A share that exceeds the bound by less than this, relative to it, is equal to it but for rounding.
@@ -56,4 +58,25 @@ def bound_shares(shares: Mapping[str, float], max_share: float) -> dict[str, flo
     return {
         client: bound if share >= smallest_cut else share * factor if rest else equal
         for client, share in shares.items()
+    }
+
+
+def bound_claims(claims: Mapping[str, float], max_share: float) -> dict[str, float]:
+    """Cuts claims larger than k times their median m to k·m, and raises those smaller than m/k to m/k.
+
+    Fewer than half of the clients cannot move the median out of the others' range. If no claim is out of
+    bounds, they stay the same, bit by bit.
+
+    Args:
+        claims: What each client claims, at least 0.
+        max_share: The factor k, at least 1; infinity for no bound.
+
+    Returns:
+        Each client's claim, in the same order.
+    """
+    if math.isinf(max_share):
+        return dict(claims)
+    median = statistics.median(claims.values())
+    return {
+        client: min(max(claim, median / max_share), median * max_share) for client, claim in claims.items()
     }

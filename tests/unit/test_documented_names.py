@@ -7,7 +7,7 @@ import pytest
 
 from fedvsr.models.registry import MODELS
 from fedvsr.server_optimisers.registry import server_optimiser_names
-from fedvsr.strategies.registry import strategy_names
+from fedvsr.strategies.registry import strategy_class, strategy_names
 from fedvsr.testsets.registry import known_test_sets
 from fedvsr.video.degradations.registry import degradation_names
 
@@ -24,10 +24,11 @@ TEXTS = [
 ]
 TRAINABLE = {name for name in MODELS.names() if MODELS.load(name).parameter_count}
 WITH_FEATURES_ON_CPU = {name for name in MODELS.names() if hasattr(MODELS.load(name), "features_on_cpu")}
+WITH_CLIENT_STATE = {name for name in strategy_names() if strategy_class(name).stateful}
 # What a list of a kind may consist of. A list has at least as many names as the number; fewer are examples.
 KINDS = {
     "model": ([set(MODELS.names()), TRAINABLE, WITH_FEATURES_ON_CPU], 3),
-    "strategy": ([set(strategy_names())], 3),
+    "strategy": ([set(strategy_names()), WITH_CLIENT_STATE], 3),
     "server optimiser": ([set(server_optimiser_names())], 3),
     "degradation": ([set(degradation_names())], 2),
     "test set": ([set(known_test_sets())], 3),

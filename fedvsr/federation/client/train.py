@@ -93,6 +93,7 @@ def begin_secure_delivery(
     delivery = SecureDelivery(federation, own, record, plan, client)
     if not (delivery.is_trained or delivery.is_finished):
         trained = _train(federation, own, record, plan, client, progress or Progress())
+        _keep_client_state(own, record, plan, trained)
         delivery.begin(trained.weights, trained.sent, trained.facts)
     return delivery
 
@@ -135,7 +136,7 @@ def _train(
     )
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = select_device(training.device)
-    strategy_state = load_strategy_state(federation, plan)
+    strategy_state = load_strategy_state(federation, plan) if strategy.sends_state else {}
     with repeatable(seed, training.threads):
         model = build_model(config.model.name, config.data.scale, config.model.options)
         sent, sent_bytes = load_sent_weights(federation, config, plan, specs_of(state_of(model)))
@@ -201,9 +202,7 @@ def _deliver(
 ) -> ReportRecord:
     """Writes the client state, the strategy tensors, the update and, last, the report."""
     update = encode_update(record.config, plan, client, trained.weights, trained.sent)
-    if trained.local.client_state:
-        key = layout.client_state(plan.run, record.identity, plan.round)
-        own.write(key, serialize(trained.local.client_state))
+    _keep_client_state(own, record, plan, trained)
     strategy_tensors = serialize(trained.local.strategy_tensors) if trained.local.strategy_tensors else b""
     if strategy_tensors:
         federation.write(layout.strategy_tensors(plan.run, plan.round, client), strategy_tensors)
@@ -217,6 +216,13 @@ def _deliver(
     )
     write_record(federation, layout.report(plan.run, plan.round, client), report)
     return report
+
+
+def _keep_client_state(own: Store, record: RunRecord, plan: PlanRecord, trained: _Trained) -> None:
+    """Writes the client state, if the strategy has one, to the client's own store."""
+    if trained.local.client_state:
+        key = layout.client_state(plan.run, record.identity, plan.round)
+        own.write(key, serialize(trained.local.client_state))
 
 
 def _load_client_state(own: Store, record: RunRecord, round_number: int) -> dict[str, Array]:

@@ -148,12 +148,25 @@ def check_settings(config: RunConfig, *, import_references: bool = True) -> None
         _check_degradation(config.data)
     if import_references or not is_reference(config.strategy.name):
         strategy = build_strategy(config.strategy.name, config.strategy.options)
+        _check_quorum(config, strategy)
         _check_privacy(config, strategy)
         if import_references or not is_reference(config.server.optimiser):
             find_server_optimiser(config, strategy)
         schedule_of(config, strategy)
         averaging_of(config, strategy)
     _check_codecs(config, import_references=import_references)
+
+
+def _check_quorum(config: RunConfig, strategy: Strategy) -> None:
+    """Refuses a quorum with which a round may have fewer updates than the strategy needs."""
+    quorum, needed = config.federation.quorum, strategy.min_updates
+    if quorum < needed:
+        raise ConfigError(
+            "federation.quorum",
+            quorum,
+            f"strategy {config.strategy.name!r} with its options needs {needed} updates in every round: set "
+            f"{needed} or more",
+        )
 
 
 def _check_privacy(config: RunConfig, strategy: Strategy) -> None:

@@ -20,7 +20,7 @@ from fedvsr.federation.server.round_deliveries import open_delivery
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.base import Strategy
-from fedvsr.strategies.registry import build_strategy
+from fedvsr.strategies.registry import build_strategy, strategy_class
 from fedvsr.weights import Array, WeightsFile, serialize
 
 RUN = "test"
@@ -95,10 +95,13 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
             for index, client in enumerate(("ann", "bob", "cleo")):
                 clips = {f"{client}-{clip}": make_clip(10 * index + clip) for clip in range(index + 1)}
                 write_clips(workspace.client(client), folder, clips, root)
+            # Three clients are enough for a strategy that counts on no malicious one.
+            options = {"malicious": 0} if "malicious" in strategy_class(strategy).Options.model_fields else {}
             config: RunConfig = make_config(
                 strategy__name=strategy,
+                strategy__options=options,
                 federation__clients=["ann", "bob", "cleo"],
-                federation__quorum=2,
+                federation__quorum=max(2, build_strategy(strategy, options).min_updates),
                 communication__upload=upload,
                 communication__download=download,
             )
@@ -112,7 +115,10 @@ def _trained_rounds(tmp_path_factory, make_config, make_clip, write_clips) -> Ca
 
 @pytest.fixture
 def trained_round(_trained_rounds, tmp_path: Path) -> Callable[..., TrainedRound]:
-    """Copies a run of ann, bob and cleo (1, 2 and 3 clips, quorum 2) in which all have trained round 1."""
+    """Copies a run of ann, bob and cleo (1, 2 and 3 clips) in which all have trained round 1.
+
+    The quorum is 2, or more if the strategy needs more.
+    """
 
     def copy(strategy: str = "fedavg", upload: str = "float32", download: str = "float32") -> TrainedRound:
         folder = tmp_path / "-".join((strategy, upload, download))

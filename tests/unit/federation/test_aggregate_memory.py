@@ -108,13 +108,19 @@ def peak_of_aggregation(root: Path, config, updates: tuple[Path, Path, Path], cl
     return peak
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedvsr", "fedmedian", "fedsr"])
-def test_64_updates_take_the_memory_of_4(tmp_path: Path, make_config, updates, strategy: str):
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [
+        *[(name, {}) for name in ("fedavg", "fedvsr", "fedmedian", "fedsr", "fedtrimmedavg")],
+        *[(name, {"malicious": 0}) for name in ("krum", "bulyan")],
+    ],
+)
+def test_64_updates_take_the_memory_of_4(tmp_path: Path, make_config, updates, strategy: str, options):
     def config(**overrides):
-        return make_config(strategy__name=strategy, **overrides)
+        return make_config(strategy__name=strategy, strategy__options=options, **overrides)
 
     few = peak_of_aggregation(tmp_path / "few", config, updates, FEW)
     many = peak_of_aggregation(tmp_path / "many", config, updates, MANY)
     print(f"{strategy}: {few / 1024:.0f} MiB with {FEW} clients, {many / 1024:.0f} MiB with {MANY}")
-    # FedMedian reads pieces of at most 16 MiB of all clients together.
+    # FedMedian and others read pieces of at most 16 MiB of all clients together.
     assert many <= 1.1 * few + (16 << 10)

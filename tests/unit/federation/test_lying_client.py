@@ -20,6 +20,8 @@ from fedvsr.weights import WeightsFile, serialize
 
 RUN = "test"
 OFF = RobustnessConfig(max_share=0, max_norm=0)
+# With these, one liar of three hardly moves the global weights without the bounds too.
+HOLD_ONE_OF_THREE = {"fedmedian", "krum", "geometric-median"}
 
 
 def aggregate(trained, robustness: RobustnessConfig | None = None) -> RoundRecord:
@@ -121,8 +123,8 @@ def test_an_update_scaled_by_1000_moves_the_global_weights_little(trained_round,
     assert sentence.startswith("client bob: its update was scaled down from norm ")
     assert RoundRecord.from_bytes(record.to_bytes(), "the record") == record
     aggregate(trained, OFF)
-    # A median ignores it, and adaptive server optimisers divide the change by its own size.
-    if strategy not in {"fedmedian", "fedadagrad", "fedadam", "fedyogi"}:
+    # Adaptive server optimisers divide the change by its own size.
+    if strategy not in HOLD_ONE_OF_THREE | {"fedadagrad", "fedadam", "fedyogi"}:
         assert movement(trained) > 100 * honest
 
 

@@ -177,6 +177,11 @@ def test_a_run_may_become_strict_and_stays_the_same_run(clips_of_two, make_confi
             ConfigError,
             "strategy.options.layer: 'stem' is not allowed",
         ),
+        (
+            {"strategy__name": "krum", "federation__quorum": 2},
+            ConfigError,
+            "federation.quorum: 2 is not allowed; strategy 'krum' with its options needs 5 updates",
+        ),
     ],
 )
 def test_a_wrong_run_is_refused_before_anything_is_written(
@@ -486,7 +491,7 @@ def test_fedprox_pulls_clients_towards_the_global_weights(fresh, make_config):
     assert moved("held", 1e4) < moved("free", 0.0)
 
 
-@pytest.mark.parametrize("strategy", ["scaffold", "fedsr"])
+@pytest.mark.parametrize("strategy", ["scaffold", "fedsr", "feddyn", "moon"])
 def test_a_new_run_of_the_same_name_does_not_see_the_old_client_state(fresh, make_config, strategy):
     renewed, new = fresh("renewed"), fresh("new")
     run_rounds(renewed, make_config(strategy__name=strategy, training__learning_rate=0.01))
@@ -609,6 +614,14 @@ def test_a_full_disk_stops_the_run_and_it_continues_when_there_is_room(fresh, ma
             run_rounds(disturbed, make_config())
     run_rounds(disturbed, make_config())
     assert weights(disturbed, 2) == weights(undisturbed, 2)
+
+
+def test_clients_do_not_download_a_strategy_state_that_only_the_server_needs(clips_of_two, make_config):
+    run_rounds(clips_of_two, make_config(strategy__name="feddyn"))
+    store = clips_of_two.federation()
+    assert store.exists(layout.strategy_state(RUN, 1))
+    first, second = (round_record(clips_of_two, number).bytes_down for number in (1, 2))
+    assert first == second
 
 
 def test_steps_run_one_by_one_give_the_bytes_of_run_rounds(fresh, make_config):

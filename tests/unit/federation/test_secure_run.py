@@ -251,6 +251,17 @@ def test_a_client_whose_key_was_replaced_is_named_and_the_round_does_not_open(se
         aggregate_round(store, record, 2)
 
 
+def test_a_client_state_is_kept_in_the_clients_own_store(secure_run):
+    workspace, record = secure_run(strategy__name="moon", federation__rounds=2)
+    one_round(workspace, record)
+    for client in CLIENTS:
+        state = load(workspace.client(client).read(layout.client_state(RUN, record.identity, 1)), "the state")
+        assert state.keys() == global_weights(workspace).keys()
+    train_round(workspace, record, 2, InProcessRunner())
+    aggregate_round(workspace.federation(), record, 2)
+    assert global_weights(workspace, 2).keys() == state.keys()
+
+
 class TestConfiguration:
     @pytest.mark.parametrize(
         ("settings", "field"),
@@ -258,6 +269,7 @@ class TestConfiguration:
             ({"strategy__name": "fedmedian"}, "strategy.name"),
             ({"strategy__name": "fedsr"}, "strategy.name"),
             ({"strategy__name": "scaffold"}, "strategy.name"),
+            ({"strategy__name": "fedtrimmedavg"}, "strategy.name"),
             ({"communication__upload": "float32"}, "communication.upload"),
             ({"communication__upload": "bfloat16"}, "communication.upload"),
             (

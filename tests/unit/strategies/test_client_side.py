@@ -11,6 +11,7 @@ from fedvsr.strategies.fedprox import FedProx, FedProxOptions
 from fedvsr.strategies.fedsr import FedSR, FedSROptions
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
+from fedvsr.training.memory import activation_checkpointing
 
 
 class Point(nn.Module):
@@ -198,6 +199,33 @@ def test_fedsr_draws_the_same_projection_everywhere_and_does_not_change_the_gene
         assert torch.equal(torch.get_rng_state(), before)
         projections.append(term.projection[0].weight)
     assert torch.equal(*projections)
+
+
+@pytest.mark.parametrize("name", ["fedsr", "moon"])
+def test_a_contrastive_term_is_the_same_with_activation_checkpointing(name):
+    def penalties(*, checkpointing: bool) -> list[float]:
+        model = nn.Sequential()
+        model.body = Network(1)
+        strategy = build_strategy(name)
+        other = nn.Sequential()
+        other.body = Network(2)
+        client_state = strategy.make_local_term(other, {}, {}).finish().client_state
+        term = strategy.make_local_term(model, {}, client_state)
+        values = []
+        with activation_checkpointing(model, enabled=checkpointing):
+            for seed in range(3):
+                model.zero_grad()
+                loss = model(video(seed)).square().mean()
+                penalty = term.penalty(video(seed))
+                # The backward pass calls the layer again.
+                (loss + penalty).backward()
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter -= 0.1 * parameter.grad
+                values.append(float(penalty.detach()))
+        return values
+
+    assert penalties(checkpointing=True) == penalties(checkpointing=False)
 
 
 def test_fedsr_removes_its_hook():

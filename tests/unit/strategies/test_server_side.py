@@ -1,7 +1,5 @@
 """Each strategy's aggregation, compared with NumPy in float64."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,62 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedvsr.strategies.averaging import weighted_mean
-from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates, Strategy
+from fedvsr.strategies.base import RoundContext, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.fedmedian import FedMedian
 from fedvsr.strategies.fedsr import FedSR, similarity_weights
 from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.strategies.scaffold import Scaffold
 from fedvsr.weights import TensorSpec, specs_of
-from tests.unit.strategies.update_files import open_updates
+from tests.unit.strategies.rounds import contributions, random_tensors
 
 HUGE = 2**53 + 1  # the first integer that float64 does not hold
-
-
-def random_tensors(seed: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return {
-        "conv.weight": random.normal(size=(4, 3, 3, 3)).astype(np.float32),
-        "conv.bias": random.normal(size=4).astype(np.float32),
-        "gain": np.asarray(random.normal(), np.float32),
-        "half": random.normal(size=5).astype(np.float16),
-        "empty": np.zeros((0, 3), np.float32),
-    }
-
-
-def contributions(clips: Mapping[str, int]) -> tuple[Contribution, ...]:
-    return tuple(
-        Contribution(client, loss=1.0 + index, clips=count, steps=5)
-        for index, (client, count) in enumerate(sorted(clips.items()))
-    )
-
-
-@pytest.fixture
-def aggregate(make_updates):
-    """Aggregates tensors by client with a strategy."""
-
-    def run(
-        strategy: Strategy,
-        base: Mapping[str, np.ndarray],
-        tensors_by_client: Mapping[str, Mapping[str, np.ndarray]],
-        *,
-        clips: Mapping[str, int] | None = None,
-        strategy_tensors: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-        state: Mapping[str, np.ndarray] | None = None,
-        context: RoundContext | None = None,
-    ) -> Aggregate:
-        return strategy.aggregate(
-            RoundUpdates(
-                base,
-                make_updates(tensors_by_client),
-                make_updates(strategy_tensors or {}),
-                contributions(clips or dict.fromkeys(tensors_by_client, 1)),
-                context or RoundContext(1, 10, len(tensors_by_client)),
-                state or {},
-            )
-        )
-
-    return run
 
 
 def test_fedavg_weighs_by_clips(aggregate):
@@ -85,21 +37,29 @@ def test_tensors_keep_names_shapes_and_dtypes(aggregate, name):
         "index": np.arange(6, dtype=np.int32).reshape(2, 3),
     }
     strategy = build_strategy(name)
-    variates = {client: {"conv.bias": np.zeros(4, np.float32)} for client in ("ann", "bob")}
+    clients = [f"client-{index}" for index in range(max(2, strategy.min_updates))]
+    variates = {client: {"conv.bias": np.zeros(4, np.float32)} for client in clients}
     result = aggregate(
         strategy,
         base,
-        {"ann": base, "bob": base},
+        dict.fromkeys(clients, base),
         strategy_tensors=variates if name == "scaffold" else None,
-        context=RoundContext(2, 10, 2),
+        context=RoundContext(2, 10, len(clients)),
     )
     assert specs_of(result.tensors) == specs_of(base)
     for key, array in base.items():
         np.testing.assert_array_equal(result.tensors[key], array, err_msg=key)
 
 
-@pytest.mark.parametrize("name", strategy_names())
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        (name, count)
+        for name in strategy_names()
+        for count in (1, 2, 3, 7)
+        if count >= build_strategy(name).min_updates
+    ],
+)
 def test_integers_that_all_clients_share_stay_exact(aggregate, name, count):
     tables = {
         "table": np.array([HUGE, -HUGE, 2**63 - 1, -(2**63), 0, 7]),
@@ -151,17 +111,6 @@ def test_integer_means_lie_within_the_clients_range(make_updates_of_module, valu
     result = weighted_mean({"table": values[0]}, updates, weights)["table"]
     assert (result >= values.min(axis=0)).all()
     assert (result <= values.max(axis=0)).all()
-
-
-@pytest.fixture(scope="module")
-def make_updates_of_module(tmp_path_factory):
-    """Like `make_updates`, for Hypothesis, which requires fixtures that last longer than one example."""
-    folder = tmp_path_factory.mktemp("updates")
-
-    def make(tensors):
-        return open_updates({client: folder / client for client in tensors}, tensors)
-
-    return make
 
 
 @given(

@@ -1,6 +1,7 @@
 """No client's share of the aggregate exceeds the bound, and nothing changes if none does."""
 
 import math
+import statistics
 
 import pytest
 from hypothesis import assume, given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedvsr.strategies.base import Contribution, RoundContext
 from fedvsr.strategies.registry import build_strategy, strategy_names
-from fedvsr.strategies.share_bound import bound_shares, largest_share
+from fedvsr.strategies.share_bound import bound_claims, bound_shares, largest_share
 
 FACTORS = st.floats(1, 50)
 # What clients claim. A share may be 0 in float64, beside a huge claim.
@@ -89,6 +90,25 @@ def test_shares_bounded_by_hand(shares, factor, expected):
     names = [str(index) for index in range(len(shares))]
     bounded = bound_shares(dict(zip(names, shares, strict=True)), factor)
     assert list(bounded.values()) == pytest.approx(expected, abs=1e-12)
+
+
+@given(claims=st.lists(st.floats(0, 1e12), min_size=1, max_size=12), factor=FACTORS, data=st.data())
+def test_bounded_claims_are_near_the_median_and_a_minority_cannot_move_them_far(claims, factor, data):
+    clients = {str(index): claim for index, claim in enumerate(claims)}
+    bounded = bound_claims(clients, factor)
+    median = statistics.median(claims)
+    for client, claim in clients.items():
+        assert median / factor * (1 - 1e-12) <= bounded[client] <= median * factor * (1 + 1e-12)
+        if median / factor <= claim <= median * factor:
+            assert bounded[client] == claim
+    liars = data.draw(st.sets(st.sampled_from(sorted(clients)), max_size=(len(clients) - 1) // 2))
+    honest = [claim for client, claim in clients.items() if client not in liars]
+    lied = bound_claims(clients | dict.fromkeys(liars, 1e300), factor)
+    assert max(lied.values()) <= factor * max(honest) * (1 + 1e-12)
+
+
+def test_without_a_bound_claims_stay_as_they_are():
+    assert bound_claims({"ann": 0.0, "bob": 1e300}, math.inf) == {"ann": 0.0, "bob": 1e300}
 
 
 def five(losses, clips) -> list[Contribution]:

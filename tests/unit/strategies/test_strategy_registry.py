@@ -22,11 +22,13 @@ def test_a_strategy_has_its_registered_name_and_a_description(name):
     assert all(field.description for field in strategy.Options.model_fields.values())
 
 
-def test_the_papers_strategies_the_two_ablations_and_those_with_a_server_optimiser_are_registered():
+def test_the_papers_strategies_the_ablations_and_those_of_other_systems_are_registered():
     assert set(strategy_names()) == {
         *("fedavg", "fedprox", "scaffold", "fedmedian", "fedsr"),
-        *("fedvsr", "fedvsr-ala", "fedvsr-hf"),
+        *("fedvsr", "fedvsr-ala", "fedvsr-hf", "fedvsr-annealed"),
         *("fedavgm", "fedadam", "fedyogi", "fedadagrad"),
+        *("fedtrimmedavg", "krum", "multikrum", "bulyan", "geometric-median"),
+        *("qfedavg", "fednova", "feddyn", "moon"),
     }
 
 
@@ -38,7 +40,9 @@ def test_only_fedvsr_and_its_loss_ablation_train_with_the_high_frequency_loss():
 
 
 def test_the_error_for_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: fedadagrad, fedadam, "):
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown strategy 'fedvrs'; known: bulyan, fedadagrad, fedadam, "
+    ):
         build_strategy("fedvrs")
 
 
@@ -74,6 +78,11 @@ def test_the_error_for_an_unknown_name_lists_the_known_ones():
             "strategy.options.weight: -0.1 is not allowed; it must be greater than or equal to 0",
         ),
         ("fedvsr", {"threshold": 1}, "it must be less than 1"),
+        (
+            "fedtrimmedavg",
+            {"beta": 0.5},
+            "strategy.options.beta: 0.5 is not allowed; it must be less than 0.5",
+        ),
     ],
 )
 def test_the_error_names_a_wrong_option(name, options, message):
