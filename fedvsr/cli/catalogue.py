@@ -76,11 +76,21 @@ def show_model(name: str) -> None:
 @click.option("--model", required=True, help="The model whose weights these are.")
 @click.option("--scale", type=click.IntRange(2, 4), default=4, show_default=True)
 @click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="An option of the model.")
-def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tuple[str, ...]) -> None:
+@click.option(
+    "--ema/--no-ema",
+    "averaged",
+    default=None,
+    help="Take the moving average of the weights (params_ema, generator_ema.*), or the plain weights. "
+    "[default: params, generator_ema.*: what the official scripts score]",
+)
+def convert(
+    checkpoint: Path, output: Path, model: str, scale: int, options: tuple[str, ...], averaged: bool | None
+) -> None:
     """Turn a published CHECKPOINT (.pth, .pt, .safetensors) into the folder OUTPUT.
 
     OUTPUT contains weights.safetensors and model.json: use it with `fedvsr run --warm-start`, `fedvsr upscale
-    --model` or `fedvsr benchmark --model`. Names and shapes must be those of the model.
+    --model` or `fedvsr benchmark --model`. Shapes must be those of the model, and names those of the model or
+    mmagic's. The command prints what it chose, renamed and left out.
     """
     from fedvsr.models.checkpoint import read_checkpoint
     from fedvsr.trained import save_converted
@@ -91,9 +101,11 @@ def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tup
         if not separator:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--option")
         values[key] = yaml.safe_load(text)
-    tensors = read_checkpoint(checkpoint, model, scale, values)
-    record = save_converted(output, tensors, model, scale, values, checkpoint.name)
-    count = sum(array.size for array in tensors.values())
+    conversion = read_checkpoint(checkpoint, model, scale, values, averaged)
+    record = save_converted(output, conversion.tensors, model, scale, values, checkpoint.name)
+    for note in conversion.notes:
+        click.echo(f"{checkpoint}: {note}")
+    count = sum(array.size for array in conversion.tensors.values())
     click.echo(f"{output}: {model} ×{scale}, {count:,} numbers, SHA-256 {record.weights_digest[:16]}…")
 
 
