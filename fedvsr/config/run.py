@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
+from fedvsr.config.presets import PRESETS
 from fedvsr.config.privacy import PrivacyConfig
 
 # A valid Kubernetes label, because Jobs and namespaces are named after runs and clients.
@@ -55,8 +56,21 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which network is trained."""
 
-    name: str = Field("fastvsr", description="the network")
+    name: str = Field("fastvsr", description="the network, or a preset of one")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="the model's own options")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_preset(cls, values: object) -> object:
+        """Replaces a preset by its model and options. Options that are set too replace the preset's."""
+        name = values.get("name") if isinstance(values, dict) else None
+        preset = PRESETS.get(name) if isinstance(name, str) else None
+        if preset is None or not isinstance(values, dict):
+            return values
+        options = values.get("options") or {}
+        if not isinstance(options, dict):
+            return values
+        return {**values, "name": preset.model, "options": {**preset.options, **options}}
 
 
 class ParameterRule(Section):
