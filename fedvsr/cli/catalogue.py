@@ -41,10 +41,10 @@ class NamedGroup(click.Group):
 @click.group(cls=NamedGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND [ARGS]...]")
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models and the presets, which are models with the options of published weights.
+    """List the models and presets.
 
-    With NAME, show that model or preset and its options. `--model` takes one of these names, or
-    package.module:name for any other model.
+    A preset is a model with the options of published weights. With NAME, show that model or preset and its
+    options. `--model` takes one of these names, or package.module:name for any other model.
     """
     if context.invoked_subcommand:
         return

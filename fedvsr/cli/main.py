@@ -56,7 +56,7 @@ _COMMANDS = (
         "fedvsr.cli.site:site",
         "Take part in a federation as a site: a client that its owner runs.",
     ),
-    ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
+    ("Look", "models", "fedvsr.cli.catalogue:models", "List the models and presets."),
     ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the strategies."),
     ("Look", "degradations", "fedvsr.cli.catalogue:degradations", "List the degradations."),
     ("Look", "codecs", "fedvsr.cli.catalogue:codecs", "List the codecs of updates and global weights."),

@@ -83,7 +83,7 @@ class Experiment(RunConfig):
 def load_experiment(
     path: Path | None, overrides: Mapping[str | tuple[str, ...], Any] | None = None
 ) -> Experiment:
-    """Reads an experiment. Relative paths of videos in the file are relative to the file's folder.
+    """Reads an experiment. Relative paths in the file are relative to the file's folder.
 
     Args:
         path: The YAML file; None if the overrides set every field.
@@ -118,13 +118,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
-    """Resolves the videos' relative paths against the file's folder."""
+    """Resolves relative paths of videos and of pretrained weights against the file's folder."""
     holders: list[tuple[Any, tuple[str, ...]]] = [(values, ("evaluation_videos",))]
     clients = values.get("clients")
     if isinstance(clients, dict):
         holders.append((clients.get("split"), ("path", "labels")))
         if isinstance(clients.get("videos"), dict):
             holders.append((clients["videos"], tuple(clients["videos"])))
+    training = values.get("training")
+    if isinstance(training, dict) and isinstance(training.get("pretrained"), dict):
+        holders.append((training["pretrained"], tuple(training["pretrained"])))
     for holder, keys in holders:
         for key in keys if isinstance(holder, dict) else ():
             # A path, or a section with a path.

@@ -80,6 +80,20 @@ class ParameterRule(Section):
     frozen_steps: int = Field(0, ge=0, description="steps of the run before they are trained")
 
 
+class PretrainedFile(Section):
+    """A file with the weights of a part of a model."""
+
+    path: str = Field(description="a checkpoint, or the folder of a converted model")
+    sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = Field(
+        "", description="the file's SHA-256; if empty, the digits in its name are compared"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+
 class TrainingConfig(Section):
     """How a client trains in one round."""
 
@@ -108,6 +122,12 @@ class TrainingConfig(Section):
     parameters: dict[str, ParameterRule] = Field(
         default_factory=dict,
         description="learning_rate_multiplier and frozen_steps by regular expression of parameter names",
+    )
+    # Left out of a record if empty, so that runs from before this field keep their identity.
+    pretrained: dict[str, PretrainedFile] = Field(
+        default_factory=dict,
+        exclude_if=_equals({}),
+        description="files with initial weights of parts of the model, by the parts' names: spynet=FILE",
     )
     accumulation: int = Field(1, ge=1, description="parts that a batch is split into, to save memory")
     activation_checkpointing: bool = Field(False, description="recompute activations, to save memory")
@@ -227,6 +247,16 @@ class RunConfig(Section):
     privacy: PrivacyConfig = Field(PrivacyConfig(), exclude_if=_equals(PrivacyConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
+
+    @model_validator(mode="after")
+    def _one_source_of_weights(self) -> Self:
+        if self.warm_start and self.training.pretrained:
+            raise FieldError(
+                "training.pretrained",
+                sorted(self.training.pretrained),
+                "warm_start gives all weights: set one of the two",
+            )
+        return self
 
     @model_validator(mode="after")
     def _patch_fits_scale(self) -> Self:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -82,6 +82,38 @@ def read_checkpoint(
     if wrong := find_wrong_digest(path):
         notes.append(f"warning: {wrong}: it is a changed file")
     return Conversion(arrays, tuple(notes))
+
+
+def read_part(
+    path: Path, part: str, specs: Mapping[str, TensorSpec], parameters: Collection[str]
+) -> dict[str, Array]:
+    """Reads a checkpoint file as the weights of a part of a model.
+
+    The file holds the part alone, or a whole model with the part. Buffers that the file does not have are
+    left out: published flow networks come without the constants that they normalise frames with.
+
+    Args:
+        path: A file as in `read_checkpoint`.
+        part: The prefix of the part's names in the model, without the last dot.
+        specs: Shape and dtype of every tensor of the model.
+        parameters: The names of the part's parameters, without the prefix.
+
+    Returns:
+        The part's parameters, and the buffers that the file has, without the prefix.
+
+    Raises:
+        fedvsr.errors.InputError: The file does not exist or cannot be read.
+        fedvsr.errors.WeightsError: The file does not contain weights, or those of another network.
+    """
+    expected = _below(f"{part}.", specs)
+    tensors, _ = _unwrap(read_file(path).tensors, specs, None, [])
+    tensors = _below(f"{part}.", tensors) or tensors
+    arrays, _ = to_arrays(_renamed(tensors, expected, []), path)
+    wanted = {name: spec for name, spec in expected.items() if name in parameters or name in arrays}
+    problem = describe_misfits(specs_of(arrays), wanted)
+    if problem:
+        raise WeightsError(f"{path} does not hold weights of the model's part {part!r}: {problem}")
+    return arrays
 
 
 def describe_misfits(actual: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:

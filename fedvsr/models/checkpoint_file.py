@@ -23,8 +23,9 @@ _PLAIN = ("params", "state_dict", "model")
 _AVERAGED = ("params_ema",)
 # Packages whose objects stand beside the weights in mmengine's checkpoints, such as logged losses.
 _BOOKKEEPING = ("mmcv.", "mmengine.", "numpy.", "_codecs.encode")
-# PyTorch's convention for names of published files: the first digits of the SHA-256 before the suffix.
-_DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})$")
+# PyTorch's convention for names of published files: the first digits of the SHA-256 before the suffix. What
+# looks like a date is one.
+_DIGEST_IN_NAME = re.compile(r"-(?!(?:19|20)\d{6}$)([0-9a-f]{8,64})$")
 # How PyTorch's unpickler names an object that it refuses, and any other reason.
 _REFUSED_OBJECT = re.compile(r"(?:GLOBAL|global) (\w+(?:\.\w+)+)")
 _UNPICKLER_REASON = re.compile(r"WeightsUnpickler error: (.+)")
