@@ -99,6 +99,12 @@ class TrainingConfig(Section):
 
     local_steps: int = Field(0, ge=0, description="optimiser steps per round; 0: use local_epochs")
     local_epochs: int = Field(1, ge=1, description="passes over the client's clips per round")
+    # Left out of a record at its default, as are the other fields that came later.
+    epoch: Literal["clips", "frames"] = Field(
+        "clips",
+        exclude_if=_equals("clips"),
+        description="what a pass takes one patch of: every clip, or every frame, as the papers' code does",
+    )
     batch_size: int = Field(2, ge=1, description="clips per step")
     frames: int = Field(8, ge=1, description="frames of a training clip")
     patch_size: int = Field(
@@ -123,7 +129,6 @@ class TrainingConfig(Section):
         default_factory=dict,
         description="learning_rate_multiplier and frozen_steps by regular expression of parameter names",
     )
-    # Left out of a record if empty, so that runs from before this field keep their identity.
     pretrained: dict[str, PretrainedFile] = Field(
         default_factory=dict,
         exclude_if=_equals({}),

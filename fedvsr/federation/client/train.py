@@ -130,6 +130,7 @@ def _train(
         patch_size=training.patch_size,
         batch_size=training.batch_size,
         seed=seed,
+        epoch=training.epoch,
     )
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = select_device(training.device)

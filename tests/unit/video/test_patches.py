@@ -114,6 +114,30 @@ class TestEpoch:
             names = [name for batch in batches for name in batch.clips]
             assert sorted(names) == [pair.name for pair in PAIRS[:clips]]
 
+    @pytest.mark.parametrize("batch_size", [1, 4, 200])
+    def test_in_an_epoch_of_frames_each_frame_begins_a_patch_once(self, batch_size):
+        pairs = [make_pair("a", frames=9), make_pair("b", frames=5), make_pair("c", frames=12)]
+        sampler = make_sampler(pairs, batch_size=batch_size, augment=False, epoch="frames")
+        assert sampler.epoch_length == -(-26 // batch_size)
+        for epoch in range(2):
+            first_frames = {"a": [], "b": [], "c": []}
+            for index in range(sampler.epoch_length):
+                batch = sampler.epoch_batch(epoch, index)
+                # The first channel of a pixel is the number of its frame.
+                numbers = np.rint(batch.low_resolution[:, 0, 0, 0, 0] * 255).astype(int).tolist()
+                for name, number in zip(batch.clips, numbers, strict=True):
+                    first_frames[name].append(number)
+            for pair in pairs:
+                length = pair.low_resolution.shape[0]
+                # The last four frames of a clip cannot begin a patch of five: random frames do.
+                assert len(first_frames[pair.name]) == length
+                assert set(first_frames[pair.name]) == set(range(length - 4))
+
+    def test_epochs_of_frames_differ_and_can_be_repeated(self):
+        sampler = make_sampler(PAIRS, epoch="frames")
+        assert sampler.epoch_batch(0, 3).clips != sampler.epoch_batch(1, 3).clips
+        assert_equal_batches(sampler.epoch_batch(1, 3), make_sampler(PAIRS, epoch="frames").epoch_batch(1, 3))
+
     def test_epochs_differ_and_can_be_repeated(self):
         sampler = make_sampler(PAIRS, batch_size=7)
         assert len({sampler.epoch_batch(epoch, 0).clips for epoch in range(5)}) > 1
