@@ -94,6 +94,16 @@ class PretrainedFile(Section):
         return {"path": value} if isinstance(value, str) else value
 
 
+class AugmentationConfig(Section):
+    """Which random symmetries training patches have; each part that is on happens to half of the patches."""
+
+    flip: bool = Field(True, description="whether patches are flipped left to right")
+    rotate: bool = Field(
+        True, description="whether patches are flipped upside down and transposed: with flip, all rotations"
+    )
+    reverse: bool = Field(True, description="whether patches are played backwards")
+
+
 class TrainingConfig(Section):
     """How a client trains in one round."""
 
@@ -110,6 +120,7 @@ class TrainingConfig(Section):
     patch_size: int = Field(
         256, ge=8, description="height and width of a training patch, in ground-truth pixels"
     )
+    augmentation: AugmentationConfig = Field(AugmentationConfig(), exclude_if=_equals(AugmentationConfig()))
     learning_rate: float = Field(4e-4, gt=0, description="Adam's learning rate")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first decay rate")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second decay rate")

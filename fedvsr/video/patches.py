@@ -67,10 +67,14 @@ class Augmentation:
     transpose: bool = False
     time_reversal: bool = False
 
-    @classmethod
-    def draw(cls, random: np.random.Generator) -> Self:
-        """Returns a random augmentation; each of its four parts has probability ½."""
-        return cls(*(bool(bit) for bit in random.integers(2, size=len(fields(cls)))))
+    def draw(self, random: np.random.Generator) -> Self:
+        """Returns a random augmentation; each part that is set here is set there with probability ½.
+
+        The same number of random bits is drawn, whichever parts are set.
+        """
+        allowed = (getattr(self, field.name) for field in fields(self))
+        bits = random.integers(2, size=len(fields(self)))
+        return type(self)(*(bool(bit) and part for bit, part in zip(bits, allowed, strict=True)))
 
     def __call__(self, frames: Frames) -> Frames:
         """Returns a view of the augmented frames.
@@ -90,6 +94,9 @@ class Augmentation:
         if self.time_reversal:
             frames = frames[::-1]
         return frames
+
+
+EVERY_AUGMENTATION = Augmentation(True, True, True, True)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class PatchSampler:
         patch_size: The side of a ground-truth patch in pixels, p; divisible by the scale.
         batch_size: Number of patches of a batch, N; at least 1.
         seed: From 0 to 2³² − 1.
-        augment: Whether to apply a random `Augmentation` to each patch.
+        augmentation: What may happen to a patch. Each part that is set happens to half of the patches.
         epoch: What an epoch contains once: each clip, or each frame. A frame stands for the patch that begins
             with it. If too few frames follow it in its clip, the patch begins at a random frame, as in
             BasicSR's REDSRecurrentDataset.
@@ -140,7 +147,7 @@ class PatchSampler:
         patch_size: int,
         batch_size: int,
         seed: int,
-        augment: bool = True,
+        augmentation: Augmentation = EVERY_AUGMENTATION,
         epoch: Literal["clips", "frames"] = "clips",
     ) -> None:
         for field, value in (("frames", frames), ("patch_size", patch_size), ("batch_size", batch_size)):
@@ -157,7 +164,7 @@ class PatchSampler:
         self.patch_size = patch_size
         self.batch_size = batch_size
         self.seed = seed
-        self.augment = augment
+        self.augmentation = augmentation
         # An epoch's samples are numbered clip by clip: sample i is of the first clip whose end exceeds i.
         samples = (1 if epoch == "clips" else pair.low_resolution.shape[0] for pair in pairs)
         self._ends = np.array(tuple(accumulate(samples)))
@@ -234,7 +241,7 @@ class PatchSampler:
                 first_frame = first_frames[patch]
             top = int(random.integers(height - small_size + 1))
             left = int(random.integers(width - small_size + 1))
-            augmentation = Augmentation.draw(random) if self.augment else Augmentation()
+            augmentation = self.augmentation.draw(random)
             for pixels, target, factor in (
                 (pair.low_resolution, low_resolution[patch], 1),
                 (pair.ground_truth, ground_truth[patch], scale),

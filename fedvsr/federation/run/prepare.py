@@ -353,6 +353,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     # A dump leaves these fields out at their defaults.
     settings["data"]["damaged_frames"] = config.data.damaged_frames
     settings["training"]["epoch"] = config.training.epoch
+    settings["training"]["augmentation"] = config.training.augmentation.model_dump()
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
     # A file may be moved once its weights are in the store.
