@@ -58,7 +58,7 @@ def test_an_option_has_a_type_a_range_and_a_default(fedvsr):
 
 def test_an_entry_without_options_says_so(fedvsr):
     assert fedvsr("models", "bicubic").out.endswith("\nOptions: none\n")
-    assert fedvsr("strategies", "fedavg").out.endswith("\nOptions: none\n")
+    assert fedvsr("strategies", "fedmedian").out.endswith("\nOptions: none\n")
 
 
 @pytest.mark.parametrize(
