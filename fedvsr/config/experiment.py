@@ -35,7 +35,20 @@ class SplitConfig(Section):
         "equal", description="how videos are split"
     )
     alpha: float = Field(0.1, gt=0, description="skew of quantity-skew, concentration of dirichlet")
+    unit: Literal["videos", "frames"] = Field(
+        "videos",
+        exclude_if=lambda unit: unit == "videos",
+        description="what shares count: whole videos, or frames, so that a video may be divided",
+    )
     labels: str = Field("", description="for dirichlet: a CSV file of video,label")
+
+    @model_validator(mode="after")
+    def _labels_are_of_whole_videos(self) -> Self:
+        if self.unit == "frames" and self.scheme == "dirichlet":
+            raise FieldError(
+                "clients.split.unit", "frames", "dirichlet divides whole videos by their labels: set videos"
+            )
+        return self
 
 
 class ClientsConfig(Section):

@@ -34,7 +34,7 @@ def run_experiment(
     progress = progress or Progress()
     workspace = Workspace.under(experiment.store)
     store = workspace.federation()
-    videos = collect_videos(experiment)
+    videos = collect_videos(experiment, progress)
     config = experiment.run_config(tuple(videos.clients))
     start = validate_experiment(experiment, config, find_run(store, config.name), progress)
     store_experiment(store, experiment)
@@ -63,7 +63,7 @@ def plan_experiment(
     Raises:
         fedvsr.errors.InputError: Running it would be refused.
     """
-    videos = collect_videos(experiment)
+    videos = collect_videos(experiment, progress)
     config = experiment.run_config(tuple(videos.clients))
     store = Workspace.under(experiment.store).federation()
     check_plan(config, find_run(store, config.name), progress or Progress())
