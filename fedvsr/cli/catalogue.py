@@ -14,6 +14,8 @@ from rich.table import Table
 
 from fedvsr.cli.progress import print_line
 from fedvsr.config.base import Section
+from fedvsr.config.presets import PRESETS, Preset
+from fedvsr.config.run import ModelConfig
 from fedvsr.errors import ConfigError
 from fedvsr.registry import RegistryEntry
 
@@ -39,10 +41,10 @@ class NamedGroup(click.Group):
 @click.group(cls=NamedGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND [ARGS]...]")
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models.
+    """List the models and presets.
 
-    With NAME, show that model and its options. `--model` takes one of these names, or package.module:name for
-    any other model.
+    A preset is a model with the options of published weights. With NAME, show that model or preset and its
+    options. `--model` takes one of these names, or package.module:name for any other model.
     """
     if context.invoked_subcommand:
         return
@@ -59,28 +61,49 @@ def models(context: click.Context) -> None:
         count = "–" if info.parameters is None else f"{info.parameters:,}"
         table.add_row(name, count, escape(info.description))
     Console().print(table)
+    presets = _table("preset", "model", "options", "published weights")
+    for name, preset in PRESETS.items():
+        presets.add_row(name, preset.model, _settings(preset), preset.releases)
+    Console().print(presets)
 
 
 @models.command("show", hidden=True)
 @click.argument("name")
 def show_model(name: str) -> None:
-    """Show the model NAME with its options."""
+    """Show the model or preset NAME with its options."""
     from fedvsr.models.registry import model_info, model_options
 
+    if preset := PRESETS.get(name):
+        console = Console()
+        settings = _settings(preset)
+        print_line(console, f"{name}: {preset.model}{f' with {settings}' if settings else ''}")
+        print_line(console, f"Weights: {preset.releases}")
+        print_line(console, f"Configuration: {preset.source}")
+        name = preset.model
     _show(model_info(name), model_options(name))
 
 
 @models.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="The model whose weights these are.")
+@click.option("--model", required=True, help="The model whose weights these are, or a preset.")
 @click.option("--scale", type=click.IntRange(2, 4), default=4, show_default=True)
 @click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="An option of the model.")
-def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tuple[str, ...]) -> None:
+@click.option(
+    "--ema/--no-ema",
+    "averaged",
+    default=None,
+    help="Take the moving average of the weights (params_ema, generator_ema.*), or the plain weights. "
+    "[default: params, generator_ema.*: what the official scripts score]",
+)
+def convert(
+    checkpoint: Path, output: Path, model: str, scale: int, options: tuple[str, ...], averaged: bool | None
+) -> None:
     """Turn a published CHECKPOINT (.pth, .pt, .safetensors) into the folder OUTPUT.
 
     OUTPUT contains weights.safetensors and model.json: use it with `fedvsr run --warm-start`, `fedvsr upscale
-    --model` or `fedvsr benchmark --model`. Names and shapes must be those of the model.
+    --model` or `fedvsr benchmark --model`. Shapes must be those of the model, and names those of the model or
+    mmagic's. The command prints what it chose, renamed and left out.
     """
     from fedvsr.models.checkpoint import read_checkpoint
     from fedvsr.trained import save_converted
@@ -91,10 +114,13 @@ def convert(checkpoint: Path, output: Path, model: str, scale: int, options: tup
         if not separator:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--option")
         values[key] = yaml.safe_load(text)
-    tensors = read_checkpoint(checkpoint, model, scale, values)
-    record = save_converted(output, tensors, model, scale, values, checkpoint.name)
-    count = sum(array.size for array in tensors.values())
-    click.echo(f"{output}: {model} ×{scale}, {count:,} numbers, SHA-256 {record.weights_digest[:16]}…")
+    network = ModelConfig.parse({"name": model, "options": values}, "model.")
+    conversion = read_checkpoint(checkpoint, network.name, scale, network.options, averaged)
+    record = save_converted(output, conversion.tensors, network.name, scale, network.options, checkpoint.name)
+    for note in conversion.notes:
+        click.echo(f"{checkpoint}: {note}")
+    count = sum(array.size for array in conversion.tensors.values())
+    click.echo(f"{output}: {network.name} ×{scale}, {count:,} numbers, SHA-256 {record.weights_digest[:16]}…")
 
 
 @click.command()
@@ -190,6 +216,10 @@ def codecs(name: str | None) -> None:
             continue
         table.add_row(known, downloads, escape(CODECS.info(known).description))
     Console().print(table)
+
+
+def _settings(preset: Preset) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in preset.options.items())
 
 
 def _table(*headings: str) -> Table:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from fedvsr.codecs.registry import codec_names, download_codec_names
 from fedvsr.config.experiment import Experiment, VideosConfig
-from fedvsr.config.run import RunConfig
+from fedvsr.config.run import PretrainedFile, RunConfig
 from fedvsr.errors import ConfigError
 from fedvsr.models.registry import model_names
 from fedvsr.server_optimisers.registry import server_optimiser_names
@@ -52,8 +52,8 @@ class _Leaf:
 
     @property
     def holds_paths(self) -> bool:
-        """Whether the field maps names to videos. A path may look like a number."""
-        return self.is_mapping and get_args(self.kind)[1] is VideosConfig
+        """Whether the field maps names to files. A path may look like a number."""
+        return self.is_mapping and get_args(self.kind)[1] in (VideosConfig, PretrainedFile)
 
 
 class ConfiguredCommand(click.Command):

@@ -57,7 +57,7 @@ _COMMANDS = (
         "fedvsr.cli.site:site",
         "Take part in a federation as a site: a client that its owner runs.",
     ),
-    ("Look", "models", "fedvsr.cli.catalogue:models", "List the models."),
+    ("Look", "models", "fedvsr.cli.catalogue:models", "List the models and presets."),
     ("Look", "strategies", "fedvsr.cli.catalogue:strategies", "List the strategies."),
     (
         "Look",

@@ -1,6 +1,7 @@
 """`fedvsr run` and `fedvsr resume`: train a model with federated learning."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,13 @@ from rich.console import Console
 
 from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
 from fedvsr.cli.options import namespace_option, store_option
-from fedvsr.cli.progress import show_progress
+from fedvsr.cli.progress import print_line, show_progress
 from fedvsr.cli.results import print_result
 from fedvsr.cli.stopping import when_stopped
 from fedvsr.cli.stores import open_workspace
 from fedvsr.cli.trial import run_trial_of_sites
 from fedvsr.config.experiment import Experiment, load_experiment
-from fedvsr.progress import Progress
+from fedvsr.progress import LogProgress, Progress
 from fedvsr.store.workspace import FEDERATION_VARIABLE
 
 if TYPE_CHECKING:
@@ -88,14 +89,16 @@ def resume(name: str, store: str) -> None:
 def _print_plan(experiment: Experiment, namespace: str | None) -> None:
     from fedvsr.cli.tables import plan_table
 
+    console = Console()
+    progress = LogProgress(partial(print_line, console))
     if namespace is not None:
         from fedvsr.experiment.remote import plan_remotely
 
-        Console().print(plan_table(*plan_remotely(experiment, namespace)))
+        console.print(plan_table(*plan_remotely(experiment, namespace, progress)))
     else:
         from fedvsr.experiment.local import plan_experiment
 
-        Console().print(plan_table(*plan_experiment(experiment)))
+        console.print(plan_table(*plan_experiment(experiment, progress)))
 
 
 def _run(experiment: Experiment, namespace: str | None) -> None:

@@ -36,9 +36,9 @@ def shard(config: Path, **values: Any) -> None:
     from fedvsr.store.workspace import Workspace
 
     experiment = load_experiment(config, read_overrides(values))
-    videos = collect_videos(experiment)
     console = Console()
     with show_progress(console) as progress:
+        videos = collect_videos(experiment, progress)
         shards = shard_all(Workspace.under(experiment.store), videos, experiment.data, progress)
     console.print(_shards_table(shards, videos, experiment.data.dataset))
     problems = _problems_table(shards, experiment)

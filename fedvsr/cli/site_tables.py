@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
+from fedvsr.config.run import RunConfig
 from fedvsr.federation.records import RunRecord
 from fedvsr.site.audit import AuditEntry
 
@@ -20,11 +21,18 @@ def approval_table(record: RunRecord) -> Table:
         ("model", f"{config.model.name}, {record.parameters} parameters"),
         ("strategy", config.strategy.name),
         ("degradation", f"{config.data.degradation}, scale {config.data.scale}"),
-        ("started from", config.warm_start or "random weights"),
+        ("started from", _start(config)),
         ("settings", record.identity[:16]),
     ):
         table.add_row(name, escape(value))
     return table
+
+
+def _start(config: RunConfig) -> str:
+    if config.warm_start:
+        return config.warm_start
+    parts = "".join(f", {part} from {file.path}" for part, file in config.training.pretrained.items())
+    return f"random weights{parts}"
 
 
 def audit_table(entries: Iterable[AuditEntry]) -> Table:

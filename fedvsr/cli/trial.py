@@ -1,5 +1,6 @@
 """A trial of `fedvsr run --on sites`: sites as processes on this machine."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from fedvsr.cli.results import print_result
 from fedvsr.cli.stopping import when_stopped
 from fedvsr.config.experiment import Experiment
 from fedvsr.errors import InputError
+from fedvsr.progress import LogProgress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +34,8 @@ def run_trial_of_sites(experiment: Experiment, dry_run: bool) -> None:
     if dry_run:
         from fedvsr.experiment.local import plan_experiment
 
-        console.print(plan_table(*plan_experiment(experiment)))
+        warnings = LogProgress(partial(print_line, console))
+        console.print(plan_table(*plan_experiment(experiment, warnings)))
         return
     from fedvsr.experiment.trial import run_trial
 

@@ -35,7 +35,20 @@ class SplitConfig(Section):
         "equal", description="how videos are split"
     )
     alpha: float = Field(0.1, gt=0, description="skew of quantity-skew, concentration of dirichlet")
+    unit: Literal["videos", "frames"] = Field(
+        "videos",
+        exclude_if=lambda unit: unit == "videos",
+        description="what shares count: whole videos, or frames, so that a video may be divided",
+    )
     labels: str = Field("", description="for dirichlet: a CSV file of video,label")
+
+    @model_validator(mode="after")
+    def _labels_are_of_whole_videos(self) -> Self:
+        if self.unit == "frames" and self.scheme == "dirichlet":
+            raise FieldError(
+                "clients.split.unit", "frames", "dirichlet divides whole videos by their labels: set videos"
+            )
+        return self
 
 
 class ClientsConfig(Section):
@@ -83,7 +96,7 @@ class Experiment(RunConfig):
 def load_experiment(
     path: Path | None, overrides: Mapping[str | tuple[str, ...], Any] | None = None
 ) -> Experiment:
-    """Reads an experiment. Relative paths of videos in the file are relative to the file's folder.
+    """Reads an experiment. Relative paths in the file are relative to the file's folder.
 
     Args:
         path: The YAML file; None if the overrides set every field.
@@ -118,13 +131,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
-    """Resolves the videos' relative paths against the file's folder."""
+    """Resolves relative paths of videos and of pretrained weights against the file's folder."""
     holders: list[tuple[Any, tuple[str, ...]]] = [(values, ("evaluation_videos",))]
     clients = values.get("clients")
     if isinstance(clients, dict):
         holders.append((clients.get("split"), ("path", "labels")))
         if isinstance(clients.get("videos"), dict):
             holders.append((clients["videos"], tuple(clients["videos"])))
+    training = values.get("training")
+    if isinstance(training, dict) and isinstance(training.get("pretrained"), dict):
+        holders.append((training["pretrained"], tuple(training["pretrained"])))
     for holder, keys in holders:
         for key in keys if isinstance(holder, dict) else ():
             # A path, or a section with a path.

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fedvsr.config.base import FieldError, Section
+from fedvsr.config.presets import PRESETS
 from fedvsr.config.privacy import PrivacyConfig
 from fedvsr.config.schedule import ScheduleConfig
 from fedvsr.config.server import ServerConfig
@@ -58,8 +59,21 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which network is trained."""
 
-    name: str = Field("fastvsr", description="the network")
+    name: str = Field("fastvsr", description="the network, or a preset of one")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="the model's own options")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_preset(cls, values: object) -> object:
+        """Replaces a preset by its model and options. Options that are set too replace the preset's."""
+        name = values.get("name") if isinstance(values, dict) else None
+        preset = PRESETS.get(name) if isinstance(name, str) else None
+        if preset is None or not isinstance(values, dict):
+            return values
+        options = values.get("options") or {}
+        if not isinstance(options, dict):
+            return values
+        return {**values, "name": preset.model, "options": {**preset.options, **options}}
 
 
 class ParameterRule(Section):
@@ -69,16 +83,47 @@ class ParameterRule(Section):
     frozen_steps: int = Field(0, ge=0, description="steps of the run before they are trained")
 
 
+class PretrainedFile(Section):
+    """A file with the weights of a part of a model."""
+
+    path: str = Field(description="a checkpoint, or the folder of a converted model")
+    sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = Field(
+        "", description="the file's SHA-256; if empty, the digits in its name are compared"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class AugmentationConfig(Section):
+    """Which random symmetries training patches have; each part that is on happens to half of the patches."""
+
+    flip: bool = Field(True, description="whether patches are flipped left to right")
+    rotate: bool = Field(
+        True, description="whether patches are flipped upside down and transposed: with flip, all rotations"
+    )
+    reverse: bool = Field(True, description="whether patches are played backwards")
+
+
 class TrainingConfig(Section):
     """How a client trains in one round."""
 
     local_steps: int = Field(0, ge=0, description="optimiser steps per round; 0: use local_epochs")
     local_epochs: int = Field(1, ge=1, description="passes over the client's clips per round")
+    # Left out of a record at its default, as are the other fields that came later.
+    epoch: Literal["clips", "frames"] = Field(
+        "clips",
+        exclude_if=_equals("clips"),
+        description="what a pass takes one patch of: every clip, or every frame, as the papers' code does",
+    )
     batch_size: int = Field(2, ge=1, description="clips per step")
     frames: int = Field(8, ge=1, description="frames of a training clip")
     patch_size: int = Field(
         256, ge=8, description="height and width of a training patch, in ground-truth pixels"
     )
+    augmentation: AugmentationConfig = Field(AugmentationConfig(), exclude_if=_equals(AugmentationConfig()))
     learning_rate: float = Field(4e-4, gt=0, description="Adam's learning rate")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first decay rate")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second decay rate")
@@ -97,6 +142,11 @@ class TrainingConfig(Section):
     parameters: dict[str, ParameterRule] = Field(
         default_factory=dict,
         description="learning_rate_multiplier and frozen_steps by regular expression of parameter names",
+    )
+    pretrained: dict[str, PretrainedFile] = Field(
+        default_factory=dict,
+        exclude_if=_equals({}),
+        description="files with initial weights of parts of the model, by the parts' names: spynet=FILE",
     )
     accumulation: int = Field(1, ge=1, description="parts that a batch is split into, to save memory")
     activation_checkpointing: bool = Field(False, description="recompute activations, to save memory")
@@ -251,6 +301,16 @@ class RunConfig(Section):
     server: ServerConfig = Field(ServerConfig(), exclude_if=_equals(ServerConfig()))
     evaluation: EvaluationConfig = EvaluationConfig()
     jobs: JobsConfig = JobsConfig()
+
+    @model_validator(mode="after")
+    def _one_source_of_weights(self) -> Self:
+        if self.warm_start and self.training.pretrained:
+            raise FieldError(
+                "training.pretrained",
+                sorted(self.training.pretrained),
+                "warm_start gives all weights: set one of the two",
+            )
+        return self
 
     @model_validator(mode="after")
     def _patch_fits_scale(self) -> Self:

@@ -34,9 +34,9 @@ def run_experiment(
     progress = progress or Progress()
     workspace = Workspace.under(experiment.store)
     store = workspace.federation()
-    videos = collect_videos(experiment)
+    videos = collect_videos(experiment, progress)
     config = experiment.run_config(tuple(videos.clients))
-    start = validate_experiment(experiment, config, find_run(store, config.name))
+    start = validate_experiment(experiment, config, find_run(store, config.name), progress)
     store_experiment(store, experiment)
     shards = shard_all(workspace, videos, config.data, progress)
     _tell_small_videos(shards, config, progress)
@@ -47,8 +47,14 @@ def run_experiment(
     return conclude(experiment, record, workspace, start.connection, progress)
 
 
-def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict[str, int]]:
+def plan_experiment(
+    experiment: Experiment, progress: Progress | None = None
+) -> tuple[Experiment, RunConfig, dict[str, int]]:
     """Resolves an experiment without writing anything.
+
+    Args:
+        experiment: The experiment.
+        progress: Shows warnings.
 
     Returns:
         The experiment, its run with the clients' names filled in, and the number of videos of each
@@ -57,10 +63,10 @@ def plan_experiment(experiment: Experiment) -> tuple[Experiment, RunConfig, dict
     Raises:
         fedvsr.errors.InputError: Running it would be refused.
     """
-    videos = collect_videos(experiment)
+    videos = collect_videos(experiment, progress)
     config = experiment.run_config(tuple(videos.clients))
     store = Workspace.under(experiment.store).federation()
-    check_plan(config, find_run(store, config.name))
+    check_plan(config, find_run(store, config.name), progress or Progress())
     counts = {client: len(client_videos) for client, client_videos in videos.clients.items()}
     return experiment, config, {**counts, "held-out": len(videos.held_out)}
 

@@ -56,7 +56,7 @@ def run_remotely(
     clients = _clients(store, namespace, cluster)
     stored = find_run(store, experiment.name)
     config = _run_config(experiment, clients, stored)
-    start = validate_experiment(experiment, config, stored)
+    start = validate_experiment(experiment, config, stored, progress)
     store_experiment(store, experiment, namespace, sites=not namespace)
     # The clients read their settings from the run's record, so it comes before their first work.
     record = start.write(store)
@@ -80,9 +80,14 @@ def run_remotely(
 
 
 def plan_remotely(
-    experiment: Experiment, namespace: str = ""
+    experiment: Experiment, namespace: str = "", progress: Progress | None = None
 ) -> tuple[Experiment, RunConfig, dict[str, int]]:
     """Resolves an experiment with a deployment's clients and the federation's sites. Writes nothing.
+
+    Args:
+        experiment: The experiment.
+        namespace: The deployment's namespace; empty for sites alone.
+        progress: Shows warnings.
 
     Returns:
         The experiment, its run with the clients' names filled in, and an empty mapping in place of the
@@ -94,7 +99,7 @@ def plan_remotely(
     store = _workspace(namespace).federation()
     stored = find_run(store, experiment.name)
     config = _run_config(experiment, _clients(store, namespace, None), stored)
-    check_plan(config, stored)
+    check_plan(config, stored, progress or Progress())
     return experiment.model_copy(update={"store": store.uri}), config, {}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from fedvsr.access.proof import Finding, search_federation
 from fedvsr.access.sites import FrontDoor, invite_site, site_user
 from fedvsr.config.experiment import Experiment
-from fedvsr.errors import InputError
+from fedvsr.errors import ConfigError, InputError
 from fedvsr.experiment.remote import run_remotely
 from fedvsr.experiment.results import ExperimentResult, results_folder
 from fedvsr.experiment.trial_server import TrialServer, trial_server
@@ -73,8 +73,11 @@ def run_trial(
     progress = progress or Progress()
     if "://" in experiment.store:
         raise InputError(f"a trial of sites needs a folder as its store, and this is {experiment.store}")
+    split = experiment.clients.split
+    if split and split.unit == "frames":
+        raise ConfigError("clients.split.unit", "frames", "a site has whole videos: set videos for a trial")
     root = Path(experiment.store).absolute() / "sites"
-    videos = collect_videos(experiment)
+    videos = collect_videos(experiment, progress)
     with ExitStack() as stack:
         server = stack.enter_context(trial_server(root / "server"))
         stack.enter_context(operator_of(server, _BUCKET))

@@ -18,6 +18,7 @@ MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {
     "privacy": {"epsilon"},
     "data": {"strict"},
     "federation": {"rounds"},
+    "training": {"pretrained"},  # a run's identity has the digest of the initial weights instead
     "jobs": True,
 }
 

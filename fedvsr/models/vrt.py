@@ -5,7 +5,6 @@ https://arxiv.org/abs/2201.12288. Modules are named so that the published weight
 ``params`` of a release's file, as it is.
 """
 
-from collections.abc import Mapping
 from itertools import chain
 from typing import Self
 
@@ -24,9 +23,6 @@ from fedvsr.models.vrt_attention import AttentionBlock
 from fedvsr.models.vrt_flow import PyramidSPyNet, video_flows
 from fedvsr.models.vrt_stages import RefiningStage, Resizing, WarpingStage, widening_layers
 from fedvsr.models.warp import sample_corners
-
-REDS_16_FRAMES: Mapping[str, int] = {"window_frames": 8, "neighbours": 3, "deformable_groups": 24}
-"""The options of 002_VRT_videosr_bi_REDS_16frames that differ from the defaults."""
 
 _MULTIPLE = 8
 """The network halves the height and width three times, so both must be multiples of this."""
@@ -104,7 +100,7 @@ class VRT(nn.Module):
 
     Seven warping stages form a U: full size, a half, a quarter, an eighth and back, with skip connections.
     Refining stages at full size follow. The defaults are those of 001_VRT_videosr_bi_REDS_6frames.
-    `REDS_16_FRAMES` are the options of the other REDS release. Upscales by 4 only.
+    `fedvsr.config.presets` has the options of the other releases. Upscales by 4 only.
 
     Every size and length is valid. The video is extended by its mirror image to at least 2 frames, and to
     sides that are multiples of 8 and at least 8 windows long (64 pixels by default). The surplus is cut from

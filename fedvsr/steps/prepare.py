@@ -50,6 +50,8 @@ def prepare(
     federation["clients"] = _clients(store, stored, federation.get("clients") or ())
     config = RunConfig.parse(values)
     start = validate_start(config, stored, connect_from_environment, registered_model)
+    for warning in start.warnings:
+        print(f"warning: {warning}")
     record = start.write(store)
     # Creates the run in MLflow for the steps that follow.
     RunTracker(start.connection, record)

@@ -49,12 +49,14 @@ class Contribution:
         loss: Mean of the training loss over its local steps.
         clips: Number of clips in its shards.
         steps: Number of local steps.
+        samples: Number of patches that it trained on.
     """
 
     client: str
     loss: float
     clips: int
     steps: int
+    samples: int = 1
 
 
 @dataclass(frozen=True)

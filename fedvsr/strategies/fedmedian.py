@@ -6,6 +6,7 @@ https://arxiv.org/abs/1803.01498.
 
 import numpy as np
 
+from fedvsr.config.base import NoOptions
 from fedvsr.strategies.averaging import to_dtype_of
 from fedvsr.strategies.base import Aggregate, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
@@ -26,7 +27,7 @@ class FedMedian(FedAvg):
         "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018, "
         "https://arxiv.org/abs/1803.01498"
     )
-
+    Options = NoOptions
     needs_updates = "a median is not a sum"
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:

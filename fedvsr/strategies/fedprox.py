@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from fedvsr.config.base import Section
 from fedvsr.strategies.base import LocalTerm
-from fedvsr.strategies.fedavg import FedAvg
+from fedvsr.strategies.fedavg import FedAvg, FedAvgOptions
 from fedvsr.weights import Array
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class ProximalTerm(LocalTerm):
         return None if total is None else self.mu / 2 * total
 
 
-class FedProxOptions(Section):
+class FedProxOptions(FedAvgOptions):
     """The options of FedProx."""
 
     mu: float = Field(1e-3, ge=0, description="weight of the proximal term; 0 is FedAvg")

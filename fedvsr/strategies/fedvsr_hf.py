@@ -8,7 +8,7 @@ from fedvsr.strategies.fedvsr import FedVSR
 
 
 class FedVSRHighFrequency(FedAvg):
-    """Trains with the high-frequency loss, and weighs the clients by their numbers of clips."""
+    """Trains with the high-frequency loss, and weighs the clients as FedAvg does."""
 
     name = "fedvsr-hf"
     description = "ablation: fedvsr's high-frequency loss, fedavg's aggregation"

@@ -33,6 +33,11 @@ class RunStart:
         """Whether the store has no record of the run yet."""
         return self.run.stored is None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user may not have meant, as sentences."""
+        return self.run.warnings
+
     def write(self, store: Store) -> RunRecord:
         """Writes the run's record and, for a new run, its initial weights into the federation's store."""
         return write_run(store, self.run)

@@ -209,6 +209,21 @@ def _chain(first: TimedFrame, rest: Iterator[TimedFrame]) -> Iterator[TimedFrame
     yield from rest
 
 
+def count_frames(path: Path) -> int:
+    """Returns a video's number of frames.
+
+    It is exact for a folder of images. For a file it is the header's number, or, if the header has none, the
+    number of frames that decode.
+
+    Raises:
+        fedvsr.errors.VideoError: The video cannot be read.
+    """
+    with VideoReader(path) as video:
+        if video.frame_count is not None:
+            return video.frame_count
+        return sum(1 for _ in video)
+
+
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Frames:
     """Decodes a range of a video's frames.
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from itertools import accumulate
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,14 @@ class Augmentation:
     transpose: bool = False
     time_reversal: bool = False
 
-    @classmethod
-    def draw(cls, random: np.random.Generator) -> Self:
-        """Returns a random augmentation; each of its four parts has probability ½."""
-        return cls(*(bool(bit) for bit in random.integers(2, size=len(fields(cls)))))
+    def draw(self, random: np.random.Generator) -> Self:
+        """Returns a random augmentation; each part that is set here is set there with probability ½.
+
+        The same number of random bits is drawn, whichever parts are set.
+        """
+        allowed = (getattr(self, field.name) for field in fields(self))
+        bits = random.integers(2, size=len(fields(self)))
+        return type(self)(*(bool(bit) and part for bit, part in zip(bits, allowed, strict=True)))
 
     def __call__(self, frames: Frames) -> Frames:
         """Returns a view of the augmented frames.
@@ -89,6 +94,9 @@ class Augmentation:
         if self.time_reversal:
             frames = frames[::-1]
         return frames
+
+
+EVERY_AUGMENTATION = Augmentation(True, True, True, True)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,10 @@ class PatchSampler:
         patch_size: The side of a ground-truth patch in pixels, p; divisible by the scale.
         batch_size: Number of patches of a batch, N; at least 1.
         seed: From 0 to 2³² − 1.
-        augment: Whether to apply a random `Augmentation` to each patch.
+        augmentation: What may happen to a patch. Each part that is set happens to half of the patches.
+        epoch: What an epoch contains once: each clip, or each frame. A frame stands for the patch that begins
+            with it. If too few frames follow it in its clip, the patch begins at a random frame, as in
+            BasicSR's REDSRecurrentDataset.
 
     Raises:
         fedvsr.errors.ConfigError: A setting is out of range.
@@ -136,7 +147,8 @@ class PatchSampler:
         patch_size: int,
         batch_size: int,
         seed: int,
-        augment: bool = True,
+        augmentation: Augmentation = EVERY_AUGMENTATION,
+        epoch: Literal["clips", "frames"] = "clips",
     ) -> None:
         for field, value in (("frames", frames), ("patch_size", patch_size), ("batch_size", batch_size)):
             if value < 1:
@@ -152,12 +164,16 @@ class PatchSampler:
         self.patch_size = patch_size
         self.batch_size = batch_size
         self.seed = seed
-        self.augment = augment
+        self.augmentation = augmentation
+        # An epoch's samples are numbered clip by clip: sample i is of the first clip whose end exceeds i.
+        samples = (1 if epoch == "clips" else pair.low_resolution.shape[0] for pair in pairs)
+        self._ends = np.array(tuple(accumulate(samples)))
+        self._begins_with_frame = epoch == "frames"
 
     @property
     def epoch_length(self) -> int:
-        """Number of batches in an epoch: ⌈clips / batch_size⌉."""
-        return -(-len(self.pairs) // self.batch_size)
+        """Number of batches in an epoch: ⌈samples / batch_size⌉; a sample is a clip, or a frame."""
+        return -(-int(self._ends[-1]) // self.batch_size)
 
     def batch(self, step: int) -> PatchBatch:
         """Returns the batch of a step, from random clips.
@@ -174,7 +190,7 @@ class PatchSampler:
         return self._cut(clips, random)
 
     def epoch_batch(self, epoch: int, index: int) -> PatchBatch:
-        """Returns a batch of an epoch. An epoch contains each clip once, in random order.
+        """Returns a batch of an epoch. An epoch contains each clip, or each frame, once, in random order.
 
         Args:
             epoch: At least 0.
@@ -188,12 +204,30 @@ class PatchSampler:
         """
         if not 0 <= index < self.epoch_length:
             raise IndexError(f"an epoch has {self.epoch_length} batches, so it has no batch {index}")
-        order = np.random.default_rng([self.seed, epoch, 0, _EPOCH_ORDER]).permutation(len(self.pairs))
+        order = np.random.default_rng([self.seed, epoch, 0, _EPOCH_ORDER]).permutation(int(self._ends[-1]))
         random = np.random.default_rng([self.seed, epoch, index, _EPOCH_STEP])
-        return self._cut(order[index * self.batch_size : (index + 1) * self.batch_size], random)
+        samples = order[index * self.batch_size : (index + 1) * self.batch_size]
+        clips = np.searchsorted(self._ends, samples, side="right")
+        if not self._begins_with_frame:
+            return self._cut(clips, random)
+        # A clip's samples end where the next clip's begin, so this counts from the end of the clip.
+        frames = [
+            self.pairs[clip].low_resolution.shape[0] - int(self._ends[clip] - sample)
+            for clip, sample in zip(clips, samples, strict=True)
+        ]
+        return self._cut(clips, random, frames)
 
-    def _cut(self, clips: NDArray[np.int64], random: np.random.Generator) -> PatchBatch:
-        """Cuts one patch from each of the clips with these indices in `pairs`."""
+    def _cut(
+        self, clips: NDArray[np.int64], random: np.random.Generator, first_frames: Sequence[int] | None = None
+    ) -> PatchBatch:
+        """Cuts one patch from each of the clips with these indices in `pairs`.
+
+        Args:
+            clips: The clips' indices.
+            random: Draws the patches' positions and augmentations.
+            first_frames: The frame that each patch begins with, if enough frames follow it; None for random
+                ones.
+        """
         scale = self.pairs[0].scale
         small_size = self.patch_size // scale
         shape = (len(clips), self.frames, 3)
@@ -203,9 +237,11 @@ class PatchSampler:
             pair = self.pairs[clip]
             length, height, width = pair.low_resolution.shape[:3]
             first_frame = int(random.integers(length - self.frames + 1))
+            if first_frames is not None and first_frames[patch] <= length - self.frames:
+                first_frame = first_frames[patch]
             top = int(random.integers(height - small_size + 1))
             left = int(random.integers(width - small_size + 1))
-            augmentation = Augmentation.draw(random) if self.augment else Augmentation()
+            augmentation = self.augmentation.draw(random)
             for pixels, target, factor in (
                 (pair.low_resolution, low_resolution[patch], 1),
                 (pair.ground_truth, ground_truth[patch], scale),

@@ -77,20 +77,51 @@ def split_videos(
     return tuple(tuple(sorted(part, key=natural_key)) for part in split)
 
 
+def client_shares(client_count: int, scheme: str, alpha: float) -> NDArray[np.float64]:
+    """Returns numbers that the clients' shares are proportional to.
+
+    Args:
+        client_count: Number of clients.
+        scheme: ``equal`` or ``quantity-skew``: exp(alpha·i) for client i, counted from 0.
+        alpha: The heterogeneity, finite; 0 means equal shares. ``equal`` ignores it.
+
+    Raises:
+        fedvsr.errors.ConfigError: Alpha is not finite.
+    """
+    if scheme == "equal":
+        return np.ones(client_count)
+    if not np.isfinite(alpha):
+        raise ConfigError("clients.alpha", alpha, "it must be a finite number")
+    exponents = alpha * np.arange(client_count)
+    # Only ratios matter. With 0 as the largest exponent, no power overflows.
+    shares: NDArray[np.float64] = np.exp(exponents - exponents.max())
+    return shares
+
+
+def count_below(client_count: int, scheme: str, alpha: float, total: int, least: int) -> int:
+    """Returns how many clients' exact shares of a total are below a least number.
+
+    Args:
+        client_count: Number of clients.
+        scheme: See `client_shares`, as for ``alpha``.
+        alpha: The heterogeneity.
+        total: What is divided.
+        least: The least number.
+    """
+    shares = client_shares(client_count, scheme, alpha)
+    return int((shares / shares.sum() * total < least).sum())
+
+
 def _equal(
     videos: list[str], client_count: int, seed: int, alpha: float, labels: Mapping[str, str] | None
 ) -> Split:
-    return _cut_into_parts(videos, _round_shares(np.ones(client_count), len(videos)))
+    return _cut_into_parts(videos, _round_shares(client_shares(client_count, "equal", alpha), len(videos)))
 
 
 def _quantity_skew(
     videos: list[str], client_count: int, seed: int, alpha: float, labels: Mapping[str, str] | None
 ) -> Split:
-    if not np.isfinite(alpha):
-        raise ConfigError("clients.alpha", alpha, "it must be a finite number")
-    exponents = alpha * np.arange(client_count)
-    # Only ratios matter. With 0 as the largest exponent, no power overflows.
-    counts = _round_shares(np.exp(exponents - exponents.max()), len(videos))
+    counts = _round_shares(client_shares(client_count, "quantity-skew", alpha), len(videos))
     while (counts == 0).any():
         counts[np.argmax(counts)] -= 1
         counts[np.argmin(counts)] += 1

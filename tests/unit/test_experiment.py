@@ -9,6 +9,7 @@ from fedvsr.experiment.local import plan_experiment
 from fedvsr.experiment.results import results_folder
 from fedvsr.experiment.stored import load_stored_experiment
 from fedvsr.experiment.videos import collect_videos
+from fedvsr.progress import Progress
 from fedvsr.store.local import LocalStore
 from tests.unit.tiny_run import RUN, write_video
 
@@ -55,6 +56,57 @@ def test_the_parts_are_disjoint_and_complete(config, many, values):
     assert sorted(name for share in shares.values() for name in share) == [f"clip-{n}" for n in range(6)]
     assert all(shares.values())
     assert shares == split(config, many, count=3, **values)
+
+
+class Messages(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def message(self, text):
+        self.lines.append(text)
+
+
+def collect(config, many, **values):
+    """Returns each client's parts of videos, and the warnings."""
+    content = yaml.safe_load(config.read_text())
+    content["clients"] = {"split": {"path": str(many), **values}}
+    config.write_text(yaml.safe_dump(content))
+    messages = Messages()
+    clients = collect_videos(load_experiment(config), messages).clients
+    parts = {
+        client: [(video.name, video.first_frame, video.stop_frame) for video in videos]
+        for client, videos in clients.items()
+    }
+    return parts, messages.lines
+
+
+def test_a_split_by_frames_divides_videos(config, tmp_path):
+    for number in range(2):
+        write_video(tmp_path / "long" / f"{number}.avi", number, frames=12, size=(16, 16))
+    parts, warnings = collect(config, tmp_path / "long", count=3, unit="frames")
+    assert parts == {
+        "client-1": [("0", 0, 8)],
+        "client-2": [("0", 8, None), ("1", 0, 4)],
+        "client-3": [("1", 4, None)],
+    }
+    assert warnings == []
+    (tmp_path / "long" / "2.avi").write_bytes(b"not a video")
+    _, warnings = collect(config, tmp_path / "long", count=3, unit="frames")
+    assert len(warnings) == 1
+    assert "warning: 2 is not split among the clients" in warnings[0]
+
+
+def test_a_split_that_is_more_even_than_its_skew_is_warned_of(config, many):
+    _, warnings = collect(config, many, count=6, scheme="quantity-skew", alpha=2.0)
+    assert "warning: 4 of 6 clients would get less than half a video" in warnings[0]
+    assert collect(config, many, count=3, scheme="quantity-skew", alpha=0.1)[1] == []
+    _, warnings = collect(config, many, count=5, scheme="quantity-skew", alpha=2.0, unit="frames")
+    assert "clients would get fewer than 3 frames (data.minimum_frames)" in warnings[0]
+
+
+def test_labels_are_of_whole_videos(config, many):
+    with pytest.raises(ConfigError, match=r"clients\.split\.unit: 'frames' .*dirichlet divides whole videos"):
+        collect(config, many, count=2, scheme="dirichlet", unit="frames", labels="labels.csv")
 
 
 def test_labels_that_cannot_be_read(config, many):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedvsr.config.run import TrainingConfig
+from fedvsr.config.run import AugmentationConfig, TrainingConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
@@ -33,7 +33,7 @@ from fedvsr.training.batches import batches, step_count
 from fedvsr.training.local import train_locally
 from fedvsr.training.objective import Objective
 from fedvsr.training.schedule import RoundSchedule
-from fedvsr.video.patches import PatchSampler
+from fedvsr.video.patches import Augmentation, PatchSampler
 from fedvsr.weights import Array, Tensors, load, serialize, specs_of
 
 
@@ -133,6 +133,8 @@ def _train(
         patch_size=training.patch_size,
         batch_size=training.batch_size,
         seed=seed,
+        augmentation=_augmentation(training.augmentation),
+        epoch=training.epoch,
     )
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     device = select_device(training.device)
@@ -187,6 +189,15 @@ def _clip(weights: Tensors, sent: Tensors, plan: PlanRecord) -> Tensors:
 def _objective(training: TrainingConfig, strategy: Strategy) -> Objective:
     lambda_hf = training.lambda_hf if strategy.high_frequency_loss else 0.0
     return Objective(training.lambda_vsr, lambda_hf, training.epsilon)
+
+
+def _augmentation(config: AugmentationConfig) -> Augmentation:
+    return Augmentation(
+        horizontal_flip=config.flip,
+        vertical_flip=config.rotate,
+        transpose=config.rotate,
+        time_reversal=config.reverse,
+    )
 
 
 def _check_loss(loss: float) -> None:

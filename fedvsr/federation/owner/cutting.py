@@ -111,7 +111,7 @@ class VideoCutter:
         """Writes a video's clips to the scratch file; returns the number of its damaged frames."""
         with video.as_local_path() as path:
             try:
-                damaged_frames = self._decode(video.name, path, scratch)
+                damaged_frames = self._decode(video, path, scratch)
             except VideoError as error:
                 raise VideoError(f"{video.name}: {_without_path(error, path)}") from error
         if not scratch.infos:
@@ -121,11 +121,11 @@ class VideoCutter:
             )
         return damaged_frames
 
-    def _decode(self, name: str, path: Path, scratch: "_Scratch") -> int:
-        data = self._data
+    def _decode(self, video: Video, path: Path, scratch: "_Scratch") -> int:
+        data, name = self._data, video.name
         with VideoReader(path, skip_damaged=data.damaged_frames == "skip") as reader:
             fps = float(reader.fps or FOLDER_FRAMES_PER_SECOND)
-            for first_of_part, part in _parts_without_gaps(reader):
+            for first_of_part, part in _parts_without_gaps(reader, video):
                 shots = split_shots(
                     part,
                     fps=fps,
@@ -137,7 +137,7 @@ class VideoCutter:
                     first_frame = first_of_part + first_of_shot
                     clip_name = self._names.name(name, first_frame)
                     scratch.add(_describe(clip_name, name, first_frame, fps, frames), frames)
-            return len(reader.damaged)
+            return sum(_is_owned(video, number) for number in reader.damaged)
 
     def _record(
         self, video: Video, fingerprint: Fingerprint, infos: Sequence[ClipInfo], damaged_frames: int
@@ -207,26 +207,41 @@ def _describe(name: str, source: str, first_frame: int, fps: float, frames: Fram
     )
 
 
-def _parts_without_gaps(reader: "VideoReader[Frames]") -> Iterator[tuple[int, Iterator[Frames]]]:
-    """Divides a video at its damaged frames, so that no clip has a jump in time.
+def _is_owned(video: Video, number: int) -> bool:
+    """Returns whether a frame of a video is its owner's."""
+    return video.first_frame <= number and (video.stop_frame is None or number < video.stop_frame)
+
+
+def _parts_without_gaps(
+    reader: "VideoReader[Frames]", video: Video
+) -> Iterator[tuple[int, Iterator[Frames]]]:
+    """Divides the owner's frames of a video at damaged frames, so that no clip has a jump in time.
 
     Yields:
         The number of a part's first frame in the video, and its frames. The caller reads them to their end.
     """
-    for _, part in groupby(_number_frames(reader), key=lambda entry: entry[0]):
+    for _, part in groupby(_number_frames(reader, video), key=lambda entry: entry[0]):
         damaged_before, position, frame = next(part)
         rest = (entry[2] for entry in part)  # noqa: B031 -- the part without its first entry, read once
         yield position + damaged_before, chain([frame], rest)
 
 
-def _number_frames(reader: "VideoReader[Frames]") -> Iterator[tuple[int, int, Frames]]:
-    """Yields the number of damaged frames before a frame, its position among the others, and the frame."""
+def _number_frames(reader: "VideoReader[Frames]", video: Video) -> Iterator[tuple[int, int, Frames]]:
+    """Yields the owner's frames of a video.
+
+    Yields:
+        The number of damaged frames before a frame, its position among the others, and the frame.
+    """
     damaged_before = 0
     for position, frame in enumerate(reader):
         # The reader may be ahead, so `damaged` may already have frames after this one.
         while reader.damaged[damaged_before : damaged_before + 1] == [position + damaged_before]:
             damaged_before += 1
-        yield damaged_before, position, frame
+        number = position + damaged_before
+        if video.stop_frame is not None and number >= video.stop_frame:
+            return
+        if number >= video.first_frame:
+            yield damaged_before, position, frame
 
 
 def _without_path(error: VideoError, path: Path) -> str:

@@ -19,9 +19,13 @@ class Video(ABC):
 
     Attributes:
         name: The video's name, from which its clips get theirs; unique among an owner's videos.
+        first_frame: The first frame that is the owner's, counted from 0.
+        stop_frame: The frame after the owner's last one; None for the video's end.
     """
 
     name: str
+    first_frame: int = 0
+    stop_frame: int | None = None
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -63,6 +67,25 @@ class LocalVideo(Video):
 
     def as_local_path(self) -> AbstractContextManager[Path]:
         return nullcontext(self.path)
+
+
+class PartOfVideo(LocalVideo):
+    """Consecutive frames of a video on this machine.
+
+    Args:
+        video: The whole video.
+        first_frame: The first frame.
+        stop_frame: The frame after the last one; None for the video's end.
+    """
+
+    def __init__(self, video: LocalVideo, first_frame: int, stop_frame: int | None) -> None:
+        super().__init__(video.name, video.path)
+        self.first_frame = first_frame
+        self.stop_frame = stop_frame
+
+    def fingerprint(self) -> str:
+        stop = "end" if self.stop_frame is None else self.stop_frame
+        return f"{super().fingerprint()} frames {self.first_frame} to {stop}"
 
 
 class StoredVideo(Video):

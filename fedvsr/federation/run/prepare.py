@@ -1,6 +1,7 @@
 """The start of a run: checks its settings, writes its record and initial weights, and plans its rounds."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fedvsr
@@ -45,12 +46,14 @@ class ValidatedRun:
         stored: Its record in the store; None for a new run.
         weights: The initial weights of a new run; empty for a stored run.
         parameters: Number of trainable parameters of a new run.
+        warnings: What the user may not have meant, as sentences.
     """
 
     config: RunConfig
     stored: RunRecord | None
     weights: Tensors = field(default_factory=dict)
     parameters: int = 0
+    warnings: tuple[str, ...] = ()
 
     def with_weights(self, weights: Tensors) -> "ValidatedRun":
         """Returns the new run with other initial weights.
@@ -96,7 +99,8 @@ def validate_run(config: RunConfig, stored: RunRecord | None) -> ValidatedRun:
 
     Raises:
         fedvsr.errors.InputError: A name is unknown, or a value is not allowed or differs from the stored
-            run's.
+            run's, or a file of pretrained weights does not exist.
+        fedvsr.errors.WeightsError: Pretrained weights do not fit the model.
     """
     from fedvsr.models.registry import check_model_name
 
@@ -315,14 +319,20 @@ def plan_round(store: Store, record: RunRecord, round_number: int) -> PlanRecord
 
 def _validate_new_run(config: RunConfig) -> ValidatedRun:
     # Imported here because steps that only read a run must work without PyTorch.
+    from fedvsr.models.pretrained import find_random_frozen, load_pretrained
     from fedvsr.models.state import state_of
 
     model = _build_model(config)
+    training = config.training
+    weights = load_pretrained(model, state_of(model), training.pretrained)
+    warnings: list[str] = []
+    if not config.warm_start:
+        warnings = find_random_frozen(model, training.parameters, training.pretrained)
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     strategy = build_strategy(config.strategy.name, config.strategy.options)
     # A strategy may refuse a model only when it makes the local term.
     strategy.make_local_term(model, {}, {}).finish()
-    return ValidatedRun(config, None, state_of(model), parameters)
+    return ValidatedRun(config, None, weights, parameters, tuple(warnings))
 
 
 def _build_model(config: RunConfig) -> "nn.Module":
@@ -382,8 +392,14 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings = config.model_dump(exclude=MAY_CHANGE)
     # A dump leaves these fields out at their defaults.
     settings["data"]["damaged_frames"] = config.data.damaged_frames
+    settings["training"]["epoch"] = config.training.epoch
+    settings["training"]["augmentation"] = config.training.augmentation.model_dump()
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
+    # A file may be moved once its weights are in the store.
+    settings["training"]["pretrained"] = {
+        part: Path(file.path).name for part, file in config.training.pretrained.items()
+    }
     settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
     settings["server"] = config.server.model_dump()
     settings["training"]["schedule"] = config.training.schedule.model_dump()

@@ -9,7 +9,7 @@ from fedvsr.errors import ConfigError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation, is_evaluated
 from fedvsr.federation.owner.shards import shard_videos
-from fedvsr.federation.owner.videos import FederationVideos
+from fedvsr.federation.owner.videos import FederationVideos, LocalVideo, Video
 from fedvsr.federation.privacy_budget import describe_budget, planned_rounds
 from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.federation.run.clients import add_client
@@ -118,12 +118,21 @@ def run_rounds(
 
 
 def _check_disjoint(videos: FederationVideos) -> None:
-    """Refuses a video that two owners have."""
-    owners: dict[Path, str] = {}
+    """Refuses a video that two owners have; they may have different frames of it."""
+    owners: dict[Path, list[tuple[str, LocalVideo]]] = {}
     for owner, owner_videos in [*videos.clients.items(), ("evaluation_videos", videos.held_out)]:
         for video in owner_videos:
-            other = owners.setdefault(video.path.resolve(), owner)
-            if other != owner:
-                raise ConfigError(
-                    "clients", str(video.path), f"{other} and {owner} may not have the same video"
-                )
+            known = owners.setdefault(video.path.resolve(), [])
+            for other, other_video in known:
+                if other != owner and _overlap(video, other_video):
+                    raise ConfigError(
+                        "clients", str(video.path), f"{other} and {owner} may not have the same video"
+                    )
+            known.append((owner, video))
+
+
+def _overlap(one: Video, other: Video) -> bool:
+    """Returns whether two parts of a video have a frame in common."""
+    ends_before = one.stop_frame is not None and one.stop_frame <= other.first_frame
+    begins_after = other.stop_frame is not None and other.stop_frame <= one.first_frame
+    return not ends_before and not begins_after

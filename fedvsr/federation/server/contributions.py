@@ -19,4 +19,7 @@ def round_context(config: RunConfig, plan: PlanRecord, strategy: Strategy) -> Ro
 
 def contributions(reports: Iterable[ReportRecord | TrainedRecord]) -> tuple[Contribution, ...]:
     """Returns what clients say about their training, in the same order."""
-    return tuple(Contribution(report.client, report.loss, report.clips, report.steps) for report in reports)
+    return tuple(
+        Contribution(report.client, report.loss, report.clips, report.steps, report.samples)
+        for report in reports
+    )

@@ -69,7 +69,7 @@ def test_an_option_has_a_type_a_range_and_a_default(fedvsr):
 
 def test_an_entry_without_options_says_so(fedvsr):
     assert fedvsr("models", "bicubic").out.endswith("\nOptions: none\n")
-    assert fedvsr("strategies", "fedavg").out.endswith("\nOptions: none\n")
+    assert fedvsr("strategies", "fedmedian").out.endswith("\nOptions: none\n")
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,13 @@ def test_one_broken_package_does_not_hide_the_others(fedvsr, tmp_path, monkeypat
         assert "no_such_module:Thing" in rows["broken"]
         assert len(rows) > 3
     assert fedvsr("run", "--help").code == 0
+
+
+def test_the_presets_are_listed_and_shown_with_the_options_of_their_model(fedvsr):
+    rows = [row for row in table(fedvsr("models").out) if row[0] == "vrt-reds16"]
+    assert rows[0][1] == "vrt"
+    output = fedvsr("models", "vrt-reds16")
+    assert output.out.startswith(
+        "vrt-reds16: vrt with window_frames: 8, neighbours: 3, deformable_groups: 24\n"
+    )
+    assert options_in(output.out) == list(model_options("vrt").model_fields)

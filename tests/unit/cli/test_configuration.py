@@ -41,6 +41,7 @@ VALUES = {
     "training.schedule.name": ("cosine-restarts", "cosine-restarts"),
     "training.schedule.restarts": ("3", 3),
     "training.parameters": (r"^flow\.={frozen_steps: 5}", {"frozen_steps": 5, "learning_rate_multiplier": 1}),
+    "training.pretrained": ("spynet=2024", {"path": "2024", "sha256": ""}),
     "training.device": ("cpu", "cpu"),
     "training.frames": ("2", 2),
     "training.patch_size": ("64", 64),

@@ -109,3 +109,15 @@ def test_a_run_config_checks_its_clients_against_the_counts(tmp_path: Path):
     path = save(tmp_path / "run.yaml", "name: demo\nfederation: {clients_per_round: 3}")
     with pytest.raises(ConfigError, match=r"^federation\.clients_per_round: 3 is not allowed"):
         load_experiment(path).run_config(("ann", "bob"))
+
+
+def test_the_paths_of_pretrained_weights_are_relative_to_the_file(tmp_path: Path):
+    path = save(
+        tmp_path / "run.yaml",
+        "name: demo\ntraining: {pretrained: {spynet: flow.pth, tail: {path: /weights/tail.pth}}}",
+    )
+    pretrained = load_experiment(path).training.pretrained
+    assert {part: file.path for part, file in pretrained.items()} == {
+        "spynet": str(tmp_path / "flow.pth"),
+        "tail": "/weights/tail.pth",
+    }

@@ -11,7 +11,7 @@ from fedvsr.config.run import DataConfig
 from fedvsr.errors import ConfigError, NotFoundError, ShardError, StoreError, VideoError
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
-from fedvsr.federation.owner.videos import FederationVideos, LocalVideo
+from fedvsr.federation.owner.videos import FederationVideos, LocalVideo, PartOfVideo
 from fedvsr.federation.run.rounds import shard_all
 from fedvsr.store.local import LocalStore
 from fedvsr.store.workspace import Workspace
@@ -48,6 +48,42 @@ def test_clips_have_the_videos_frames_and_their_low_resolution(workspace: Worksp
     assert pairs[0].low_resolution.shape == (4, 12, 12, 3)
     held_out = open_clips(workspace.federation(), layout.held_out_clips(DATA.dataset), DATA)
     assert [pair.name for pair in held_out] == ["held-out"]
+
+
+def test_two_clients_share_a_video(workspace: Workspace, save_video, make_clip):
+    video = save_video("a", 1, frames=9)
+    parts = {"ann": [PartOfVideo(video, 0, 4)], "bob": [PartOfVideo(video, 4, None)]}
+    videos = FederationVideos(parts, [save_video("held-out", 4)])
+    shard_all(workspace, videos, DATA)
+    for client, frames in (("ann", slice(0, 4)), ("bob", slice(4, 9))):
+        (pair,) = open_clips(workspace.client(client), CLIPS, DATA)
+        np.testing.assert_array_equal(pair.ground_truth, make_clip(1, 9, 24)[frames])
+    # The next split gives ann more of it.
+    parts["ann"], parts["bob"] = [PartOfVideo(video, 0, 6)], [PartOfVideo(video, 6, None)]
+    shard_all(workspace, videos, DATA)
+    (pair,) = open_clips(workspace.client("ann"), CLIPS, DATA)
+    np.testing.assert_array_equal(pair.ground_truth, make_clip(1, 9, 24)[:6])
+
+
+@pytest.mark.parametrize(("first", "stop"), [(3, None), (0, 1), (2, 4), (0, None)])
+def test_two_clients_may_not_have_the_same_frame(workspace: Workspace, save_video, first, stop):
+    video = save_video("a", 1, frames=9)
+    parts = {"ann": [PartOfVideo(video, 0, 4)], "bob": [PartOfVideo(video, first, stop)]}
+    with pytest.raises(ConfigError, match="ann and bob may not have the same video"):
+        shard_all(workspace, FederationVideos(parts, [save_video("held-out", 4)]), DATA)
+
+
+def test_only_damage_in_a_clients_part_of_a_video_counts(workspace: Workspace, save_video, make_clip):
+    video = save_video("a", 1, frames=12)
+    (video.path / "00000002.png").write_bytes(b"not an image")
+    (video.path / "00000008.png").write_bytes(b"not an image")
+    data = DATA.model_copy(update={"damaged_frames": "skip"})
+    parts = {"ann": [PartOfVideo(video, 8, 12)], "bob": [PartOfVideo(video, 0, 8)]}
+    shards = shard_all(workspace, FederationVideos(parts, [save_video("held-out", 4)]), data)
+    assert [shards.clients[name].ground_truth.videos[0].damaged_frames for name in ("ann", "bob")] == [1, 1]
+    for client, frames in {"ann": slice(9, 12), "bob": slice(3, 8)}.items():
+        pair = open_clips(workspace.client(client), CLIPS, data)[0]
+        np.testing.assert_array_equal(pair.ground_truth, make_clip(1, 12, 24)[frames])
 
 
 def test_a_clients_shards_are_only_in_its_own_store(workspace: Workspace, videos):

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
+from fedvsr.config.run import ModelConfig
 from fedvsr.models import build_model, deform_conv, model_info
-from fedvsr.models.vrt import REDS_16_FRAMES
 from tests.unit.models.tiny import TINY
 from tests.unit.models.waves import filled, video
 
@@ -20,6 +20,9 @@ VRT_DEEP = TINY["vrt"] | {
     "neighbours": 3,
     "deformable_groups": 6,
 }
+
+
+PRESET = {name: ModelConfig(name=name).options for name in ("vrt-reds16", "vrt-vimeo")}
 
 
 @pytest.mark.parametrize(
@@ -38,10 +41,17 @@ VRT_DEEP = TINY["vrt"] | {
         ("vrt", {}, 1666, 30_676_435, "bad4217836519a8cf793bd353f4a0e59b6b0473c702bec062605c0e4903bc5f4"),
         (
             "vrt",
-            REDS_16_FRAMES,
+            PRESET["vrt-reds16"],
             1666,
             35_134_783,
             "c52edb2fff50d38651729134399996c0099801ef71e8b0f44064d6f3ee35c2e0",
+        ),
+        (
+            "vrt",
+            PRESET["vrt-vimeo"],
+            1666,
+            32_577_991,
+            "db50aea71aabeb5484a27ef1e1c841e9474d8e6b012133d9178c77e728825b45",
         ),
     ],
 )

@@ -57,7 +57,7 @@ def test_the_error_for_an_unknown_name_lists_the_known_ones():
         (
             "fedavg",
             {"mu": 1.0},
-            "strategy.options.mu: 1.0 is not allowed; no such field; known here: none",
+            "strategy.options.mu: 1.0 is not allowed; no such field; known here: weigh_by",
         ),
         ("fedprox", {"mu": "much"}, "strategy.options.mu: 'much' is not allowed; it must be a valid number"),
         ("fedprox", {"mu": True}, "strategy.options.mu: True is not allowed; it must be a number"),
@@ -130,3 +130,17 @@ def test_aggregation_needs_no_pytorch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert tuple(done.stdout.split()) == strategy_names()
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedprox", "fedvsr-hf"])
+@pytest.mark.parametrize(
+    ("options", "share"), [({}, 0.25), ({"weigh_by": "clips"}, 0.25), ({"weigh_by": "samples"}, 0.9)]
+)
+def test_averaging_strategies_count_clips_or_samples(name, options, share):
+    contributions = [
+        Contribution("ann", 1.0, clips=1, steps=3, samples=18),
+        Contribution("bob", 2.0, clips=3, steps=2, samples=2),
+    ]
+    weights, diagnostics = build_strategy(name, options).weigh(contributions, RoundContext(1, 2, 2))
+    assert weights == pytest.approx({"ann": share, "bob": 1 - share})
+    assert diagnostics == {}

@@ -29,6 +29,15 @@ def test_an_epoch_shows_every_clip_once(sampler: PatchSampler, settings, steps: 
     assert seen == {f"clip-{index}": settings["local_epochs"] for index in range(5)}
 
 
+def test_an_epoch_of_frames_shows_every_clip_as_often_as_it_has_frames(sampler: PatchSampler):
+    sampler = PatchSampler(sampler.pairs, frames=3, patch_size=16, batch_size=2, seed=3, epoch="frames")
+    lengths = {pair.name: pair.low_resolution.shape[0] for pair in sampler.pairs}
+    round_batches = list(batches(sampler, TrainingConfig(local_epochs=2)))
+    assert len(round_batches) == 2 * -(-sum(lengths.values()) // 2)
+    seen = Counter(name for batch in round_batches for name in batch.clips)
+    assert seen == {name: 2 * length for name, length in lengths.items()}
+
+
 def test_local_steps_override_local_epochs(sampler: PatchSampler):
     training = TrainingConfig(local_steps=7, local_epochs=100)
     assert step_count(sampler, training) == 7

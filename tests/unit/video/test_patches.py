@@ -67,7 +67,7 @@ class TestBatch:
 
     def test_every_position_and_clip_is_drawn(self):
         pairs = [make_pair("a", frames=6, height=5, width=6), make_pair("b", frames=6, height=5, width=6)]
-        sampler = make_sampler(pairs, augment=False)
+        sampler = make_sampler(pairs, augmentation=Augmentation())
         positions = set()
         for step in range(150):
             batch = sampler.batch(step)
@@ -86,7 +86,7 @@ class TestBatch:
 
     def test_without_augmentation_patches_keep_their_orientation(self):
         for step in range(10):
-            patch = make_sampler(PAIRS, augment=False).batch(step).low_resolution[0] * 255
+            patch = make_sampler(PAIRS, augmentation=Augmentation()).batch(step).low_resolution[0] * 255
             np.testing.assert_allclose(np.diff(patch[:, 0], axis=0), 1, atol=1e-4)  # time runs forward
             np.testing.assert_allclose(np.diff(patch[:, 1], axis=1), 1, atol=1e-4)  # rows go down
             np.testing.assert_allclose(np.diff(patch[:, 2], axis=2), 1, atol=1e-4)  # columns go right
@@ -103,6 +103,31 @@ class TestBatch:
                 symmetries.add((*signs, transposed))
         assert len(symmetries) == 16
 
+    @pytest.mark.parametrize("allowed", [*AUGMENTATIONS[1:15:3], Augmentation()])
+    def test_only_the_augmentations_that_are_allowed_occur_and_positions_stay(self, allowed):
+        every, some = make_sampler(PAIRS), make_sampler(PAIRS, augmentation=allowed)
+        seen = set()
+        for step in range(30):
+            batch, all_allowed = some.batch(step), every.batch(step)
+            assert batch.clips == all_allowed.clips
+            for patch, other in zip(batch.low_resolution, all_allowed.low_resolution, strict=True):
+                # The same pixels, in another order.
+                np.testing.assert_array_equal(np.sort(patch, axis=None), np.sort(other, axis=None))
+                straight = sorted(patch.transpose(0, 2, 3, 1).reshape(-1, 3).tolist())
+                frames = np.reshape(straight, (5, 4, 4, 3))
+                seen |= {
+                    augmentation
+                    for augmentation in AUGMENTATIONS
+                    if np.array_equal(augmentation(frames).transpose(0, 3, 1, 2), patch)
+                }
+        names = ("horizontal_flip", "vertical_flip", "transpose", "time_reversal")
+        assert len(seen) == 2 ** sum(getattr(allowed, name) for name in names)
+        assert all(
+            getattr(allowed, name) or not getattr(augmentation, name)
+            for augmentation in seen
+            for name in names
+        )
+
 
 class TestEpoch:
     @pytest.mark.parametrize(("clips", "batch_size", "length"), [(7, 3, 3), (6, 3, 2), (1, 4, 1), (7, 1, 7)])
@@ -113,6 +138,30 @@ class TestEpoch:
             batches = [sampler.epoch_batch(epoch, index) for index in range(length)]
             names = [name for batch in batches for name in batch.clips]
             assert sorted(names) == [pair.name for pair in PAIRS[:clips]]
+
+    @pytest.mark.parametrize("batch_size", [1, 4, 200])
+    def test_in_an_epoch_of_frames_each_frame_begins_a_patch_once(self, batch_size):
+        pairs = [make_pair("a", frames=9), make_pair("b", frames=5), make_pair("c", frames=12)]
+        sampler = make_sampler(pairs, batch_size=batch_size, augmentation=Augmentation(), epoch="frames")
+        assert sampler.epoch_length == -(-26 // batch_size)
+        for epoch in range(2):
+            first_frames = {"a": [], "b": [], "c": []}
+            for index in range(sampler.epoch_length):
+                batch = sampler.epoch_batch(epoch, index)
+                # The first channel of a pixel is the number of its frame.
+                numbers = np.rint(batch.low_resolution[:, 0, 0, 0, 0] * 255).astype(int).tolist()
+                for name, number in zip(batch.clips, numbers, strict=True):
+                    first_frames[name].append(number)
+            for pair in pairs:
+                length = pair.low_resolution.shape[0]
+                # The last four frames of a clip cannot begin a patch of five: random frames do.
+                assert len(first_frames[pair.name]) == length
+                assert set(first_frames[pair.name]) == set(range(length - 4))
+
+    def test_epochs_of_frames_differ_and_can_be_repeated(self):
+        sampler = make_sampler(PAIRS, epoch="frames")
+        assert sampler.epoch_batch(0, 3).clips != sampler.epoch_batch(1, 3).clips
+        assert_equal_batches(sampler.epoch_batch(1, 3), make_sampler(PAIRS, epoch="frames").epoch_batch(1, 3))
 
     def test_epochs_differ_and_can_be_repeated(self):
         sampler = make_sampler(PAIRS, batch_size=7)
