@@ -58,6 +58,14 @@ class ServerOptimiser(ABC):
         """Returns the value of all elements of a moment before the first round."""
         return 0.0
 
+    def for_round(self, participation: float) -> "ServerOptimiser":
+        """Returns the optimiser for a round; the base class returns itself.
+
+        Args:
+            participation: The share of the round's planned clients that are in the aggregate, in (0, 1].
+        """
+        return self
+
     @abstractmethod
     def step(self, change: FloatArray, moments: dict[str, FloatArray]) -> FloatArray:
         """Returns what to add to a tensor's base weights.

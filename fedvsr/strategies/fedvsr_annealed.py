@@ -3,7 +3,8 @@
 A round trains on the videos of a few clients, so the global weights move with who took part. Three things
 smooth this, and none of them needs a memory at the clients:
 
-- Momentum at the server carries on what several rounds agree about (Hsu et al. 2019).
+- Momentum at the server carries on what several rounds agree about (Hsu et al. 2019). The fewer of a round's
+  clients deliver, the smaller it is.
 - The learning rate holds, and falls linearly in the last part of the run. It is a function of the run's
   progress, like the exponent of FedVSR's loss-aware weights.
 - The weights of the last rounds are averaged beside the training (Polyak and Juditsky 1992).
@@ -20,7 +21,10 @@ from fedvsr.strategies.fedvsr import FedVSR, FedVSROptions
 class FedVSRAnnealedOptions(FedVSROptions, MomentumOptions):
     """The options of FedVSR with annealing."""
 
-    beta: float = Field(0.3, ge=0, lt=1, description="share of the server's momentum that is kept (β)")
+    beta: float = Field(0.5, ge=0, lt=1, description="share of the server's momentum that is kept (β)")
+    by_participation: bool = Field(
+        True, description="whether β is multiplied by the share of the round's clients that delivered"
+    )
     hold_share: float = Field(
         0.6, ge=0, lt=1, description="share of the run before the learning rate begins to fall"
     )

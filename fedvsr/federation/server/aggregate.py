@@ -88,7 +88,11 @@ def aggregate_round(store: Store, run: RunRecord, round_number: int) -> RoundRec
         reports = [delivery.report for delivery in round_deliveries.deliveries.values()]
     aggregate = result.aggregate
     _check_usable(strategy, aggregate, weights.base)
-    step = take_server_step(store, run, round_number, optimiser, weights.base, aggregate.tensors)
+    # With differential privacy, nothing may depend on who delivered.
+    participation = len(reports) / len(plan.clients) if plan.clipping_norm is None else 1.0
+    step = take_server_step(
+        store, run, round_number, optimiser, weights.base, aggregate.tensors, participation
+    )
     averaging = averaging_of(run.config, strategy)
     averaged = average_rounds(store, run, plan, averaging, weights.base, step.weights)
     digests = _write_weights(store, plan, step, aggregate.strategy_state, averaged)

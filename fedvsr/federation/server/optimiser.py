@@ -61,6 +61,7 @@ def take_server_step(
     optimiser: ServerOptimiser | None,
     base: Tensors,
     aggregate: Tensors,
+    participation: float = 1.0,
 ) -> ServerStep:
     """Steps from a round's base weights; without a server optimiser, the aggregate is the result.
 
@@ -71,6 +72,7 @@ def take_server_step(
         optimiser: The server optimiser, or None.
         base: The base weights.
         aggregate: The strategy's aggregate.
+        participation: The share of the round's planned clients that are in it, in (0, 1].
 
     Raises:
         fedvsr.errors.NotFoundError: The state after the previous round does not exist.
@@ -79,6 +81,7 @@ def take_server_step(
     """
     if optimiser is None:
         return ServerStep(aggregate)
+    optimiser = optimiser.for_round(participation)
     state = _load_state(store, run, round_number - 1, optimiser, base)
     # Values that overflow become infinite and are refused below.
     with np.errstate(over="ignore", invalid="ignore"):
