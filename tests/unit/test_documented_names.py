@@ -19,7 +19,8 @@ TEXTS = [
     *sorted((ROOT / "fedvsr" / "config").glob("*.py")),
     *sorted((ROOT / "pipelines").glob("*.py")),
     *sorted((ROOT / "components").rglob("*.py")),
-    *sorted((ROOT / "samples").glob("*.yaml")),
+    # A study compares some of the strategies.
+    *sorted(path for path in (ROOT / "samples").glob("*.yaml") if not path.stem.startswith("study")),
     *(path for path in sorted((ROOT / "charts" / "fedvsr").rglob("*")) if path.is_file()),
 ]
 TRAINABLE = {name for name in MODELS.names() if MODELS.load(name).parameter_count}
