@@ -128,8 +128,8 @@ def _print_plan(experiment: Experiment, namespace: str | None, measure: bool) ->
 def _print_cost(console: Console, config: RunConfig, work: "Mapping[str, ClientWork]") -> None:
     """Measures a step, and prints what the run would take on this machine, one client after the other."""
     from fedvsr.device import select_device
+    from fedvsr.experiment.measure import measure_step
     from fedvsr.experiment.workload import count_steps
-    from fedvsr.training.measure import measure_step
 
     cost = measure_step(config, select_device(config.training.device))
     steps = count_steps(config, work)

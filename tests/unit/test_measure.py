@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from fedvsr.config.run import RunConfig
+from fedvsr.errors import InputError
+from fedvsr.experiment.measure import measure_step
 from fedvsr.models.registry import build_model
-from fedvsr.training.measure import measure_step
 
 OPTIONS = {"channels": 8, "blocks": 1}
 CPU = torch.device("cpu")
 
 
-def memory(**training):
+def cost(**training):
     config = RunConfig.parse(
         {
             "name": "study",
@@ -20,9 +21,13 @@ def memory(**training):
             "training": {"patch_size": 32, "frames": 4, "batch_size": 1, "threads": 1, **training},
         }
     )
-    cost = measure_step(config, CPU)
-    assert cost.seconds > 0
-    return cost.memory
+    return measure_step(config, CPU)
+
+
+def memory(**training):
+    measured = cost(**training)
+    assert measured.seconds > 0
+    return measured.memory
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +58,15 @@ def test_activations_count_what_the_loss_and_the_network_keep(fixed):
 
 def test_frozen_parameters_are_measured_as_if_they_were_trained(fixed):
     assert memory(parameters={".": {"frozen_steps": 100}}) == memory()
+
+
+def test_a_step_takes_at_most_half_of_the_free_memory(fixed, monkeypatch):
+    four = cost(frames=4)
+    assert "1 patch of 2 and 4 frames" in four.how
+    monkeypatch.setattr("fedvsr.experiment.measure.free_memory", lambda: 1.9 * (four.memory - fixed))
+    half = cost(frames=4)
+    assert "1 patch of 2 frames" in half.how
+    assert half.memory == pytest.approx(four.memory, rel=0.2)
+    monkeypatch.setattr("fedvsr.experiment.measure.free_memory", lambda: 1e5)
+    with pytest.raises(InputError, match="takes more than half of the free memory"):
+        cost(frames=4)
