@@ -16,17 +16,27 @@ from fedvsr.cli.stopping import when_stopped
 from fedvsr.cli.stores import open_workspace
 from fedvsr.cli.trial import run_trial_of_sites
 from fedvsr.config.experiment import Experiment, load_experiment
+from fedvsr.config.run import RunConfig
 from fedvsr.progress import LogProgress, Progress
 from fedvsr.store.workspace import FEDERATION_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fedvsr.experiment.results import ExperimentResult
+    from fedvsr.experiment.workload import ClientWork
     from fedvsr.federation.run.rounds import OnRound
 
 
 @click.command(cls=ConfiguredCommand, params=[*configuration_options()])
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="With --dry-run: measure a training step on this machine, and estimate the run's memory and hours "
+    "from it. A large model takes minutes on a CPU.",
+)
 @click.option(
     "--on",
     "place",
@@ -39,7 +49,14 @@ if TYPE_CHECKING:
 @namespace_option
 @click.pass_context
 def run(
-    context: click.Context, /, config: Path, dry_run: bool, place: str, namespace: str, **values: Any
+    context: click.Context,
+    /,
+    config: Path,
+    dry_run: bool,
+    measure: bool,
+    place: str,
+    namespace: str,
+    **values: Any,
 ) -> None:
     """Train a model with federated learning.
 
@@ -57,12 +74,14 @@ def run(
     """
     if values["federation__clients"] in ("here", "cluster", "sites"):
         raise click.UsageError("--clients names the run's clients; --on says where they train.", context)
+    if measure and not (dry_run and place == "local"):
+        raise click.UsageError("--measure needs --dry-run, and clients on this machine.", context)
     experiment = load_experiment(config, read_overrides(values))
     remote = {"local": None, "cluster": namespace, "sites": ""}[place]
     if place == "sites" and not os.environ.get(FEDERATION_VARIABLE):
         run_trial_of_sites(experiment, dry_run)
     elif dry_run:
-        _print_plan(experiment, remote)
+        _print_plan(experiment, remote, measure)
     else:
         _run(experiment, remote)
 
@@ -86,8 +105,8 @@ def resume(name: str, store: str) -> None:
     _run(experiment, stored.namespace if is_remote else None)
 
 
-def _print_plan(experiment: Experiment, namespace: str | None) -> None:
-    from fedvsr.cli.tables import plan_table
+def _print_plan(experiment: Experiment, namespace: str | None, measure: bool) -> None:
+    from fedvsr.cli.tables import plan_table, work_table
 
     console = Console()
     progress = LogProgress(partial(print_line, console))
@@ -95,10 +114,31 @@ def _print_plan(experiment: Experiment, namespace: str | None) -> None:
         from fedvsr.experiment.remote import plan_remotely
 
         console.print(plan_table(*plan_remotely(experiment, namespace, progress)))
-    else:
-        from fedvsr.experiment.local import plan_experiment
+        return
+    from fedvsr.experiment.local import plan_experiment, plan_training
 
-        console.print(plan_table(*plan_experiment(experiment, progress)))
+    experiment, config, counts = plan_experiment(experiment, progress)
+    console.print(plan_table(experiment, config, counts))
+    work = plan_training(experiment, config)
+    console.print(work_table(work))
+    if measure:
+        _print_cost(console, config, work)
+
+
+def _print_cost(console: Console, config: RunConfig, work: "Mapping[str, ClientWork]") -> None:
+    """Measures a step, and prints what the run would take on this machine, one client after the other."""
+    from fedvsr.device import select_device
+    from fedvsr.experiment.measure import measure_step
+    from fedvsr.experiment.workload import count_steps
+
+    cost = measure_step(config, select_device(config.training.device))
+    steps = count_steps(config, work)
+    print_line(console, f"A step: {cost.seconds:.3g} s, {cost.memory / 1e9:.3g} GB of memory, {cost.how}.")
+    print_line(
+        console,
+        f"The run: {steps:,} steps, {steps * cost.seconds / 3600:,.1f} hours of training on this machine, "
+        "one client after the other, without sharding and evaluation.",
+    )
 
 
 def _run(experiment: Experiment, namespace: str | None) -> None:

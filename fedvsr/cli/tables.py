@@ -1,6 +1,6 @@
 """The tables that the commands print."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.markup import escape
@@ -8,6 +8,7 @@ from rich.table import Table
 
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
+from fedvsr.experiment.workload import ClientWork
 from fedvsr.federation.evaluations import is_evaluated
 from fedvsr.federation.privacy_budget import planned_rounds
 from fedvsr.federation.records import EvaluationRecord, RoundRecord
@@ -163,6 +164,17 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     )
     # Only the videos of clients on this machine are known.
     return Group(*([clients] if sources else []), rounds, settings)
+
+
+def work_table(work: Mapping[str, ClientWork]) -> Table:
+    """Returns what each client trains on in a round."""
+    table = Table(title="training, if no shot changes within a video", title_justify="left")
+    table.add_column("client")
+    for heading in ("clips", "frames", "steps per round"):
+        table.add_column(heading, justify="right")
+    for client, part in work.items():
+        table.add_row(client, f"{part.clips:,}", f"{part.frames:,}", f"{part.steps:,}")
+    return table
 
 
 def _mean(scores: Sequence[ClipScores], title: str) -> ClipScores:

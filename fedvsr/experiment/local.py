@@ -7,6 +7,7 @@ from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import store_experiment
 from fedvsr.experiment.tracked_rounds import run_tracked_rounds
 from fedvsr.experiment.videos import collect_videos
+from fedvsr.experiment.workload import ClientWork, plan_work
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import evaluation_side, open_training_clips, tell_small_videos
 from fedvsr.federation.run.rounds import FederationShards, OnRound, shard_all
@@ -69,6 +70,16 @@ def plan_experiment(
     check_plan(config, find_run(store, config.name), progress or Progress())
     counts = {client: len(client_videos) for client, client_videos in videos.clients.items()}
     return experiment, config, {**counts, "held-out": len(videos.held_out)}
+
+
+def plan_training(experiment: Experiment, config: RunConfig) -> dict[str, ClientWork]:
+    """Returns each client's clips, frames and steps of a round, as far as the videos' headers tell them.
+
+    Args:
+        experiment: The experiment.
+        config: Its run, with the clients' names filled in.
+    """
+    return plan_work(config, collect_videos(experiment).clients)
 
 
 def _tell_small_videos(shards: FederationShards, config: RunConfig, progress: Progress) -> None:

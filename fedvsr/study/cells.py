@@ -126,7 +126,7 @@ def _central(study: StudyConfig, levels: tuple[tuple[str, str], ...], seed: int,
         )
     clients = federation.clients_per_round or split.count
     values = experiment.model_dump(mode="json")
-    values["clients"]["split"].update({"count": 1, "scheme": "equal", "alpha": 0.1})
+    values["clients"]["split"].update({"count": 1, "scheme": "equal", "alpha": 0.1, "unit": "videos"})
     values["federation"].update({"rounds": 1, "clients_per_round": 0, "quorum": 1})
     values["federation"].pop("failing_share", None)
     values["training"]["local_steps"] = federation.rounds * clients * training.local_steps

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
+from fedvsr.config.experiment import Experiment
 from fedvsr.config.study import StudyConfig
 from fedvsr.errors import InputError
 from fedvsr.experiment.videos import collect_videos
@@ -34,12 +36,14 @@ class StudyRun:
         matrix: Its cells.
         folder: The folder of the study.
         tasks: The task of each cell, by the cell's id.
+        videos: The divided videos, by the name of their shards.
     """
 
     study: StudyConfig
     matrix: Matrix
     folder: Path
     tasks: dict[str, CellTask]
+    videos: dict[str, FederationVideos]
 
 
 def study_folder(study: StudyConfig, store: str) -> Path:
@@ -56,23 +60,38 @@ def plan_study(study: StudyConfig, matrix: Matrix, store: str) -> StudyRun:
     folder = study_folder(study, store)
     other = study.other_domain
     other_domain = tuple(local_videos(Path(other.path), other.pattern)) if other else ()
+    videos: dict[str, FederationVideos] = {}
     tasks = {}
     for cell in matrix.cells:
-        videos = collect_videos(cell.experiment)
-        tasks[cell.id] = _task(folder, cell, videos, other_domain)
-    return StudyRun(study, matrix, folder, tasks)
+        dataset = _dataset(cell.experiment)
+        # A division may count the frames of all videos, so it is made once.
+        if dataset not in videos:
+            videos[dataset] = collect_videos(cell.experiment)
+        tasks[cell.id] = _task(folder, cell, dataset, videos[dataset], other_domain)
+    return StudyRun(study, matrix, folder, tasks, videos)
+
+
+def _dataset(experiment: Experiment) -> str:
+    """Returns a name for an experiment's shards: cells that divide the videos in the same way share them."""
+    fields: dict[str, Any] = {
+        "clients": True,
+        "data": True,
+        "evaluation_videos": True,
+        "federation": {"clients"},
+    }
+    if experiment.clients.split and experiment.clients.split.scheme == "dirichlet":
+        fields["seed"] = True
+    return f"study-{bytes_digest(experiment.model_dump_json(include=fields).encode())[:12]}"
 
 
 def _task(
-    folder: Path, cell: Cell, videos: FederationVideos, other_domain: tuple[LocalVideo, ...]
+    folder: Path,
+    cell: Cell,
+    dataset: str,
+    videos: FederationVideos,
+    other_domain: tuple[LocalVideo, ...],
 ) -> CellTask:
-    experiment = cell.experiment
-    config = experiment.run_config(tuple(videos.clients))
-    # Cells whose clients have the same videos share the clients' shards.
-    divided = experiment.data.model_dump_json() + repr(
-        {client: [str(video.path) for video in owned] for client, owned in videos.clients.items()}
-    )
-    dataset = f"study-{bytes_digest(divided.encode())[:12]}"
+    config = cell.experiment.run_config(tuple(videos.clients))
     training = config.training.model_copy(update={"threads": config.training.threads or 1})
     data = config.data.model_copy(update={"dataset": dataset})
     cell_folder = folder / "cells" / cell.id
@@ -116,7 +135,7 @@ def _shard(run: StudyRun, cells: Sequence[Cell], progress: Progress) -> None:
         dataset = task.config.data.dataset
         if dataset not in done:
             done.add(dataset)
-            shard_clients(task.workspace, collect_videos(cell.experiment), task.config.data, progress)
+            shard_clients(task.workspace, run.videos[dataset], task.config.data, progress)
 
 
 @dataclass

@@ -74,7 +74,7 @@ def resolved(*arguments, config):
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in ("config", "dry_run", "place", "namespace")
+        if key not in ("config", "dry_run", "measure", "place", "namespace")
     }
     return load_experiment(config, read_overrides(values)).model_dump(mode="json")
 

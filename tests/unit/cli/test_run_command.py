@@ -128,6 +128,36 @@ def test_dry_run_prints_the_plan_and_changes_nothing(fedvsr, config, tmp_path, m
     assert all(line[1] in ("ann", "bob") for line in rounds)
 
 
+def test_dry_run_tells_what_each_client_trains_on(fedvsr, config):
+    def work(*options):
+        output = fedvsr("run", config, "--dry-run", *options)
+        assert output.code == 0, output.err
+        lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.out.splitlines()]
+        return {line[0]: line[1:] for line in lines if len(line) == 4}
+
+    # Two videos of ten frames.
+    epochs = ("--local-steps", 0, "--batch-size", 3)
+    assert work()["ann"] == ["2", "20", "1"]
+    assert work(*epochs)["bob"] == ["2", "20", "1"]
+    assert work(*epochs, "--epoch", "frames", "--local-epochs", 2)["bob"] == ["2", "20", "14"]
+    assert work(*epochs, "--maximum-frames", 4, "--epoch", "frames")["ann"] == ["4", "16", "6"]
+
+
+def test_a_step_is_measured_for_a_dry_run_only(fedvsr, config):
+    output = fedvsr("run", config, "--dry-run", "--measure", "--rounds", 3, "--clients-per-round", 1)
+    assert output.code == 0, output.err
+    step, run = output.out.splitlines()[-2:]
+    assert re.fullmatch(
+        r"A step: [\d.e-]+ s, [\d.e-]+ GB of memory, measured on this machine's CPU with 1 patch of 2 and "
+        r"4 frames, scaled to 1 of 3\.",
+        step,
+    )
+    assert run.startswith("The run: 3 steps, 0.0 hours of training on this machine")
+    output = fedvsr("run", config, "--measure")
+    assert output.code == 2
+    assert "--measure needs --dry-run" in output.err
+
+
 def test_dry_run_selects_the_same_clients_as_the_run(fedvsr, config, store):
     arguments = (config, "--rounds", 2, "--clients-per-round", 1, "--store", store)
     plan = fedvsr("run", *arguments, "--dry-run").out
