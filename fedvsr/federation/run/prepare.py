@@ -394,6 +394,7 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     settings["data"]["damaged_frames"] = config.data.damaged_frames
     settings["training"]["epoch"] = config.training.epoch
     settings["training"]["augmentation"] = config.training.augmentation.model_dump()
+    settings["federation"]["failing_share"] = config.federation.failing_share
     settings["communication"] = config.communication.model_dump()
     settings["robustness"] = config.robustness.model_dump()
     # A file may be moved once its weights are in the store.

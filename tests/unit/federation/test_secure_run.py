@@ -199,6 +199,13 @@ def test_with_too_few_clients_nothing_is_opened_and_the_round_can_be_tried_again
     assert len(one_round(workspace, record).participants) == 4
 
 
+def test_nobody_waits_for_clients_that_fail_on_purpose(secure_run):
+    workspace, record = secure_run(federation__failing_share=0.25)
+    result = one_round(workspace, record)
+    assert sorted(entry.outcome for entry in result.outcomes) == [Outcome.FAILED, *[Outcome.OK] * 3]
+    assert len(result.participants) == 3
+
+
 def test_the_federations_store_never_has_an_update_of_one_client(secure_run, monkeypatch):
     updates = {}
     deliver = client_train.SecureDelivery.begin
