@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -48,24 +49,32 @@ def to_markdown(table: Table) -> str:
 
 
 def write_into(document: Path, study: StudyConfig, tables: Iterable[Table]) -> None:
-    """Replaces the tables in a Markdown document, between the study's two markers.
+    """Replaces the tables in a Markdown document, between markers on lines of their own.
 
-    The markers are ``<!-- study:NAME -->`` and ``<!-- /study -->``, on lines of their own.
+    A block begins with ``<!-- study:NAME -->``, for all tables, or ``<!-- study:NAME comparisons -->``, for those
+    of the comparisons, and ends with ``<!-- /study -->``.
 
     Raises:
         fedvsr.errors.ConfigError: The document cannot be read, or has no markers.
     """
-    begin, end = f"<!-- study:{study.name} -->", "<!-- /study -->"
     try:
         text = document.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise ConfigError("--write", str(document), "it must be a text file that exists") from None
-    before, found_begin, rest = text.partition(begin + "\n")
-    _, found_end, after = rest.partition(end)
-    if not found_begin or not found_end:
-        raise ConfigError("--write", str(document), f"it must have the lines {begin} and {end}")
-    tables_text = "\n".join(to_markdown(table) for table in tables)
-    document.write_text(f"{before}{begin}\n\n{tables_text}\n{end}{after}", "utf-8")
+    tables = list(tables)
+    blocks = re.compile(
+        rf"(<!-- study:{re.escape(study.name)}(?P<part> comparisons)? -->\n).*?(<!-- /study -->)", re.DOTALL
+    )
+
+    def fill(block: re.Match[str]) -> str:
+        chosen = [table for table in tables if table.is_comparison or not block["part"]]
+        return f"{block[1]}\n" + "\n".join(map(to_markdown, chosen)) + f"\n{block[3]}"
+
+    filled, count = blocks.subn(fill, text)
+    if not count:
+        begin = f"<!-- study:{study.name} -->"
+        raise ConfigError("--write", str(document), f"it must have the lines {begin} and <!-- /study -->")
+    document.write_text(filled, "utf-8")
 
 
 def _csv(rows: Sequence[Mapping[str, object]]) -> str:

@@ -29,11 +29,13 @@ class Table:
         title: Its title.
         headings: Its columns.
         rows: Its rows. The first column is a name, the others are numbers.
+        is_comparison: Whether it compares a strategy with several others.
     """
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    is_comparison: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _comparisons(study: StudyConfig, group: Group) -> Table:
         ):
             rows.append((label, name, *_difference(paired_difference(gains, column))))
     headings = ("strategy", "minus", "dB, paired by seed", "seeds", "sign test, p")
-    return Table(f"Comparisons: {group.title}", headings, tuple(rows))
+    return Table(f"Comparisons: {group.title}", headings, tuple(rows), is_comparison=True)
 
 
 def _difference(difference: Difference | None) -> tuple[str, str, str]:

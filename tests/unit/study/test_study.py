@@ -217,6 +217,10 @@ def test_tables_are_written_between_the_markers_of_a_document(finished_study, tm
     assert text.startswith("before\n<!-- study:tiny-study -->\n\n**failing: none**")
     assert text.endswith("<!-- /study -->\nafter\n")
     assert "old" not in text
+    document.write_text("<!-- study:tiny-study comparisons -->\n<!-- /study -->\n")
+    run_command("study", finished_study.file, "--store", finished_study.store, "--table", "--write", document)
+    text = document.read_text()
+    assert text.count("**Comparisons: ") == text.count("**") // 2 == 2
     document.write_text("no markers")
     output = run_command(
         "study", finished_study.file, "--store", finished_study.store, "--table", "--write", document
