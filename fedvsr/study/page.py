@@ -51,8 +51,8 @@ def to_markdown(table: Table) -> str:
 def write_into(document: Path, study: StudyConfig, tables: Iterable[Table]) -> None:
     """Replaces the tables in a Markdown document, between markers on lines of their own.
 
-    A block begins with ``<!-- study:NAME -->``, for all tables, or ``<!-- study:NAME comparisons -->``, for those
-    of the comparisons, and ends with ``<!-- /study -->``.
+    A block begins with ``<!-- study:NAME -->``, for all tables, or ``<!-- study:NAME comparisons -->``, for
+    those of the comparisons, and ends with ``<!-- /study -->``.
 
     Raises:
         fedvsr.errors.ConfigError: The document cannot be read, or has no markers.
