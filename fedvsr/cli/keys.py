@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fedvsr.errors import ConfigError
+from fedvsr.errors import ConfigError, StoreError
 from fedvsr.federation.public_keys import approve_key, known_keys
 from fedvsr.privacy.secure_aggregation.identity import fingerprint
 from fedvsr.store.base import Store
@@ -44,24 +44,38 @@ def approve(client: str, published: Mapping[str, bytes], stores: Mapping[str, St
 
     Raises:
         fedvsr.errors.ConfigError: The client has published no key.
+        fedvsr.errors.StoreError: Some stores failed; the key is approved in the others.
     """
     if client not in published:
         raise ConfigError("NAME", client, f"it has published no key; those that have: {', '.join(published)}")
     new = published[client]
-    differing = {
-        name: known for name, store in stores.items() if (known := known_keys(store).get(client)) != new
-    }
-    if not differing:
+    differing: dict[str, bytes | None] = {}
+    failures: dict[str, str] = {}
+    for name, store in stores.items():
+        try:
+            known = known_keys(store).get(client)
+        except StoreError as error:
+            failures[name] = str(error)
+            continue
+        if known != new:
+            differing[name] = known
+    if not differing and not failures:
         click.echo(f"{client}: {fingerprint(new)} is known already")
         return
     click.echo(f"{client} now has the key {fingerprint(new)}")
     for name, known in differing.items():
         click.echo(f"  {name} knows {fingerprint(known) if known else 'none'}")
-    if not yes:
+    if differing and not yes:
         click.confirm("Has its owner confirmed the new fingerprint?", abort=True)
     for name in differing:
-        approve_key(stores[name], client, new)
-        click.echo(f"approved for {name}")
+        try:
+            approve_key(stores[name], client, new)
+            click.echo(f"approved for {name}")
+        except StoreError as error:
+            failures[name] = str(error)
+    if failures:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise StoreError(f"not approved for {', '.join(failures)}; run the command again ({reasons})")
 
 
 def _compare(known: bytes | None, published: bytes) -> str:
