@@ -76,7 +76,7 @@ def test_an_entry_without_options_says_so(fedvsr):
     ("command", "message"),
     [
         ("models", "unknown model 'nope'; known: basicvsr, "),
-        ("strategies", "unknown strategy 'nope'; known: fedadagrad, "),
+        ("strategies", "unknown strategy 'nope'; known: bulyan, "),
         ("server-optimisers", "unknown server optimiser 'nope'; known: adagrad, adam, momentum, yogi"),
         ("degradations", "unknown degradation 'nope'; known: bd, bi, matlab-bd"),
         ("codecs", "unknown codec 'nope'; known: bfloat16, float32, int2, int4, int8"),

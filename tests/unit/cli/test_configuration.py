@@ -102,6 +102,8 @@ def test_an_option_sets_its_field(name, kind, default, bare):
         arguments += ["--clients.split.path", "a"]
     elif name == "privacy.epsilon":
         arguments += ["--privacy.differential-privacy", "true"]
+    elif name == "training.schedule.hold_share":
+        arguments += ["--training.schedule", "linear"]
     elif name.startswith("training.schedule."):
         arguments += ["--training.schedule", "cosine-restarts"]
     elif name == "server.averaging_decay":
@@ -181,7 +183,7 @@ def test_help_lists_every_command_by_section_and_loads_nothing_heavy():
     assert {key: sections[key] for key in ("Train", "On a cluster", "Judge", "Release", "Use", "Look")} == {
         "Train": ["run", "resume", "shard", "upload"],
         "On a cluster": ["submit", "runs", "logs"],
-        "Judge": ["evaluate", "benchmark", "report"],
+        "Judge": ["evaluate", "benchmark", "study", "report"],
         "Release": ["register", "promote"],
         "Use": ["upscale"],
         "Look": ["models", "strategies", "server-optimisers", "degradations", "codecs"],

@@ -16,7 +16,7 @@ from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.privacy.accounting import Accounting
 from fedvsr.store.base import bytes_digest
 from fedvsr.store.workspace import Workspace
-from fedvsr.strategies.registry import strategy_class, strategy_names
+from fedvsr.strategies.registry import build_strategy, strategy_class, strategy_names
 from fedvsr.weights import load, serialize
 
 RUN = "test"
@@ -168,11 +168,14 @@ class TestBudget:
 class TestConfiguration:
     @pytest.mark.parametrize("strategy", sorted(set(strategy_names()) - {"fedavg", "fedprox"}))
     def test_strategies_that_need_more_than_the_sum_are_refused(self, private_run, strategy):
-        if strategy.startswith("fedvsr") or strategy_class(strategy).server_optimiser:
+        takes_a_sum = strategy.startswith("fedvsr") or strategy_class(strategy).server_optimiser
+        if takes_a_sum or strategy == "moon":
             private_run(strategy__name=strategy)
             return
+        needed = build_strategy(strategy).min_updates
+        clients = [f"client-{number}" for number in range(needed)]
         with pytest.raises(ConfigError, match="releases only a noisy sum"):
-            private_run(strategy__name=strategy)
+            private_run(strategy__name=strategy, federation__clients=clients, federation__quorum=needed)
 
     def test_without_privacy_records_are_as_before(self, make_config):
         config = make_config()

@@ -15,7 +15,7 @@ from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.server_optimisers.momentum import Momentum
 from fedvsr.store.base import bytes_digest
-from fedvsr.strategies.registry import strategy_names
+from fedvsr.strategies.registry import build_strategy, strategy_names
 from fedvsr.weights import load
 
 RUN = "test"
@@ -221,8 +221,13 @@ def test_options_without_an_optimiser_are_refused():
 
 @pytest.mark.parametrize("strategy", strategy_names())
 def test_every_other_strategy_takes_a_server_optimiser(strategy):
-    own = strategy in {"fedavgm", "fedadam", "fedyogi", "fedadagrad"}
-    sections = {"name": "a", "strategy": {"name": strategy}, "server": {"optimiser": "yogi"}}
+    own = strategy in {"fedavgm", "fedadam", "fedyogi", "fedadagrad", "fedvsr-annealed"}
+    sections = {
+        "name": "a",
+        "strategy": {"name": strategy},
+        "server": {"optimiser": "yogi"},
+        "federation": {"quorum": build_strategy(strategy).min_updates},
+    }
     if own:
         with pytest.raises(ConfigError):
             check_settings(RunConfig.parse(sections))
@@ -232,7 +237,6 @@ def test_every_other_strategy_takes_a_server_optimiser(strategy):
 
 def test_a_strategy_with_an_optimiser_builds_it_with_its_own_options():
     from fedvsr.federation.server.optimiser import find_server_optimiser
-    from fedvsr.strategies.registry import build_strategy
 
     strategy = build_strategy("fedavgm", {"beta": 0.25})
     optimiser = find_server_optimiser(RunConfig.parse({"name": "a"}), strategy)

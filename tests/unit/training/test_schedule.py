@@ -158,7 +158,5 @@ def test_the_rounds_of_a_run_with_a_schedule_cannot_be_raised(workspace, make_co
     config = make_config(training__schedule=fields, federation__rounds=3)
     prepare_run(store, config)
     prepare_run(store, config)
-    with pytest.raises(
-        ConfigError, match=r"^federation\.rounds: 4 .* was started with 3, and training\.schedule"
-    ):
+    with pytest.raises(ConfigError, match=r"^federation\.rounds: 4 .* was started with 3, and its schedule"):
         prepare_run(store, make_config(training__schedule=fields, federation__rounds=4))
