@@ -8,6 +8,7 @@ claim itself is bounded, by its ratio to the median.
 
 import math
 import statistics
+import sys
 from collections.abc import Mapping
 
 # A share that exceeds the bound by less than this, relative to it, is equal to it but for rounding.
@@ -47,7 +48,9 @@ def bound_shares(shares: Mapping[str, float], max_share: float) -> dict[str, flo
     while cut < len(descending) and descending[cut] * factor > limit:
         cut += 1
         rest = math.fsum(descending[cut:])
-        if not rest:
+        if rest < sys.float_info.min:
+            # Nothing, but for rounding: its inverse would overflow.
+            rest = 0.0
             break
         factor = (1 - cut * bound) / rest
     if not cut:

@@ -2,9 +2,10 @@
 
 import math
 import statistics
+import sys
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fedvsr.strategies.base import Contribution, RoundContext
@@ -22,6 +23,7 @@ def shares_of(claims) -> dict[str, float]:
     return {f"client-{index:02d}": claim / total for index, claim in enumerate(claims)}
 
 
+@example(claims=[12.0, sys.float_info.min], factor=2.0)
 @given(claims=CLAIMS, factor=FACTORS)
 def test_bounded_shares_are_a_distribution_that_keeps_the_bound_and_the_order(claims, factor):
     shares = shares_of(claims)
