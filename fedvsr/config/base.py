@@ -41,6 +41,10 @@ class Section(BaseModel):
             raise PydanticCustomError("truth_as_number", "it must be a number")
         return value
 
+    def all_values(self) -> dict[str, Any]:
+        """Returns all fields as plain values, also those that a record leaves out at their defaults."""
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+
     @classmethod
     def parse(cls, values: object, prefix: str = "") -> Self:
         """Validates plain values from YAML or JSON.
@@ -56,6 +60,23 @@ class Section(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise config_error(cls, values, error, prefix) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.all_values()
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value
+
+
+class PathSection(Section):
+    """A section with a path, for which the plain path may stand."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
 
 
 class NoOptions(Section):

@@ -4,25 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from fedvsr.config.base import FieldError, Section
+from fedvsr.config.base import FieldError, PathSection, Section
 from fedvsr.config.mlflow_names import ExperimentName, RegisteredModelName
 from fedvsr.config.run import Name, RunConfig
+from fedvsr.config.yaml_file import read_yaml_mapping
 from fedvsr.errors import ConfigError
 
 
-class VideosConfig(Section):
+class VideosConfig(PathSection):
     """A video, or the videos in a folder."""
 
     path: str = Field(description="a video, or a folder of videos or of frame folders")
     pattern: str = Field("", description="take only what matches, for example train_*.mp4")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class SplitConfig(Section):
@@ -113,16 +108,7 @@ def load_experiment(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError("CONFIG", str(path), f"it must be a readable file ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        # PyYAML's message quotes lines of the file.
-        reason = " ".join(str(error).split())
-        raise ConfigError("CONFIG", str(path), f"it must be a YAML file ({reason})") from None
-    if not isinstance(values, dict):
-        raise ConfigError("CONFIG", str(path), "it must be a YAML mapping of fields")
+    values = read_yaml_mapping(path, "CONFIG")
     _resolve_paths(values, path.parent)
     if isinstance(values.get("evaluation_videos"), str):
         # A plain path stands for the section, so that overrides can set the section's other fields.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from fedvsr.config.base import FieldError, Section
+from fedvsr.config.base import FieldError, PathSection, Section
 from fedvsr.config.presets import PRESETS
 from fedvsr.config.privacy import PrivacyConfig
 from fedvsr.config.schedule import ScheduleConfig
@@ -83,18 +83,13 @@ class ParameterRule(Section):
     frozen_steps: int = Field(0, ge=0, description="steps of the run before they are trained")
 
 
-class PretrainedFile(Section):
+class PretrainedFile(PathSection):
     """A file with the weights of a part of a model."""
 
     path: str = Field(description="a checkpoint, or the folder of a converted model")
     sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = Field(
         "", description="the file's SHA-256; if empty, the digits in its name are compared"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_alone(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class AugmentationConfig(Section):

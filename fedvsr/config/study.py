@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, JsonValue, model_validator
 
 from fedvsr.config.base import FieldError, Section
 from fedvsr.config.experiment import VideosConfig
 from fedvsr.config.run import Name
-from fedvsr.errors import ConfigError
+from fedvsr.config.yaml_file import read_yaml_mapping
 
 Overrides = Mapping[str, JsonValue]
 """Values by dotted field name of the experiment, for example ``federation.rounds``."""
@@ -87,16 +86,7 @@ def load_study(path: Path) -> StudyConfig:
     Raises:
         fedvsr.errors.ConfigError: The file cannot be read, or a value is not allowed.
     """
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError("STUDY", str(path), f"it must be a readable file ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError("STUDY", str(path), f"it must be a YAML file ({reason})") from None
-    if not isinstance(values, dict):
-        raise ConfigError("STUDY", str(path), "it must be a YAML mapping of fields")
-    study = StudyConfig.parse(values)
+    study = StudyConfig.parse(read_yaml_mapping(path, "STUDY"))
     changes: dict[str, object] = {"experiment": path.parent / study.experiment}
     if study.other_domain:
         folder = str(path.parent / study.other_domain.path)

@@ -170,7 +170,7 @@ def _time_step(
         train_locally(
             model,
             [batch, batch],
-            Objective(training.lambda_vsr, training.lambda_hf if strategy.high_frequency_loss else 0.0),
+            Objective.of(training, high_frequency=strategy.high_frequency_loss),
             strategy.make_local_term(model, {}, {}),
             training,
             device,

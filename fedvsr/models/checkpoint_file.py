@@ -1,6 +1,5 @@
 """The tensors of a checkpoint file that another framework wrote."""
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from fedvsr.errors import InputError, WeightsError
+from fedvsr.store.base import file_digest
 from fedvsr.weights import Array
 
 # Keys under which training frameworks store the weights. If a file has several, the first one is taken. The
@@ -123,8 +123,7 @@ def find_wrong_digest(path: Path) -> str | None:
     match = _DIGEST_IN_NAME.search(path.stem)
     if match is None:
         return None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_digest(path)
     if digest.startswith(match[1]):
         return None
     return f"its SHA-256 begins with {digest[: len(match[1])]}, not with {match[1]} as its name says"

@@ -19,7 +19,11 @@ from fedvsr.weights import CHUNK_ELEMENTS, Array, Chunk
 
 
 def weighted_mean(
-    base: Mapping[str, Array], updates: Updates, weights: Mapping[str, float]
+    base: Mapping[str, Array],
+    updates: Updates,
+    weights: Mapping[str, float],
+    *,
+    server_learning_rate: float = 1.0,
 ) -> dict[str, Array]:
     """Returns the sum over clients of aggregation weight times tensor, in the dtypes of the base weights.
 
@@ -27,8 +31,11 @@ def weighted_mean(
         base: The base weights, with the names, shapes and dtypes of the result.
         updates: The clients' weights.
         weights: Each client's aggregation weight; they sum to 1.
+        server_learning_rate: See `weighted_mean_by_tensor`.
     """
-    return weighted_mean_by_tensor(base, updates, lambda client, _: weights[client])
+    return weighted_mean_by_tensor(
+        base, updates, lambda client, _: weights[client], server_learning_rate=server_learning_rate
+    )
 
 
 def weighted_mean_by_tensor(

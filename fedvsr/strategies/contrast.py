@@ -1,13 +1,16 @@
-"""What contrastive local terms share: the features of a layer, and InfoNCE with one negative.
+"""What contrastive local terms share: a layer's features, weights as client state, InfoNCE with one negative.
 
 van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018,
 https://arxiv.org/abs/1807.03748.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import numpy as np
+
 from fedvsr.errors import ConfigError
+from fedvsr.weights import Array
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,6 +83,18 @@ def check_layer(name: str, layers: list[str]) -> str:
         allowed = f"it must be one of the model's layers: {', '.join(layers)}"
         raise ConfigError("strategy.options.layer", name, allowed)
     return name
+
+
+def module_arrays(module: "nn.Module") -> dict[str, Array]:
+    """Converts a module's parameters and buffers to arrays."""
+    return {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+
+
+def load_arrays(module: "nn.Module", arrays: Mapping[str, Array]) -> None:
+    """Loads a module's parameters and buffers from arrays."""
+    import torch
+
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
 
 def info_nce(anchor: "Tensor", positive: "Tensor", negative: "Tensor", temperature: float) -> "Tensor":

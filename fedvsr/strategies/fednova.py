@@ -20,7 +20,7 @@ clients' mean: w + s·(Σ v_i·w_i − w).
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from fedvsr.strategies.averaging import weighted_mean_by_tensor
+from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.base import Aggregate, Contribution, LocalTerm, RoundContext, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.local_tensors import refuse_running_statistics
@@ -76,11 +76,8 @@ class FedNova(FedAvg):
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         shares = self.share_out(updates.contributions, updates.context)
-        tensors = weighted_mean_by_tensor(
-            updates.base,
-            updates.updates,
-            lambda client, name: shares.weights[client],
-            server_learning_rate=shares.diagnostics[_STEP],
+        tensors = weighted_mean(
+            updates.base, updates.updates, shares.weights, server_learning_rate=shares.diagnostics[_STEP]
         )
         return Aggregate(
             tensors,

@@ -21,7 +21,14 @@ from pydantic import Field
 from fedvsr.config.base import Section
 from fedvsr.strategies.averaging import weighted_mean_by_tensor
 from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
-from fedvsr.strategies.contrast import CallRecorder, check_layer, feature_layers, info_nce
+from fedvsr.strategies.contrast import (
+    CallRecorder,
+    check_layer,
+    feature_layers,
+    info_nce,
+    load_arrays,
+    module_arrays,
+)
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.updates import Updates
 from fedvsr.weights import Array
@@ -59,8 +66,6 @@ class ContrastiveTerm(LocalTerm):
         loss_weight: float,
         temperature: float,
     ) -> None:
-        import torch
-
         super().__init__(model, {}, client_state)
         layers = feature_layers(model)
         self.layer = model.get_submodule(check_layer(layer_name, layers) if layer_name else layers[0])
@@ -70,9 +75,7 @@ class ContrastiveTerm(LocalTerm):
         self.previous_layer = copy.deepcopy(self.base_layer)
         self.has_previous = bool(client_state)
         if self.has_previous:
-            self.previous_layer.load_state_dict(
-                {name: torch.from_numpy(np.array(array)) for name, array in client_state.items()}
-            )
+            load_arrays(self.previous_layer, client_state)
         self.projection: nn.Module | None = None
         self.calls: CallRecorder[tuple[Tensor, Tensor]] | None = None
         if self.has_previous:
@@ -96,8 +99,7 @@ class ContrastiveTerm(LocalTerm):
     def finish(self) -> LocalResult:
         if self.calls:
             self.calls.remove()
-        state = self.layer.state_dict()
-        return LocalResult(client_state={name: value.detach().cpu().numpy() for name, value in state.items()})
+        return LocalResult(client_state=module_arrays(self.layer))
 
     def _project(self, features: "Tensor") -> "Tensor":
         """Averages features (N, C, …) over space, and projects them to (N, 256)."""

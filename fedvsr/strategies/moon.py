@@ -18,12 +18,18 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import Field
 
 from fedvsr.config.base import Section
 from fedvsr.strategies.base import LocalResult, LocalTerm
-from fedvsr.strategies.contrast import CallRecorder, check_layer, feature_layers, info_nce
+from fedvsr.strategies.contrast import (
+    CallRecorder,
+    check_layer,
+    feature_layers,
+    info_nce,
+    load_arrays,
+    module_arrays,
+)
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.weights import Array
 
@@ -77,8 +83,7 @@ class ModelContrast(LocalTerm):
     def finish(self) -> LocalResult:
         if self.features is not None:
             self.features.remove()
-        state = self.model.state_dict()
-        return LocalResult(client_state={name: value.detach().cpu().numpy() for name, value in state.items()})
+        return LocalResult(client_state=module_arrays(self.model))
 
 
 class _Features:
@@ -108,11 +113,9 @@ class _Features:
 
 def _frozen_copy(model: "nn.Module", weights: Mapping[str, Array]) -> "nn.Module":
     """Copies a model for evaluation, with other weights if there are any."""
-    import torch
-
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     if weights:
-        copied.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        load_arrays(copied, weights)
     return copied
 
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from fedvsr.config.base import Section
-from fedvsr.strategies.averaging import weighted_mean_by_tensor
+from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.base import Aggregate, Contribution, RoundContext, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.norm_clipping import MeasuredFile
@@ -91,12 +91,7 @@ class QFedAvg(FedAvg):
             for client, file in updates.updates.files.items()
         )
         step = 1 / (1 + self.options.q * self.options.lipschitz * steepness)
-        tensors = weighted_mean_by_tensor(
-            updates.base,
-            updates.updates,
-            lambda client, name: shares.weights[client],
-            server_learning_rate=step,
-        )
+        tensors = weighted_mean(updates.base, updates.updates, shares.weights, server_learning_rate=step)
         return Aggregate(
             tensors,
             shares.weights,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedvsr.config.base import Section
-from fedvsr.strategies.averaging import weighted_mean_by_tensor
+from fedvsr.strategies.averaging import weighted_mean
 from fedvsr.strategies.base import Aggregate, LocalResult, LocalTerm, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.strategies.local_tensors import float32_array, tensor_like, trainable_parameters
@@ -100,16 +100,14 @@ class Scaffold(FedAvg):
         return None
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
-        weight = 1 / len(updates.contributions)
-        tensors = weighted_mean_by_tensor(
+        weights = dict.fromkeys(updates.updates.clients, 1 / len(updates.contributions))
+        tensors = weighted_mean(
             updates.base,
             updates.updates,
-            lambda client, name: weight,
+            weights,
             server_learning_rate=self.options.global_learning_rate,
         )
-        return Aggregate(
-            tensors, dict.fromkeys(updates.updates.clients, weight), {}, _next_control_variate(updates)
-        )
+        return Aggregate(tensors, weights, {}, _next_control_variate(updates))
 
 
 def _next_control_variate(updates: RoundUpdates) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedvsr.config.run import AugmentationConfig, TrainingConfig
+from fedvsr.config.run import AugmentationConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
@@ -26,7 +26,7 @@ from fedvsr.models.state import load_state, state_of
 from fedvsr.privacy.clipping import clip_factor, clip_weights, norm_of
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
-from fedvsr.strategies.base import LocalResult, Strategy
+from fedvsr.strategies.base import LocalResult
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.settings import schedule_of
 from fedvsr.training.batches import batches, step_count
@@ -152,7 +152,7 @@ def _train(
             summary = train_locally(
                 model,
                 batches(sampler, training),
-                _objective(training, strategy),
+                Objective.of(training, high_frequency=strategy.high_frequency_loss),
                 term,
                 training,
                 device,
@@ -184,11 +184,6 @@ def _clip(weights: Tensors, sent: Tensors, plan: PlanRecord) -> Tensors:
         return weights
     norm = norm_of(array for _, array in differences(weights, sent))
     return clip_weights(weights, sent, clip_factor(norm, plan.clipping_norm))
-
-
-def _objective(training: TrainingConfig, strategy: Strategy) -> Objective:
-    lambda_hf = training.lambda_hf if strategy.high_frequency_loss else 0.0
-    return Objective(training.lambda_vsr, lambda_hf, training.epsilon)
 
 
 def _augmentation(config: AugmentationConfig) -> Augmentation:

@@ -389,23 +389,14 @@ def _why_rounds_are_fixed(config: RunConfig) -> str | None:
 
 def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     """Returns the settings of a run that may not change."""
-    settings = config.model_dump(exclude=MAY_CHANGE)
-    # A dump leaves these fields out at their defaults.
-    settings["data"]["damaged_frames"] = config.data.damaged_frames
-    settings["training"]["epoch"] = config.training.epoch
-    settings["training"]["augmentation"] = config.training.augmentation.model_dump()
-    settings["federation"]["failing_share"] = config.federation.failing_share
-    settings["communication"] = config.communication.model_dump()
-    settings["robustness"] = config.robustness.model_dump()
+    settings = config.all_values()
+    for section, fields in MAY_CHANGE.items():
+        for name in tuple(settings[section]) if isinstance(fields, bool) else fields:
+            del settings[section][name]
     # A file may be moved once its weights are in the store.
     settings["training"]["pretrained"] = {
         part: Path(file.path).name for part, file in config.training.pretrained.items()
     }
-    settings["privacy"] = config.privacy.model_dump(exclude={"epsilon"})
-    settings["server"] = config.server.model_dump()
-    settings["training"]["schedule"] = config.training.schedule.model_dump()
-    settings["training"]["weight_decay"] = config.training.weight_decay
-    settings["training"]["ema_decay"] = config.training.ema_decay
     return settings
 
 
