@@ -79,6 +79,31 @@ def weighted_mean_by_tensor(
     return result
 
 
+def by_coordinate(
+    base: Mapping[str, Array],
+    updates: Updates,
+    centre: Callable[[Array], tuple[NDArray[np.float64], Array]],
+) -> dict[str, Array]:
+    """Returns a statistic of the clients' values, coordinate by coordinate, read piece by piece.
+
+    Args:
+        base: The base weights, with the names, shapes and dtypes of the result.
+        updates: The clients' weights.
+        centre: Takes the values (clients, elements) of a piece. Returns the statistic (elements,), and the
+            values that it is of, with the clients in the first axis: integers are clipped to their range.
+    """
+    result: dict[str, Array] = {}
+    for name, array in base.items():
+        flat = np.empty(array.size, array.dtype)
+        for piece, values in updates.pieces(name, array.size):
+            statistic, used = centre(values)
+            is_integer = not np.issubdtype(array.dtype, np.floating)
+            within = (used.min(axis=0), used.max(axis=0)) if is_integer else None
+            flat[piece] = to_dtype_of(array, statistic, within)
+        result[name] = flat.reshape(array.shape)
+    return result
+
+
 def _widen_range(ranges: dict[str, tuple[Array, Array]], base: Mapping[str, Array], chunk: Chunk) -> None:
     """Widens a tensor's range, element by element, to include the values of a chunk."""
     if chunk.name not in ranges:

@@ -11,7 +11,7 @@ nearest to the median of the selected values. The paper requires n ≥ 4·f + 3.
 import numpy as np
 from numpy.typing import NDArray
 
-from fedvsr.strategies.averaging import to_dtype_of
+from fedvsr.strategies.averaging import by_coordinate
 from fedvsr.strategies.base import Aggregate, RoundUpdates
 from fedvsr.strategies.distances import squared_distances
 from fedvsr.strategies.fedavg import FedAvg
@@ -51,19 +51,13 @@ class Bulyan(FedAvg):
         chosen = _select(squares, malicious, len(squares) - 2 * malicious)
         files = list(updates.updates.files.items())
         selected = Updates(dict(files[index] for index in chosen))
-        result: dict[str, Array] = {}
-        for name, array in updates.base.items():
-            mean = np.empty(array.size, array.dtype)
-            for piece, values in selected.pieces(name, array.size):
-                ordered = np.sort(values, axis=0)
-                is_integer = not np.issubdtype(array.dtype, np.floating)
-                mean[piece] = to_dtype_of(
-                    array,
-                    _mean_around_median(ordered.astype(np.float64), len(chosen) - 2 * malicious),
-                    (ordered[0], ordered[-1]) if is_integer else None,
-                )
-            result[name] = mean.reshape(array.shape)
-        return Aggregate(result)
+        averaged = len(chosen) - 2 * malicious
+
+        def mean_around_median(values: Array) -> tuple[NDArray[np.float64], Array]:
+            ordered = np.sort(values, axis=0)
+            return _mean_around_median(ordered.astype(np.float64), averaged), ordered
+
+        return Aggregate(by_coordinate(updates.base, selected, mean_around_median))
 
 
 def _select(squares: NDArray[np.float64], malicious: int, count: int) -> list[int]:

@@ -5,9 +5,10 @@ https://arxiv.org/abs/1803.01498.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedvsr.config.base import NoOptions
-from fedvsr.strategies.averaging import to_dtype_of
+from fedvsr.strategies.averaging import by_coordinate
 from fedvsr.strategies.base import Aggregate, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.weights import Array
@@ -31,15 +32,8 @@ class FedMedian(FedAvg):
     needs_updates = "a median is not a sum"
 
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
-        result: dict[str, Array] = {}
-        for name, array in updates.base.items():
-            median = np.empty(array.size, array.dtype)
-            for piece, values in updates.updates.pieces(name, array.size):
-                is_integer = not np.issubdtype(array.dtype, np.floating)
-                median[piece] = to_dtype_of(
-                    array,
-                    np.median(values.astype(np.float64), axis=0),
-                    (values.min(axis=0), values.max(axis=0)) if is_integer else None,
-                )
-            result[name] = median.reshape(array.shape)
-        return Aggregate(result)
+        return Aggregate(by_coordinate(updates.base, updates.updates, _median))
+
+
+def _median(values: Array) -> tuple[NDArray[np.float64], Array]:
+    return np.asarray(np.median(values.astype(np.float64), axis=0), np.float64), values

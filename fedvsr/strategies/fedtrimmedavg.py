@@ -7,10 +7,11 @@ https://arxiv.org/abs/1803.01498.
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from fedvsr.config.base import Section
-from fedvsr.strategies.averaging import to_dtype_of
+from fedvsr.strategies.averaging import by_coordinate
 from fedvsr.strategies.base import Aggregate, RoundUpdates
 from fedvsr.strategies.fedavg import FedAvg
 from fedvsr.weights import Array
@@ -50,16 +51,10 @@ class FedTrimmedAvg(FedAvg):
     def aggregate(self, updates: RoundUpdates) -> Aggregate:
         count = len(updates.updates.clients)
         trimmed = math.floor(self.options.beta * count + _ROUNDING)
-        result: dict[str, Array] = {}
-        for name, array in updates.base.items():
-            mean = np.empty(array.size, array.dtype)
-            for piece, values in updates.updates.pieces(name, array.size):
-                kept = np.sort(values, axis=0)[trimmed : count - trimmed]
-                is_integer = not np.issubdtype(array.dtype, np.floating)
-                mean[piece] = to_dtype_of(
-                    array,
-                    kept.mean(axis=0, dtype=np.float64),
-                    (kept[0], kept[-1]) if is_integer else None,
-                )
-            result[name] = mean.reshape(array.shape)
-        return Aggregate(result, diagnostics={"trimmed_at_each_end": float(trimmed)})
+
+        def trimmed_mean(values: Array) -> tuple[NDArray[np.float64], Array]:
+            kept = np.sort(values, axis=0)[trimmed : count - trimmed]
+            return kept.mean(axis=0, dtype=np.float64), kept
+
+        tensors = by_coordinate(updates.base, updates.updates, trimmed_mean)
+        return Aggregate(tensors, diagnostics={"trimmed_at_each_end": float(trimmed)})
