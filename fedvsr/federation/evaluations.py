@@ -10,6 +10,12 @@ from fedvsr.federation.records import EvaluationRecord, read_record
 from fedvsr.store.base import Store
 
 
+def model_key(evaluation: EvaluationRecord) -> str:
+    """Returns the key of the weights of a round's model: the averaged ones if they are better."""
+    key_of = layout.averaged_weights if evaluation.is_averaged else layout.global_weights
+    return key_of(evaluation.run, evaluation.round)
+
+
 def is_evaluated(config: RunConfig, round_number: int) -> bool:
     """Returns whether the configuration evaluates a round: every N-th round and the last."""
     return round_number % config.evaluation.every == 0 or round_number == planned_rounds(config)

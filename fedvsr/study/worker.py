@@ -9,27 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from fedvsr.config.run import DataConfig, RunConfig
-from fedvsr.device import repeatable, select_device
+from fedvsr.config.run import RunConfig
 from fedvsr.errors import FedVSRError
 from fedvsr.federation import layout
 from fedvsr.federation.evaluations import find_evaluation
-from fedvsr.federation.owner.clips import dataset_digest, open_clips
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import LocalVideo
-from fedvsr.federation.records import EvaluationRecord, RunRecord, write_record
+from fedvsr.federation.records import write_record
 from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import run_rounds
-from fedvsr.federation.stored_weights import load_weights
-from fedvsr.models.registry import build_model
-from fedvsr.models.state import load_state
-from fedvsr.scoring.clips import score_bicubic, score_model
-from fedvsr.store.base import Store
+from fedvsr.federation.server.evaluate import evaluate_on_other_clips
 from fedvsr.store.workspace import Workspace
 
 OTHER_DOMAIN = "other-domain.json"
 """The record of the scores on the other domain, in the federation's store of a cell."""
 
+_OTHER_DATASET = "other-domain"
 _FAILURE = "failure.txt"
 
 
@@ -105,34 +100,12 @@ def run_cell(task: CellTask) -> None:
     record = prepare_run(store, config)
     run_rounds(task.workspace, record)
     if task.other_domain and not store.exists(OTHER_DOMAIN):
-        write_record(store, OTHER_DOMAIN, _score_other_domain(store, record, task.other_domain))
-
-
-def _score_other_domain(store: Store, record: RunRecord, videos: tuple[LocalVideo, ...]) -> EvaluationRecord:
-    """Scores the last round on videos of another kind."""
-    config = record.config
-    last = find_evaluation(store, config.name, config.federation.rounds)
-    assert last is not None
-    data: DataConfig = config.data.model_copy(update={"dataset": "other-domain"})
-    folder = layout.held_out_clips(data.dataset)
-    shard_videos(store, folder, list(videos), data, "other domain")
-    clips = open_clips(store, folder, data)
-    device = select_device(config.training.device)
-    with repeatable(config.seed, config.training.threads):
-        model = build_model(config.model.name, config.data.scale, config.model.options)
-        key = layout.averaged_weights if last.is_averaged else layout.global_weights
-        weights = load_weights(store, key(config.name, last.round), last.model_digest)
-        load_state(model, weights, f"weights of round {last.round}")
-        scores, _ = score_model(model.to(device), clips, device, config.evaluation.crop_border)
-        bicubic = score_bicubic(clips, config.evaluation.crop_border)
-    return last.model_copy(
-        update={
-            "dataset_digest": dataset_digest(store, folder, data),
-            "scores": scores,
-            "bicubic": bicubic,
-            "averaged": None,
-        }
-    )
+        data = config.data.model_copy(update={"dataset": _OTHER_DATASET})
+        shard_videos(
+            store, layout.held_out_clips(_OTHER_DATASET), list(task.other_domain), data, "other domain"
+        )
+        scores = evaluate_on_other_clips(store, record, config.federation.rounds, _OTHER_DATASET)
+        write_record(store, OTHER_DOMAIN, scores)
 
 
 def _end_with_parent() -> NoReturn:

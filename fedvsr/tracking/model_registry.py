@@ -23,7 +23,7 @@ from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.config.run import RunConfig
 from fedvsr.errors import FedVSRError, InputError, NotFoundError, TrackingError
 from fedvsr.federation import layout
-from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations
+from fedvsr.federation.evaluations import find_best_evaluation, list_evaluations, model_key
 from fedvsr.federation.owner.clips import open_held_out_clips
 from fedvsr.federation.records import (
     EvaluationRecord,
@@ -230,8 +230,7 @@ def _log_model(
     with tempfile.TemporaryDirectory(prefix="fedvsr-register-") as temporary:
         folder = Path(temporary) / Path(_MODEL_PATH).name
         folder.mkdir()
-        key_of = layout.averaged_weights if best.is_averaged else layout.global_weights
-        save_trained(folder, description, store, key_of(config.name, best.round))
+        save_trained(folder, description, store, model_key(best))
         with (
             connection.current(),
             connection.translating_errors("store the model"),

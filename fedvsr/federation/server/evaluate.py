@@ -11,9 +11,9 @@ from torch import nn
 from fedvsr.config.run import RunConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.federation import layout
-from fedvsr.federation.evaluations import find_evaluation, list_evaluations
-from fedvsr.federation.owner.clips import dataset_digest, open_held_out_clips
-from fedvsr.federation.records import AveragedScores, EvaluationRecord, RunRecord, write_record
+from fedvsr.federation.evaluations import find_evaluation, list_evaluations, model_key
+from fedvsr.federation.owner.clips import dataset_digest, open_clips, open_held_out_clips
+from fedvsr.federation.records import AveragedScores, EvaluationRecord, RunRecord, read_record, write_record
 from fedvsr.federation.runs import RoundDigests, digests_after_round
 from fedvsr.federation.stored_weights import load_weights
 from fedvsr.models.registry import build_model
@@ -82,6 +82,43 @@ def evaluate_round(
     _write_picture(store, config, round_number, details)
     write_record(store, layout.evaluation(run, round_number), evaluation)
     return evaluation
+
+
+def evaluate_on_other_clips(
+    store: Store, run_record: RunRecord, round_number: int, dataset: str
+) -> EvaluationRecord:
+    """Scores the model of a round that has been evaluated, and bicubic interpolation, on other clips.
+
+    Args:
+        store: The federation's store, which holds the clips.
+        run_record: The run's record.
+        round_number: The round.
+        dataset: The name of the clips' shards.
+
+    Returns:
+        The scores on these clips. They are not stored.
+
+    Raises:
+        fedvsr.errors.NotFoundError: The round has not been evaluated, or there are no such clips.
+    """
+    config = run_record.config
+    evaluation = read_record(store, layout.evaluation(config.name, round_number), EvaluationRecord)
+    data = config.data.model_copy(update={"dataset": dataset})
+    folder, crop_border = layout.held_out_clips(dataset), config.evaluation.crop_border
+    clips = open_clips(store, folder, data)
+    device = select_device(config.training.device)
+    with repeatable(config.seed, config.training.threads):
+        model = _load_model(store, config, model_key(evaluation), evaluation.model_digest, device)
+        scores, _ = score_model(model, clips, device, crop_border)
+        bicubic = score_bicubic(clips, crop_border)
+    return evaluation.model_copy(
+        update={
+            "dataset_digest": dataset_digest(store, folder, data),
+            "scores": scores,
+            "bicubic": bicubic,
+            "averaged": None,
+        }
+    )
 
 
 @dataclass(frozen=True)
