@@ -115,14 +115,15 @@ def _print_plan(experiment: Experiment, namespace: str | None, measure: bool) ->
 
         console.print(plan_table(*plan_remotely(experiment, namespace, progress)))
         return
-    from fedvsr.experiment.local import plan_experiment, plan_training
+    from fedvsr.experiment.local import plan_locally
+    from fedvsr.experiment.workload import plan_work
 
-    experiment, config, counts = plan_experiment(experiment, progress)
-    console.print(plan_table(experiment, config, counts))
-    work = plan_training(experiment, config)
+    plan = plan_locally(experiment, progress)
+    console.print(plan_table(experiment, plan.config, plan.counts))
+    work = plan_work(plan.config, plan.videos.clients)
     console.print(work_table(work))
     if measure:
-        _print_cost(console, config, work)
+        _print_cost(console, plan.config, work)
 
 
 def _print_cost(console: Console, config: RunConfig, work: "Mapping[str, ClientWork]") -> None:

@@ -1,5 +1,7 @@
 """An experiment on this machine: the clients train in this process, on local videos."""
 
+from dataclasses import dataclass
+
 from fedvsr.config.experiment import Experiment
 from fedvsr.config.run import RunConfig
 from fedvsr.experiment.checks import check_plan, validate_experiment
@@ -7,9 +9,9 @@ from fedvsr.experiment.results import ExperimentResult, conclude
 from fedvsr.experiment.stored import store_experiment
 from fedvsr.experiment.tracked_rounds import run_tracked_rounds
 from fedvsr.experiment.videos import collect_videos
-from fedvsr.experiment.workload import ClientWork, plan_work
 from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import evaluation_side, open_training_clips, tell_small_videos
+from fedvsr.federation.owner.videos import FederationVideos
 from fedvsr.federation.run.rounds import FederationShards, OnRound, shard_all
 from fedvsr.federation.runs import find_run
 from fedvsr.progress import Progress
@@ -48,18 +50,31 @@ def run_experiment(
     return conclude(experiment, record, workspace, start.connection, progress)
 
 
-def plan_experiment(
-    experiment: Experiment, progress: Progress | None = None
-) -> tuple[Experiment, RunConfig, dict[str, int]]:
+@dataclass(frozen=True)
+class LocalPlan:
+    """An experiment whose videos were found and whose settings were checked.
+
+    Attributes:
+        config: Its run, with the clients' names filled in.
+        videos: The clients' and the held-out videos.
+    """
+
+    config: RunConfig
+    videos: FederationVideos
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of videos of each client; the held-out videos are counted as ``held-out``."""
+        counts = {client: len(videos) for client, videos in self.videos.clients.items()}
+        return {**counts, "held-out": len(self.videos.held_out)}
+
+
+def plan_locally(experiment: Experiment, progress: Progress | None = None) -> LocalPlan:
     """Resolves an experiment without writing anything.
 
     Args:
         experiment: The experiment.
         progress: Shows warnings.
-
-    Returns:
-        The experiment, its run with the clients' names filled in, and the number of videos of each
-        client; the held-out videos are counted as ``held-out``.
 
     Raises:
         fedvsr.errors.InputError: Running it would be refused.
@@ -68,18 +83,15 @@ def plan_experiment(
     config = experiment.run_config(tuple(videos.clients))
     store = Workspace.under(experiment.store).federation()
     check_plan(config, find_run(store, config.name), progress or Progress())
-    counts = {client: len(client_videos) for client, client_videos in videos.clients.items()}
-    return experiment, config, {**counts, "held-out": len(videos.held_out)}
+    return LocalPlan(config, videos)
 
 
-def plan_training(experiment: Experiment, config: RunConfig) -> dict[str, ClientWork]:
-    """Returns each client's clips, frames and steps of a round, as far as the videos' headers tell them.
-
-    Args:
-        experiment: The experiment.
-        config: Its run, with the clients' names filled in.
-    """
-    return plan_work(config, collect_videos(experiment).clients)
+def plan_experiment(
+    experiment: Experiment, progress: Progress | None = None
+) -> tuple[Experiment, RunConfig, dict[str, int]]:
+    """Returns the experiment, its run and its numbers of videos; see `plan_locally`."""
+    plan = plan_locally(experiment, progress)
+    return experiment, plan.config, plan.counts
 
 
 def _tell_small_videos(shards: FederationShards, config: RunConfig, progress: Progress) -> None:
