@@ -46,10 +46,9 @@ def study(
     config = load_study(file)
     # Imported here so that a wrong study is reported before PyTorch is loaded.
     from fedvsr.study.cells import expand
-    from fedvsr.study.page import write_into, write_results
+    from fedvsr.study.page import write_into, write_report
     from fedvsr.study.results import Status
     from fedvsr.study.runner import plan_study, run_study, study_folder
-    from fedvsr.study.tables import failures_table, group_results, study_tables
     from fedvsr.study.tracking import track_study
 
     console = Console()
@@ -65,10 +64,8 @@ def study(
             show_progress(console) as progress,
         ):
             run_study(run, workers, progress)
-    results = write_results(run)
-    tables = study_tables(config, group_results(config, run.matrix, results))
-    failures = failures_table(results)
-    for entry in [*tables, *([failures] if failures else [])]:
+    report = write_report(run)
+    for entry in report.all_tables:
         rich_table = RichTable(title=entry.title, title_justify="left")
         for number, heading in enumerate(entry.headings):
             rich_table.add_column(heading, justify="right" if number else "left")
@@ -76,12 +73,13 @@ def study(
             rich_table.add_row(*row)
         console.print(rich_table)
     for document in documents:
-        write_into(document, config, tables)
+        write_into(document, config, report.tables)
     if not table:
-        track_study(run, results, store)
+        track_study(run, report.results, store)
     console.print(f"{run.folder}/page.html", soft_wrap=True)
-    failed = sum(result.status is Status.FAILED for result in results.values())
+    cells = report.results.values()
+    failed = sum(result.status is Status.FAILED for result in cells)
     if failed and not table:
         raise StudyError(
-            f"{failed} of {len(results)} cells failed: see the last table; the same command tries them again"
+            f"{failed} of {len(cells)} cells failed: see the last table; the same command tries them again"
         )

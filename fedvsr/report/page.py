@@ -2,11 +2,10 @@
 
 import base64
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from fedvsr.federation.records import Outcome, RoundRecord
 from fedvsr.report.figures import loss_figure, psnr_figure, to_svg
 from fedvsr.report.summary import RunSummary
+from fedvsr.report.templates import render_template
 from fedvsr.text import megabytes
 
 
@@ -17,15 +16,9 @@ def render_page(summary: RunSummary, mlflow_link: str = "") -> str:
         summary: The records of the run so far.
         mlflow_link: The address of the run in MLflow; empty if there is none.
     """
-    environment = Environment(
-        loader=PackageLoader("fedvsr", "report"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     evaluations = {evaluation.round: evaluation for evaluation in summary.evaluations}
-    return environment.get_template("page.html").render(
+    return render_template(
+        "page.html",
         summary=summary,
         mlflow_link=mlflow_link,
         config=summary.record.config,

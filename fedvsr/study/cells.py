@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fedvsr.config.experiment import Experiment, TrackingConfig, load_experiment
@@ -35,7 +36,7 @@ class Cell:
         """A text for people, for example ``fedavg · equal · seed 1``."""
         return " · ".join([self.strategy, *(level for _, level in self.levels), f"seed {self.seed}"])
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A name for its folder. Other settings have another one."""
         parts = [self.strategy, *(level for _, level in self.levels), str(self.seed)]

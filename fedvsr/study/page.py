@@ -5,39 +5,53 @@ import io
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fedvsr.config.study import CENTRAL, StudyConfig
 from fedvsr.errors import ConfigError
 from fedvsr.report.figures import curves_figure, to_svg
+from fedvsr.report.templates import render_template
 from fedvsr.study.results import CellResult, read_results
 from fedvsr.study.runner import StudyRun
 from fedvsr.study.tables import Group, Table, failures_table, group_results, rows_of_cells, study_tables
 
 
-def write_results(run: StudyRun) -> dict[str, CellResult]:
-    """Writes cells.csv, summary.csv, summary.md and page.html into the study's folder.
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study shows.
 
-    Returns:
-        The results of all cells, by the cell's id.
+    Attributes:
+        results: The results of all cells, by the cell's id.
+        tables: The tables of strategies and of comparisons.
+        failures: The table of the cells without a result; None if there are none.
     """
+
+    results: dict[str, CellResult]
+    tables: list[Table]
+    failures: Table | None
+
+    @property
+    def all_tables(self) -> list[Table]:
+        """All tables, in the order in which they are shown."""
+        return [*self.tables, *([self.failures] if self.failures else [])]
+
+
+def write_report(run: StudyRun) -> StudyReport:
+    """Writes cells.csv, summary.csv, summary.md and page.html into the study's folder."""
     results = read_results(run)
     groups = group_results(run.study, run.matrix, results)
-    tables = study_tables(run.study, groups)
-    failures = failures_table(results)
-    rows = rows_of_cells(run.matrix, results)
+    report = StudyReport(results, study_tables(run.study, groups), failures_table(results))
     files = {
-        "cells.csv": _csv(rows),
-        "summary.csv": _csv(_summary_rows(tables)),
-        "summary.md": "\n".join(to_markdown(table) for table in [*tables, *([failures] if failures else [])]),
-        "page.html": _page(run, groups, tables, failures),
+        "cells.csv": _csv(rows_of_cells(run.matrix, results)),
+        "summary.csv": _csv(_summary_rows(report.tables)),
+        "summary.md": "\n".join(map(to_markdown, report.all_tables)),
+        "page.html": _page(run, groups, report),
     }
     run.folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (run.folder / name).write_text(text, encoding="utf-8")
-    return results
+    return report
 
 
 def to_markdown(table: Table) -> str:
@@ -94,19 +108,13 @@ def _summary_rows(tables: Sequence[Table]) -> list[dict[str, object]]:
     ]
 
 
-def _page(run: StudyRun, groups: Sequence[Group], tables: Sequence[Table], failures: Table | None) -> str:
-    environment = Environment(
-        loader=PackageLoader("fedvsr", "study"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+def _page(run: StudyRun, groups: Sequence[Group], report: StudyReport) -> str:
+    return render_template(
+        "study.html",
         study=run.study,
         cells=len(run.matrix.cells),
         curves=[(group.title, to_svg(curves_figure(_curves(group)))) for group in groups],
-        tables=[*tables, *([failures] if failures else [])],
+        tables=report.all_tables,
         study_json=run.study.model_dump_json(indent=2),
     )
 

@@ -113,9 +113,10 @@ def _strategies(study: StudyConfig, group: Group) -> Table:
     rows = [_strategy_row(study, group, label, with_other=with_other) for label in group.results]
     bicubic = _bicubic(group)
     if bicubic is not None:
-        empty = len(headings) - 4
-        rows.append(("bicubic", _NOTHING, f"{bicubic:.3f}", "0", *(_NOTHING for _ in range(empty))))
-    return Table(group.title, tuple(headings), tuple(rows))
+        rows.append(("bicubic", _NOTHING, f"{bicubic:.3f}", "0"))
+    # A row that ends early has nothing in the other columns.
+    full = (row + (_NOTHING,) * (len(headings) - len(row)) for row in rows)
+    return Table(group.title, tuple(headings), tuple(full))
 
 
 def _strategy_row(study: StudyConfig, group: Group, label: str, *, with_other: bool) -> tuple[str, ...]:
@@ -123,7 +124,7 @@ def _strategy_row(study: StudyConfig, group: Group, label: str, *, with_other: b
     gains = group.gains(label)
     count = f"{len(gains)}" if len(gains) == len(results) else f"{len(gains)} of {len(results)}"
     if not gains:
-        return (label, count, *(_NOTHING for _ in range(9 if with_other else 8)))
+        return label, count
     ended = [result for result in results.values() if result.last]
     points = [result.last for result in ended if result.last]
     psnr = estimate([point.scores["psnr_y"] for point in points])
