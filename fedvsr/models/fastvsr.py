@@ -8,14 +8,7 @@ from torch.nn import functional
 from fedvsr.config.base import Section
 from fedvsr.models.base import check_scale
 from fedvsr.models.bicubic import upscale_bicubic
-
-_DETAIL_RADIUS = 2
-_DETAIL_GAIN = 4.0
-"""Scales the detail, whose standard deviation is 0.07 in the sample videos, towards 1."""
-
-_RESIDUAL_GAIN = 0.03
-"""Typical error of bicubic interpolation. Adam's first steps have the same size whatever the gradient. With
-this factor they change a pixel by a few grey levels, not by half the range."""
+from fedvsr.models.detail import DETAIL_RADIUS, RESIDUAL_GAIN, detail
 
 _BLOCK_INITIAL_SCALE = 0.1
 
@@ -30,12 +23,11 @@ class FastVSROptions(Section):
 class FastVSR(nn.Module):
     """Adds a residual to a bicubic upscaling, computed from each frame and its two neighbours.
 
-    The network's input is the detail: each frame minus its local mean. The brightness does not help to
-    restore what interpolation lost, and without it convolutions learn several times faster. Each frame's
-    features are computed once, at the input's size. They are concatenated with those of the previous and of
-    the next frame, refined by residual blocks, and rearranged to the output's size. At the ends of the video,
-    the first or last frame stands in for the missing neighbour. The last convolution starts at zero, so the
-    untrained network is exactly `fedvsr.models.bicubic.Bicubic`.
+    The network's input is the frames' detail (`fedvsr.models.detail`). Each frame's features are computed
+    once, at the input's size. They are concatenated with those of the previous and of the next frame, refined
+    by residual blocks, and rearranged to the output's size. At the ends of the video, the first or last frame
+    stands in for the missing neighbour. The last convolution starts at zero, so the untrained network is
+    exactly `fedvsr.models.bicubic.Bicubic`.
 
     Args:
         scale: 2, 3 or 4.
@@ -63,17 +55,17 @@ class FastVSR(nn.Module):
         self.blocks = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
         self.residual = _conv(channels, 3 * scale**2, 3, initial_scale=0.0)
         # The sum of the radii of the local mean, the first convolution and the 3 × 3 convolutions.
-        self.spatial_context = _DETAIL_RADIUS + 2 + 1 + 2 * blocks + 1
+        self.spatial_context = DETAIL_RADIUS + 2 + 1 + 2 * blocks + 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, T, 3, h, w) in [0, 1] to (N, T, 3, s·h, s·w); overshoots are not clipped."""
         N, T = x.shape[:2]
         frames = x.flatten(0, 1)
-        features = functional.relu(self.features(_detail(frames)))
+        features = functional.relu(self.features(detail(frames)))
         neighbourhoods = _with_neighbours(features.reshape(N, T, *features.shape[1:]))
         fused = functional.relu(self.fusion(neighbourhoods.flatten(0, 1)))
         residual = functional.pixel_shuffle(self.residual(self.blocks(fused)), self.scale)
-        upscaled = upscale_bicubic(frames, self.scale) + _RESIDUAL_GAIN * residual
+        upscaled = upscale_bicubic(frames, self.scale) + RESIDUAL_GAIN * residual
         return upscaled.reshape(N, T, *upscaled.shape[1:])
 
 
@@ -86,13 +78,6 @@ class _ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.second(functional.relu(self.first(x)))
         return x + residual
-
-
-def _detail(frames: Tensor) -> Tensor:
-    """Returns the difference between every pixel and the mean around it, amplified."""
-    window = 2 * _DETAIL_RADIUS + 1
-    mean = functional.avg_pool2d(frames, window, 1, _DETAIL_RADIUS, count_include_pad=False)
-    return _DETAIL_GAIN * (frames - mean)
 
 
 def _with_neighbours(features: Tensor) -> Tensor:

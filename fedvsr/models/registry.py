@@ -18,6 +18,7 @@ _BUILT_INS = {
     "bicubic": "fedvsr.models.bicubic:Bicubic",
     "fastvsr": "fedvsr.models.fastvsr:FastVSR",
     "iart": "fedvsr.models.iart:IART",
+    "rrn": "fedvsr.models.rrn:RRN",
     "rvrt": "fedvsr.models.rvrt:RVRT",
     "vrt": "fedvsr.models.vrt:VRT",
 }

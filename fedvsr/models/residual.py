@@ -1,4 +1,4 @@
-"""A convolution and residual blocks without normalisation, as in BasicVSR and its descendants.
+"""Residual blocks without normalisation, as in BasicVSR and its descendants, and in RRN.
 
 Modules are named so that the published weights load.
 """
@@ -24,7 +24,7 @@ class ResidualTrunk(nn.Module):
         self.main = nn.Sequential(
             nn.Conv2d(inputs, channels, 3, padding=1),
             nn.LeakyReLU(_NEGATIVE_SLOPE),
-            nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks))),
+            nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks))),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,17 +32,30 @@ class ResidualTrunk(nn.Module):
         return features
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Adds the result of two 3 × 3 convolutions to its input, (N, C, H, W).
+
+    Args:
+        channels: Number of channels, C.
+    """
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # Small initial weights keep many consecutive blocks close to the identity.
         for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight)
-            conv.weight.data.mul_(_INITIAL_SCALE)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            initialize_small(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.conv2(functional.relu(self.conv1(x)))
         return x + residual
+
+
+def initialize_small(conv: nn.Conv2d) -> None:
+    """Initialises a convolution after He et al. 2015, times 0.1.
+
+    Small initial weights keep many consecutive blocks close to the identity.
+    """
+    nn.init.kaiming_normal_(conv.weight)
+    conv.weight.data.mul_(_INITIAL_SCALE)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

@@ -14,6 +14,8 @@ from tests.unit.models.tiny import TINY
 from tests.unit.models.waves import filled, video
 
 NAMES = list(TINY)
+FORWARD = "rrn"
+"""The model that sees no later frames, and that upscales by other factors than 4."""
 UNUSED = {"iart": {"conv_first", "conv_first_feat", "conv_before_upsample"}}
 """Modules of the published networks that compute nothing. They exist for their weights, untrained."""
 
@@ -37,6 +39,7 @@ INVALID = {
         {"drop_path_rate": -0.1},
         {"spynet": "path"},
     ),
+    "rrn": ({"channels": 0}, {"blocks": 0}, {"blocks": 1.5}, {"detail": "high"}),
     "rvrt": (
         {"channels": 0},
         {"blocks": 0},
@@ -93,6 +96,8 @@ def test_any_length_and_size_is_valid(tiny, size):
 
 
 def test_every_frame_depends_on_every_other(tiny):
+    if tiny.name == FORWARD:
+        pytest.skip("an output frame depends on earlier frames only: see test_rrn.py")
     x = video(1, 4, 3, 8, 8).requires_grad_()
     y = tiny(x)
     for t in (0, 3):
@@ -170,7 +175,7 @@ def test_bfloat16_under_autocast(tiny):
     assert (rough - exact).abs().mean() < 0.1 * exact.std()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {FORWARD}))
 def test_other_scales_are_refused(name):
     with pytest.raises(ConfigError, match=r"data\.scale"):
         build_model(name, 2)

@@ -4,6 +4,7 @@ TINY = {
     "basicvsr": {"channels": 4, "blocks": 1},
     "basicvsr++": {"channels": 8, "blocks": 1},
     "iart": {"channels": 8, "groups": 1, "depth": 2, "heads": 2, "window_size": 4},
+    "rrn": {"channels": 8, "blocks": 1},
     "rvrt": {
         "channels": 8,
         "blocks": 1,
