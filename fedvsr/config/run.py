@@ -44,6 +44,17 @@ class DataConfig(Section):
         exclude_if=_equals("error"),
         description="a frame that cannot be decoded makes its video unusable (error), or is left out (skip)",
     )
+    storage: Literal["raw", "lossless", "source"] = Field(
+        "raw",
+        exclude_if=_equals("raw"),
+        description="how frames are stored: raw is fastest, lossless half as large, source (the video's own "
+        "stream) smallest",
+    )
+    low_resolution: Literal["stored", "computed"] = Field(
+        "stored",
+        exclude_if=_equals("stored"),
+        description="whether low-resolution frames are stored, or computed when a patch is read",
+    )
 
     @model_validator(mode="after")
     def _frames_in_order(self) -> Self:

@@ -8,7 +8,7 @@ import numpy as np
 from fedvsr.config.experiment import Experiment
 from fedvsr.device import select_device
 from fedvsr.federation import layout
-from fedvsr.federation.owner.clips import low_resolution_kind, read_manifest
+from fedvsr.federation.owner.clips import open_clips
 from fedvsr.federation.records import RegistrationRecord, RunRecord
 from fedvsr.inference.sizes import choose_sizes
 from fedvsr.inference.windows import upscale_frames
@@ -22,7 +22,6 @@ from fedvsr.tracking.model_registry import download_model, register_run
 from fedvsr.tracking.runs import RunTracker
 from fedvsr.video.encode import VideoWriter
 from fedvsr.video.frames import Frames
-from fedvsr.video.shards import open_shard
 
 _RESULTS = "results"
 # File systems allow 255 bytes. The suffix, and the name of the file while it is written, need some of them.
@@ -115,14 +114,11 @@ def _upscale_held_out(
     """Upscales the first held-out clip with the registered model, as a user of it would."""
     config = summary.record.config
     store, held_out = workspace.federation(), layout.held_out_clips(config.data.dataset)
-    kind = low_resolution_kind(config.data)
-    digest = read_manifest(store, held_out, kind).shards[0].digest
-    shard = open_shard(store.local(layout.shard(held_out, kind, digest), digest))
-    clip = next(iter(shard.clips.values()))
+    clip = open_clips(store, held_out, config.data)[0]
     model = download_model(connection, f"models:/{registration.model}/{registration.model_version}")
     device = select_device(config.training.device)
     target = folder / f"{file_name(clip.name)}-x{config.data.scale}.mp4"
-    frames: Frames = np.asarray(shard[clip.name])
+    frames: Frames = np.asarray(clip.low_resolution[:])
     network = model.network.to(device)
     sizes = choose_sizes(network, device, *frames.shape[1:3], scale=config.data.scale, length=len(frames))
     # H.264 needs an even height and width. ×3 may give odd ones.

@@ -4,7 +4,7 @@ Federation's store::
 
     clients/<client>.json                             a client of the federation
     evaluation-videos/…                               the held-out videos
-    evaluation-clips/<dataset>/<kind>/manifest.json   the held-out clips' shards; kind: frames, bi-x4, …
+    evaluation-clips/<dataset>/<kind>/                the held-out clips, like a client's; kind: frames, bi-x4
     runs/<run>/experiment.json                        the experiment, for `fedvsr resume`
     runs/<run>/config.json                            the run's record
     runs/<run>/rounds/0000/global.safetensors         the initial weights
@@ -34,14 +34,15 @@ Federation's store::
 Client's store::
 
     raw/…                                             its videos
-    shards/<dataset>/<kind>/manifest.json             its clips' shards
+    shards/<dataset>/<kind>/manifest.json             its videos and clips
+    shards/<dataset>/<kind>/videos/<id>/              a video's shards, and video.json, which names them
     runs/<run>/state/<identity>/<r>.safetensors       the client state
     secure/identity.key                               its long-term secret
     secure/known-keys.json                            the other clients' public keys, as it approved them
     secure/<run>/<identity>/<r>/                      its update and its answers in secure aggregation
 
 In each folder, the record is written last, so if it exists, the rest is complete: the report is written
-after the update, the round's record after the weights, the manifest after the shards.
+after the update, the round's record after the weights, a video's record after its shards, the manifest last.
 """
 
 # The initial weights are those "after round 0". Training rounds count from 1.
@@ -230,10 +231,29 @@ def shards(clips: str, kind: str) -> str:
 
 
 def is_shard(clips: str, kind: str, key: str) -> bool:
-    """Returns whether a key is that of a shard of one kind."""
+    """Returns whether a key is that of an older shard of one kind, with clips of several videos."""
     name = key.removeprefix(shards(clips, kind))
     return key.startswith(shards(clips, kind)) and "/" not in name and name.endswith(_SHARD)
 
 
 def shard(clips: str, kind: str, digest: str) -> str:
+    """Returns the key of an older shard, with clips of several videos."""
     return f"{shards(clips, kind)}{digest}{_SHARD}"
+
+
+def sharded_videos(clips: str, kind: str) -> str:
+    """Returns the folder of the videos of one kind of shards."""
+    return f"{shards(clips, kind)}videos/"
+
+
+def sharded_video(clips: str, kind: str, identity: str) -> str:
+    """Returns the folder of the shards of one video."""
+    return f"{sharded_videos(clips, kind)}{identity}/"
+
+
+def video_record(clips: str, kind: str, identity: str) -> str:
+    return f"{sharded_video(clips, kind, identity)}video.json"
+
+
+def video_shard(clips: str, kind: str, identity: str, digest: str, suffix: str) -> str:
+    return f"{sharded_video(clips, kind, identity)}{digest}{suffix}"

@@ -16,7 +16,8 @@ from fedvsr.text import printable
 # Settings that may change when a run is continued. They are not part of the run's identity.
 MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {
     "privacy": {"epsilon"},
-    "data": {"strict"},
+    # Neither changes a pixel that is trained on.
+    "data": {"strict", "storage", "low_resolution"},
     "federation": {"rounds"},
     "training": {"pretrained"},  # a run's identity has the digest of the initial weights instead
     "jobs": True,

@@ -1,6 +1,7 @@
 """Records of shards: the owner's manifests, and their summary, which may leave the owner."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,24 +9,45 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedvsr.federation.records import Count, Digest, PositiveCount, Record
 from fedvsr.store.base import bytes_digest
 
+SOURCE = "source"
+"""The storage that has all frames of a video, also those that are in no clip."""
+
+COMPUTED = "computed"
+"""Low resolution that is not stored but computed from the ground truth when it is read."""
+
 
 def _is_empty(value: object) -> bool:
     return not value
 
 
 class ShardFile(BaseModel):
-    """One shard of a manifest."""
+    """One shard. Only older shards, which have clips of several videos, have the clips' names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     bytes: int
-    clips: tuple[str, ...]
+    clips: tuple[str, ...] = Field((), exclude_if=_is_empty)
     frames: int
 
 
 class ShardedVideo(BaseModel):
-    """A video whose clips are in the shards; ``height`` and ``width`` are in pixels."""
+    """A video whose clips are in the shards; ``height`` and ``width`` are in pixels.
+
+    An older manifest, whose shards have clips of several videos, has none of the fields after
+    ``damaged_frames``.
+
+    Attributes:
+        video: The video's name.
+        fingerprint: What the clips were made from: the fingerprint of the video's bytes, or the digest of the
+            record of its ground truth.
+        storage: How the frames are stored: a name in `fedvsr.video.storage.registry`, or `COMPUTED`.
+        fps: Frames per second.
+        shots: First frame in the video and number of frames of each clip, in order.
+        shards: Number of shards.
+        bytes: Size of the shards.
+        record: The digest of the video's record (`VideoRecord`), which names its shards.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,6 +58,39 @@ class ShardedVideo(BaseModel):
     height: int
     width: int
     damaged_frames: int = 0
+    storage: str = Field("", exclude_if=_is_empty)
+    fps: float = Field(0.0, exclude_if=_is_empty)
+    shots: tuple[tuple[int, int], ...] = Field((), exclude_if=_is_empty)
+    shards: int = Field(0, exclude_if=_is_empty)
+    bytes: int = Field(0, exclude_if=_is_empty)
+    record: str = Field("", exclude_if=_is_empty)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The position of each clip's first frame in the frames of all shards of the video."""
+        if self.storage == SOURCE:
+            return tuple(first_frame for first_frame, _ in self.shots)
+        ends = accumulate(frames for _, frames in self.shots)
+        return (0, *ends)[: len(self.shots)]
+
+
+class VideoRecord(Record):
+    """video.json: the shards of one video, in the order of its frames.
+
+    ``entry`` is the video's entry in the manifest, which has the digest of this record in addition.
+    """
+
+    what: ClassVar[str] = "record of a video's shards"
+
+    kind: str
+    settings_digest: str
+    entry: ShardedVideo
+    shards: tuple[ShardFile, ...]
+
+
+def identity_of(video: str, fingerprint: str, settings_digest: str) -> str:
+    """Returns the name of the folder of a video's shards: it depends on all that they are made from."""
+    return bytes_digest(f"{settings_digest}\n{fingerprint}\n{video}".encode())[:32]
 
 
 class SkippedVideo(BaseModel):
@@ -49,10 +104,13 @@ class SkippedVideo(BaseModel):
 
 
 class ManifestRecord(Record):
-    """manifest.json: the shards of one kind. ``source_digest`` identifies what they were made from.
+    """manifest.json: the table of contents of one kind of shards.
 
-    The manifest of the ground truth has the videos. Older ones do not. Every manifest has the videos that
-    cannot be used for its kind.
+    It has the videos, and of each what is needed to draw training patches. The shards of a video are in the
+    video's own record (`VideoRecord`). Only an older manifest names shards, with clips of several videos.
+
+    ``source_digest`` identifies what the shards were made from. Every manifest has the videos that cannot be
+    used for its kind.
     """
 
     what: ClassVar[str] = "shard manifest"
@@ -61,21 +119,35 @@ class ManifestRecord(Record):
     kind: str
     source_digest: str
     settings_digest: str
-    shards: tuple[ShardFile, ...]
+    shards: tuple[ShardFile, ...] = Field((), exclude_if=_is_empty)
     videos: tuple[ShardedVideo, ...] = Field((), exclude_if=_is_empty)
     skipped: tuple[SkippedVideo, ...] = Field((), exclude_if=_is_empty)
 
     @property
+    def is_older(self) -> bool:
+        """Whether its shards have clips of several videos, as an older fedvsr made them."""
+        return bool(self.shards)
+
+    @property
     def clips(self) -> int:
-        return sum(len(shard.clips) for shard in self.shards)
+        return sum(len(shard.clips) for shard in self.shards) or sum(video.clips for video in self.videos)
 
     @property
     def frames(self) -> int:
-        return sum(shard.frames for shard in self.shards)
+        return sum(entry.frames for entry in self.shards or self.videos)
 
     @property
     def bytes(self) -> int:
-        return sum(shard.bytes for shard in self.shards)
+        return sum(entry.bytes for entry in self.shards or self.videos)
+
+    def identity_of(self, video: ShardedVideo) -> str:
+        """Returns the name of the folder of a video's shards."""
+        return identity_of(video.video, video.fingerprint, self.settings_digest)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests that identify all pixels: those of the videos' records, or of the older shards."""
+        return tuple(shard.digest for shard in self.shards) or tuple(video.record for video in self.videos)
 
 
 @dataclass(frozen=True)
@@ -131,7 +203,7 @@ class ShardSummary(Record):
             min_side: The height and width in pixels that the run needs.
         """
         manifest = manifests.low_resolution
-        digest = bytes_digest("\n".join(shard.digest for shard in manifest.shards).encode())
+        digest = bytes_digest("\n".join(manifest.digests).encode())
         return cls(
             clips=manifest.clips,
             frames=manifest.frames,

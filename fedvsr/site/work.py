@@ -15,8 +15,9 @@ from fedvsr.errors import (
 )
 from fedvsr.federation import layout
 from fedvsr.federation.client.allowed_code import check_code_allowed
-from fedvsr.federation.owner.clips import read_manifests, tell_small_videos
+from fedvsr.federation.owner.clips import tell_small_videos
 from fedvsr.federation.owner.fingerprint_cache import FingerprintCache
+from fedvsr.federation.owner.manifests import read_manifests
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import local_videos
 from fedvsr.federation.records import PlanRecord, RunRecord, read_record

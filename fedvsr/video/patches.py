@@ -3,29 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedvsr.errors import ConfigError, ShardError, VideoError
 from fedvsr.video.frames import Frames
+from fedvsr.video.pixels import Pixels
 
 # The last number of a seed, so that the three streams of random numbers differ. It is never 0, because
 # NumPy treats [seed, step] and [seed, step, 0] as equal.
 _RANDOM_STEP, _EPOCH_STEP, _EPOCH_ORDER = 1, 2, 3
 _MAX_SEED = 2**32 - 1
-
-
-class Pixels(Protocol):
-    """A clip's uint8 (T, H, W, 3) pixels: an array in memory, or mapped from a file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape, (T, H, W, 3)."""
-
-    def __getitem__(self, key: Any, /) -> Any:
-        """Returns the pixels selected by up to three slices. An implementation may read only these."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +27,7 @@ class ClipPair:
         ground_truth: uint8 (T, scale·H, scale·W, 3).
         low_resolution: uint8 (T, H, W, 3).
         scale: How many times smaller the low-resolution frames are, at least 1.
+        fps: Frames per second.
 
     Raises:
         fedvsr.errors.ShardError: The two shapes do not match.
@@ -46,6 +37,7 @@ class ClipPair:
     ground_truth: Pixels
     low_resolution: Pixels
     scale: int
+    fps: float = 25.0
 
     def __post_init__(self) -> None:
         frames, height, width, channels = self.low_resolution.shape

@@ -237,6 +237,7 @@ class Shard:
         self.clips = {clip.name: clip for clip in clips}
         # A plain array over the mapping, because slicing an np.memmap is slower.
         data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+        self._pixels = data[first_byte:]
         self._frames: dict[str, Frames] = {}
         for clip in self.clips.values():
             end = first_byte + clip.pixel_bytes
@@ -254,6 +255,17 @@ class Shard:
                 f"{self.path}: none of its {len(self)} clips is called {name!r}; make the shards again"
             )
         return self._frames[name]
+
+    def all_frames(self) -> Frames:
+        """Returns the pixels of all clips, one after the other: uint8 (T, H, W, 3), read-only.
+
+        Raises:
+            fedvsr.errors.ShardError: The clips have different sizes.
+        """
+        sizes = {(clip.height, clip.width) for clip in self.clips.values()}
+        if len(sizes) > 1:
+            raise ShardError(f"{self.path}: has clips of the sizes {sorted(sizes)}; make the shards again")
+        return self._pixels.reshape(-1, *sizes.pop(), 3)
 
     def __contains__(self, name: object) -> bool:
         return name in self._frames

@@ -1,24 +1,20 @@
 """Opens an owner's shards as clips."""
 
-from collections.abc import Iterator
-
 from fedvsr.config.run import DataConfig, EvaluationConfig, RunConfig
-from fedvsr.errors import ShardError
 from fedvsr.federation import layout
-from fedvsr.federation.records import read_record
-from fedvsr.federation.shard_records import ManifestRecord, Manifests
+from fedvsr.federation.owner.manifests import lacks_clip, read_manifests
+from fedvsr.federation.owner.names import ClipNames
+from fedvsr.federation.owner.older_shards import open_older_clips
+from fedvsr.federation.owner.stored_frames import KindOfShards, StoredClipFrames, StoredVideoFrames
+from fedvsr.federation.shard_records import COMPUTED, Manifests
 from fedvsr.metrics.ssim import MIN_SIDE
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
 from fedvsr.text import printable
-from fedvsr.video.frames import Frames
+from fedvsr.video.degradations.computed import ComputedLowResolution
+from fedvsr.video.degradations.registry import get_degradation
 from fedvsr.video.patches import ClipPair
-from fedvsr.video.shards import GROUND_TRUTH, ClipInfo, open_shard, shard_kind
-
-
-def low_resolution_kind(data: DataConfig) -> str:
-    """Returns the kind of the low-resolution shards, for example ``bi-x4``."""
-    return shard_kind(data.degradation, data.scale)
+from fedvsr.video.pixels import Pixels
 
 
 def open_training_clips(store: Store, config: RunConfig) -> list[ClipPair]:
@@ -76,7 +72,7 @@ def tell_small_videos(manifests: Manifests, side: int, purpose: str, owner: str,
 
 
 def open_clips(store: Store, folder: str, data: DataConfig) -> list[ClipPair]:
-    """Opens clips as memory maps, without decoding anything.
+    """Opens clips. Pixels are read, checked and decoded when a slice of a clip is taken.
 
     Args:
         store: The owner's store.
@@ -88,84 +84,55 @@ def open_clips(store: Store, folder: str, data: DataConfig) -> list[ClipPair]:
 
     Raises:
         fedvsr.errors.NotFoundError: The shards do not exist.
-        fedvsr.errors.DataError: A shard does not match its manifest, or a clip has no low-resolution frames.
+        fedvsr.errors.DataError: A manifest is invalid, or a clip has no low-resolution frames.
     """
     manifests = read_manifests(store, folder, data)
-    ground_truth = list(read_shards(store, folder, manifests.ground_truth))
-    small_clips = read_shards(store, folder, manifests.low_resolution)
-    low_resolution = {info.name: frames for info, frames in small_clips}
-    skipped = {entry.video for entry in manifests.low_resolution.skipped}
+    if manifests.ground_truth.is_older:
+        return open_older_clips(store, folder, manifests, data)
+    ground_truth, low_resolution = manifests.ground_truth, manifests.low_resolution
+    names = ClipNames(video.video for video in ground_truth.videos)
+    skipped = {entry.video for entry in low_resolution.skipped}
+    small_videos = {video.video: video for video in low_resolution.videos}
+    shards = KindOfShards(store, folder, ground_truth.kind)
+    small_shards = KindOfShards(store, folder, low_resolution.kind)
+    degradation = get_degradation(data.degradation)
     pairs = []
-    for info, frames in ground_truth:
-        if info.source in skipped:
+    for video in ground_truth.videos:
+        if video.video in skipped:
             continue
-        if info.name not in low_resolution:
-            kind = manifests.low_resolution.kind
-            raise ShardError(f"{store.uri}/{folder}{kind} lacks clip {info.name!r}; run the shard step again")
-        small_frames = low_resolution[info.name]
-        height, width = small_frames.shape[1] * data.scale, small_frames.shape[2] * data.scale
-        pairs.append(ClipPair(info.name, frames[:, :height, :width], small_frames, data.scale))
+        small_video = small_videos.get(video.video)
+        if small_video is None or small_video.fingerprint != video.record:
+            raise lacks_clip(store, folder, low_resolution.kind, video.video)
+        frames = StoredVideoFrames(shards, ground_truth.identity_of(video), video)
+        small_frames = StoredVideoFrames(small_shards, low_resolution.identity_of(small_video), small_video)
+        height, width = small_video.height, small_video.width
+        for (first_frame, count), position, small_position in zip(
+            video.shots, video.positions, small_video.positions, strict=True
+        ):
+            shape = (count, height * data.scale, width * data.scale, 3)
+            clip = StoredClipFrames(frames, position, shape)
+            small_clip: Pixels = (
+                ComputedLowResolution(clip, degradation, data.scale)
+                if small_video.storage == COMPUTED
+                else StoredClipFrames(small_frames, small_position, (count, height, width, 3))
+            )
+            name = names.name(video.video, first_frame)
+            pairs.append(ClipPair(name, clip, small_clip, data.scale, video.fps))
     return pairs
 
 
 def dataset_digest(store: Store, folder: str, data: DataConfig) -> str:
     """Returns the digest of the clips that a configuration trains or evaluates on.
 
-    It is the SHA-256 of the digests of the ground-truth and low-resolution shards, one per line.
+    It is the SHA-256 of the digests of the videos' records, ground truth first, one per line.
 
     Raises:
         fedvsr.errors.NotFoundError: A manifest does not exist.
         fedvsr.errors.RecordError: A manifest is invalid.
     """
     manifests = read_manifests(store, folder, data)
-    shards = manifests.ground_truth.shards + manifests.low_resolution.shards
-    return bytes_digest("\n".join(shard.digest for shard in shards).encode())
-
-
-def read_manifests(store: Store, folder: str, data: DataConfig) -> Manifests:
-    """Reads the manifests of the shards of a configuration.
-
-    Args:
-        store: The owner's store.
-        folder: The shards' folder: `layout.training_clips` or `layout.held_out_clips`.
-        data: The configuration, which names the degradation and the scale.
-
-    Raises:
-        fedvsr.errors.NotFoundError: A manifest does not exist.
-        fedvsr.errors.RecordError: A manifest is invalid.
-    """
-    return Manifests(
-        read_manifest(store, folder, GROUND_TRUTH), read_manifest(store, folder, low_resolution_kind(data))
-    )
-
-
-def read_manifest(store: Store, folder: str, kind: str) -> ManifestRecord:
-    """Reads the manifest of one kind of shards.
-
-    Args:
-        store: The owner's store.
-        folder: The shards' folder: `layout.training_clips` or `layout.held_out_clips`.
-        kind: `GROUND_TRUTH`, or the result of `low_resolution_kind`.
-
-    Raises:
-        fedvsr.errors.NotFoundError: The manifest does not exist.
-        fedvsr.errors.RecordError: The manifest is invalid.
-    """
-    return read_record(store, layout.manifest(folder, kind), ManifestRecord)
-
-
-def read_shards(store: Store, folder: str, manifest: ManifestRecord) -> Iterator[tuple[ClipInfo, Frames]]:
-    """Yields the clips of a manifest's shards, in order: their descriptions and their pixels, mapped.
-
-    Raises:
-        fedvsr.errors.StoreError: The store failed.
-        fedvsr.errors.DataError: A shard does not match its manifest.
-    """
-    for shard_file in manifest.shards:
-        key = layout.shard(folder, manifest.kind, shard_file.digest)
-        shard = open_shard(store.local(key, shard_file.digest))
-        for info in shard.clips.values():
-            yield info, shard[info.name]
+    digests = manifests.ground_truth.digests + manifests.low_resolution.digests
+    return bytes_digest("\n".join(digests).encode())
 
 
 def _without_small(pairs: list[ClipPair], side: int, data: DataConfig) -> list[ClipPair]:

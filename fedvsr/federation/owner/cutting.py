@@ -2,7 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO
@@ -12,10 +14,8 @@ import numpy as np
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import StoreError, VideoError
 from fedvsr.federation.owner.fingerprints import Fingerprint
-from fedvsr.federation.owner.names import ClipNames
-from fedvsr.federation.owner.stored_clips import DescribedClip, StoredClips
 from fedvsr.federation.owner.videos import Video
-from fedvsr.federation.shard_records import ShardedVideo, SkippedVideo
+from fedvsr.federation.shard_records import SkippedVideo
 from fedvsr.progress import Progress
 from fedvsr.text import printable
 from fedvsr.video.decode import VideoReader
@@ -24,96 +24,100 @@ from fedvsr.video.reading.image_folder import FOLDER_FRAMES_PER_SECOND
 from fedvsr.video.shards import ClipInfo
 from fedvsr.video.shots import split_shots
 
+DescribedClip = tuple[ClipInfo, Frames]
+
+
+@dataclass(frozen=True)
+class CutVideo:
+    """A video's clips.
+
+    Attributes:
+        path: A local path of the video.
+        fps: Frames per second.
+        height: In pixels.
+        width: In pixels.
+        shots: First frame in the video and number of frames of each clip.
+        damaged_frames: Number of frames of the owner that do not decode.
+        clips: Yields the clips in order, one at a time in memory; may be called again.
+    """
+
+    path: Path
+    fps: float
+    height: int
+    width: int
+    shots: tuple[tuple[int, int], ...]
+    damaged_frames: int
+    clips: Callable[[], Iterator[DescribedClip]]
+
 
 class VideoCutter:
-    """Cuts videos into clips, one video after the other.
+    """Cuts videos into clips.
 
     A video that cannot be used is left out as a whole, also if only its end is damaged: its clips wait in a
     temporary file until its last frame has been decoded. Memory holds two clips.
 
     Args:
-        videos: The videos, in the order of the clips.
-        fingerprints: The fingerprint of each video.
         data: How to cut. If ``strict``, the first video that cannot be used is an error.
         owner: The owner's name, for messages.
-        progress: Reports progress per video, and each video that is left out.
-        stored: The clips of earlier shards with the same settings. Videos whose bytes are the same are not
-            decoded again.
+        progress: Receives a message for each video that is left out.
 
     Attributes:
-        cut: The videos that have been cut so far.
         skipped: The videos that have been left out so far.
-        unchanged: The names of the videos whose clips were stored.
     """
 
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        fingerprints: Sequence[Fingerprint],
-        data: DataConfig,
-        owner: str,
-        progress: Progress,
-        stored: StoredClips,
-    ) -> None:
-        self.cut: list[ShardedVideo] = []
+    def __init__(self, data: DataConfig, owner: str, progress: Progress) -> None:
         self.skipped: list[SkippedVideo] = []
-        self.unchanged: set[str] = set()
-        self._stored = stored
-        self._videos = videos
-        self._fingerprints = fingerprints
         self._data = data
         self._owner = owner
         self._progress = progress
-        self._names = ClipNames(video.name for video in videos)
 
-    def clips(self) -> Iterator[DescribedClip]:
-        """Yields the clips of all videos that can be used.
+    @contextmanager
+    def cut(self, video: Video, fingerprint: Fingerprint) -> Iterator[CutVideo | None]:
+        """Cuts a video, and keeps its clips until the ``with`` block ends.
+
+        Yields:
+            None if the video cannot be used.
 
         Raises:
-            fedvsr.errors.VideoError: A video cannot be used, and the configuration is strict.
+            fedvsr.errors.VideoError: The video cannot be used, and the configuration is strict.
             fedvsr.errors.StoreError: The store or this machine's disk failed.
         """
-        with self._progress.stage("decode", len(self._videos)) as advance:
-            for done, (video, fingerprint) in enumerate(
-                zip(self._videos, self._fingerprints, strict=True), start=1
-            ):
-                entry = self._stored.find_video(video.name, fingerprint.value)
-                if entry:
-                    yield from self._take_stored(entry)
-                else:
-                    yield from self._cut_or_skip(video, fingerprint)
-                advance(done, printable(video.name))
-
-    def _take_stored(self, entry: ShardedVideo) -> Iterator[DescribedClip]:
-        """Yields the stored clips of a video that has not changed, with the names that they have now."""
-        self.unchanged.add(entry.video)
-        self._tell(entry)
-        for info, frames in self._stored.read(entry.video):
-            name = self._names.name(entry.video, info.first_frame)
-            yield info.model_copy(update={"name": name}), frames
-
-    def _cut_or_skip(self, video: Video, fingerprint: Fingerprint) -> Iterator[DescribedClip]:
-        with tempfile.TemporaryFile(prefix="fedvsr-clips-") as file:
-            scratch = _Scratch(file)
+        with ExitStack() as resources:
+            scratch = _Scratch(resources.enter_context(tempfile.TemporaryFile(prefix="fedvsr-clips-")))
+            cut: CutVideo | None = None
             try:
                 if fingerprint.problem:
                     raise VideoError(f"{video.name}: {fingerprint.problem}")
-                damaged_frames = self._cut(video, scratch)
+                path = resources.enter_context(video.as_local_path())
+                damaged_frames = self._cut(video, path, scratch)
             except VideoError as error:
                 if self._data.strict:
                     raise
                 self._skip(video, fingerprint, str(error))
-                return
-            self._record(video, fingerprint, scratch.infos, damaged_frames)
-            yield from scratch.read()
+            else:
+                first = scratch.infos[0]
+                cut = CutVideo(
+                    path=path,
+                    fps=first.fps,
+                    height=first.height,
+                    width=first.width,
+                    shots=tuple((info.first_frame, info.frames) for info in scratch.infos),
+                    damaged_frames=damaged_frames,
+                    clips=scratch.read,
+                )
+            yield cut
 
-    def _cut(self, video: Video, scratch: "_Scratch") -> int:
+    def keep(self, entry: SkippedVideo) -> None:
+        """Leaves out a video that was left out before and has not changed."""
+        self.skipped.append(entry)
+        self._progress.message(describe_skipped(self._owner, entry))
+
+    def _cut(self, video: Video, path: Path, scratch: "_Scratch") -> int:
         """Writes a video's clips to the scratch file; returns the number of its damaged frames."""
-        with video.as_local_path() as path:
-            try:
-                damaged_frames = self._decode(video, path, scratch)
-            except VideoError as error:
-                raise VideoError(f"{video.name}: {_without_path(error, path)}") from error
+        try:
+            damaged_frames = self._decode(video, path, scratch)
+        except VideoError as error:
+            raise VideoError(f"{video.name}: {_without_path(error, path)}") from error
         if not scratch.infos:
             raise VideoError(
                 f"{video.name}: has no shot of data.minimum_frames = {self._data.minimum_frames} frames; "
@@ -135,34 +139,12 @@ class VideoCutter:
                 )
                 for first_of_shot, frames in shots:
                     first_frame = first_of_part + first_of_shot
-                    clip_name = self._names.name(name, first_frame)
-                    scratch.add(_describe(clip_name, name, first_frame, fps, frames), frames)
+                    scratch.add(_describe(name, first_frame, fps, frames), frames)
             return sum(_is_owned(video, number) for number in reader.damaged)
-
-    def _record(
-        self, video: Video, fingerprint: Fingerprint, infos: Sequence[ClipInfo], damaged_frames: int
-    ) -> None:
-        entry = ShardedVideo(
-            video=video.name,
-            fingerprint=fingerprint.value,
-            clips=len(infos),
-            frames=sum(info.frames for info in infos),
-            height=infos[0].height,
-            width=infos[0].width,
-            damaged_frames=damaged_frames,
-        )
-        self._tell(entry)
-
-    def _tell(self, entry: ShardedVideo) -> None:
-        self.cut.append(entry)
-        if entry.damaged_frames:
-            damaged = f"{entry.damaged_frames} damaged frames of {printable(entry.video)}"
-            self._progress.message(f"{self._owner}: {damaged} are left out")
 
     def _skip(self, video: Video, fingerprint: Fingerprint, problem: str) -> None:
         reason = printable(problem.removeprefix(f"{video.name}: "))
-        self.skipped.append(SkippedVideo(video=video.name, reason=reason, fingerprint=fingerprint.value))
-        self._progress.message(f"{self._owner}: {printable(video.name)} is left out: {reason}")
+        self.keep(SkippedVideo(video=video.name, reason=reason, fingerprint=fingerprint.value))
 
 
 class _Scratch:
@@ -194,10 +176,15 @@ class _Scratch:
             yield info, np.fromfile(self._file, np.uint8, info.pixel_bytes).reshape(info.shape)
 
 
-def _describe(name: str, source: str, first_frame: int, fps: float, frames: Frames) -> ClipInfo:
+def describe_skipped(owner: str, entry: SkippedVideo) -> str:
+    """Returns the message about a video that is left out."""
+    return f"{owner}: {printable(entry.video)} is left out: {entry.reason}"
+
+
+def _describe(source: str, first_frame: int, fps: float, frames: Frames) -> ClipInfo:
     length, height, width = frames.shape[:3]
     return ClipInfo(
-        name=name,
+        name=str(first_frame),
         frames=length,
         height=height,
         width=width,

@@ -6,7 +6,7 @@
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import NotFoundError, VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.owner.clips import read_manifests
+from fedvsr.federation.owner.manifests import read_manifests
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import stored_videos
 from fedvsr.federation.shard_records import Manifests

@@ -53,6 +53,20 @@ class Degradation(ABC):
             )
         return self._degrade(frames, scale)
 
+    def reach(self, scale: int) -> int | None:
+        """Returns how far a low-resolution pixel depends on others, so that a part can be degraded alone.
+
+        A pixel depends only on its own frame, and there only on the ground truth of the pixels up to this far
+        away, in low-resolution pixels. Degrading any part that contains these gives exactly the same pixel.
+
+        Args:
+            scale: One of `scales`.
+
+        Returns:
+            None, as here, if only the degradation of the whole clip is sure to give the same pixels.
+        """
+        return None
+
     @abstractmethod
     def _degrade(self, frames: Frames, scale: int) -> Frames:
         """Returns the degraded frames; the caller has checked their size and the scale."""

@@ -34,6 +34,10 @@ class BlurDownsampling(Degradation):
     )
     scales = (2, 3, 4)
 
+    def reach(self, scale: int) -> int:
+        # A part must have more than the radius of ground-truth pixels, as a whole frame.
+        return -(-_RADIUS // scale) + 1
+
     def _degrade(self, frames: Frames, scale: int) -> Frames:
         height, width = frames.shape[-3:-1]
         if min(height, width) <= _RADIUS:

@@ -23,3 +23,8 @@ class BicubicDegradation(Degradation):
 
     def _degrade(self, frames: Frames, scale: int) -> Frames:
         return downscale(frames, scale)
+
+    def reach(self, scale: int) -> int | None:
+        # The kernel is 4 low-resolution pixels wide. At ×3 its weights are rounded, and not the same at every
+        # position, so a part may be rounded differently.
+        return 2 if scale in (2, 4) else None

@@ -35,6 +35,9 @@ class MatlabBlurDownsampling(Degradation):
     )
     scales = (2, 4)
 
+    def reach(self, scale: int) -> int:
+        return -(-_TAPS // 2 // scale) + 1
+
     def _degrade(self, frames: Frames, scale: int) -> Frames:
         height, width = frames.shape[-3:-1]
         weights = np.exp(-0.5 * ((np.arange(_TAPS) - (_TAPS - 1) / 2) / _SIGMA) ** 2)

@@ -1,6 +1,7 @@
 """New shards after videos changed: the same bytes as from nothing, and only what changed is decoded."""
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedvsr.config.run import DataConfig
+from fedvsr.errors import DataError
 from fedvsr.federation import layout
 from fedvsr.federation.owner import cutting
+from fedvsr.federation.owner.clips import open_clips
 from fedvsr.federation.owner.fingerprint_cache import FingerprintCache
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.videos import local_videos
@@ -106,20 +109,59 @@ def test_only_new_and_changed_videos_are_decoded(sources, tmp_path, decoded):
     assert decoded == ["b.avi", "d.avi"]
 
 
-def test_a_damaged_shard_is_told_and_does_not_spread(sources, tmp_path, decoded):
+def test_a_damaged_shard_is_refused_and_made_again_after_it_was_deleted(sources, tmp_path, decoded):
     store, folder = LocalStore(tmp_path / "store"), tmp_path / "videos"
-    give(folder, sources, {"a": 0})
-    shard(store, folder)
-    (key,) = [key for key in store.keys(f"{FOLDER}frames/") if key.endswith(".safetensors")]
+    give(folder, sources, {"a": 0, "b": 1})
+    manifests = shard(store, folder)
+    (video, _) = manifests.ground_truth.videos
+    place = layout.sharded_video(FOLDER, "frames", manifests.ground_truth.identity_of(video))
+    (key,) = [key for key in store.keys(place) if key.endswith(".safetensors")]
     path = Path(store.uri) / key
     path.write_bytes(path.read_bytes()[:-1] + b"x")
+    clip, other = open_clips(store, FOLDER, DATA)[0], open_clips(store, FOLDER, DATA)[-1]
+    with pytest.raises(DataError, match="delete it and run the step that wrote it again"):
+        clip.ground_truth[:1]
+    assert other.ground_truth[:1].shape == (1, 32, 48, 3)
+    path.unlink()
     decoded.clear()
-    give(folder, sources, {"a": 0, "b": 1})
     log = Lines()
-    manifests = shard(store, folder, log)
-    assert decoded == ["a.avi", "b.avi"]
-    assert any("its clips are made again" in line for line in log.lines)
-    assert shard(LocalStore(tmp_path / "fresh"), folder) == manifests
+    assert shard(store, folder, log) == manifests
+    assert decoded == ["a.avi"]
+    assert log.lines == ["ann: some of its shards are missing; they are made again"]
+
+
+def test_a_sharding_that_was_cut_off_goes_on_where_it_ended(sources, tmp_path, decoded, monkeypatch):
+    store, folder = LocalStore(tmp_path / "store"), tmp_path / "videos"
+    give(folder, sources, {"a": 0, "b": 1, "c": 2})
+
+    class Stopping(Lines):
+        @contextmanager
+        def stage(self, name, total):
+            def advance(done, text=""):
+                if (name, done) == ("decode", 2):
+                    raise KeyboardInterrupt
+
+            yield advance
+
+    with pytest.raises(KeyboardInterrupt):
+        shard(store, folder, Stopping())
+    decoded.clear()
+    manifests = shard(store, folder)
+    assert decoded == ["c.avi"]
+    fresh = LocalStore(tmp_path / "fresh")
+    assert shard(fresh, folder) == manifests
+    assert sorted(store.keys("")) == sorted(fresh.keys(""))
+
+
+def test_other_videos_shards_are_not_touched(sources, tmp_path):
+    store, folder = LocalStore(tmp_path / "store"), tmp_path / "videos"
+    give(folder, sources, {"a": 0, "b": 1})
+    shard(store, folder)
+    before = {key: (Path(store.uri) / key).stat().st_mtime_ns for key in store.keys("") if "/videos/" in key}
+    give(folder, sources, {"a": 0, "b": 1, "c": 2})
+    shard(store, folder)
+    after = {key: (Path(store.uri) / key).stat().st_mtime_ns for key in store.keys("")}
+    assert before.items() <= after.items()
 
 
 def test_a_file_is_read_again_only_if_it_changed(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,7 +13,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from fedvsr.config.run import DataConfig
 from fedvsr.errors import StoreError, VideoError
 from fedvsr.federation import layout
-from fedvsr.federation.owner import cutting, shards
+from fedvsr.federation.owner import cutting, shard_writing
 from fedvsr.federation.owner.clips import dataset_digest, open_clips
 from fedvsr.federation.owner.shards import shard_videos
 from fedvsr.federation.owner.uploading import upload_videos
@@ -179,7 +178,7 @@ def test_a_video_that_was_repaired_is_used(store, folder, whole_video):
     after, lines = shard(store, folder)
     assert {entry.video for entry in before.skipped} - {entry.video for entry in after.skipped} == {"empty"}
     assert after.low_resolution.clips == 2 * before.low_resolution.clips
-    assert lines[0] == "ann: its videos changed: 1 changed (empty); the shards of 'default' are made again"
+    assert lines[0] == "ann: its videos changed: 1 changed (empty); only these are sharded"
 
 
 def test_added_changed_and_removed_videos_are_told(store, tmp_path):
@@ -193,8 +192,7 @@ def test_added_changed_and_removed_videos_are_told(store, tmp_path):
     write_images(folder / "d", frames=4, size=16)
     _, lines = shard(store, folder)
     assert lines == [
-        "ann: its videos changed: 1 added (d), 1 changed (b), 1 removed (c); "
-        "the shards of 'default' are made again"
+        "ann: its videos changed: 1 added (d), 1 changed (b), 1 removed (c); only these are sharded"
     ]
     _, lines = shard(store, folder, DATA.model_copy(update={"maximum_frames": 4}))
     assert lines == ["ann: its shards were made with other settings; the shards of 'default' are made again"]
@@ -209,18 +207,11 @@ def test_a_video_that_is_too_small_for_one_scale_is_used_for_another(store, tmp_
         assert [pair.name for pair in open_clips(store, CLIPS, data)] == names
 
 
-def test_a_manifest_of_an_older_fedvsr_stays_current(store, whole_video):
+def test_the_default_settings_have_the_digest_that_older_shards_have(store, whole_video):
     data = DataConfig()
     manifests, _ = shard(store, whole_video, data)
-    # Computed before there was data.damaged_frames.
+    # Computed before there were data.damaged_frames and data.storage.
     assert manifests.ground_truth.settings_digest == OLDER_SETTINGS_DIGEST
-    key = layout.manifest(CLIPS, "frames")
-    older = manifests.ground_truth.model_copy(update={"videos": ()})
-    assert b"videos" not in older.to_bytes()
-    store.write(key, older.to_bytes())
-    again, lines = shard(store, whole_video, data)
-    assert (again.ground_truth, lines) == (older, [])
-    assert store.read(key) == older.to_bytes()
 
 
 # Errors.
@@ -249,7 +240,8 @@ def test_strict_makes_the_first_bad_video_an_error(store, folder, current):
         shard(store, folder)
     with pytest.raises(VideoError, match=r"^cut short: frame 1\d cannot be decoded"):
         shard(store, folder, STRICT)
-    assert current or list(store.keys("")) == []
+    # The videos before it are done, and are not decoded again.
+    assert current or not [key for key in store.keys("") if key.endswith("manifest.json")]
 
 
 def test_strict_refuses_a_video_that_is_too_small(store, tmp_path):
@@ -276,19 +268,18 @@ def test_a_full_disk_is_not_taken_for_a_bad_video(store, whole_video, monkeypatc
     assert list(store.keys("")) == []
 
 
-def test_memory_holds_a_shard_and_not_a_video(store, tmp_path, whole_video, monkeypatch):
-    monkeypatch.setattr(shards, "_MAX_SHARD_BYTES", 1)
-    held: list[int] = []
-    write_shard: Callable[..., object] = shards.write_shard
-
-    def count(path: Path, kind: str, clips: list[object]) -> object:
-        held.append(len(clips))
-        return write_shard(path, kind, clips)
-
-    monkeypatch.setattr(shards, "write_shard", count)
-    manifests, _ = shard(store, whole_video)
-    assert held == [1] * 6
-    assert manifests.ground_truth.clips == 3
+def test_shards_are_bounded_and_divide_clips(store, whole_video, monkeypatch):
+    whole, _ = shard(store, whole_video)
+    pixels = [np.asarray(pair.ground_truth) for pair in open_clips(store, CLIPS, DATA)]
+    monkeypatch.setattr(shard_writing, "_MAX_SHARD_BYTES", 3 * 64 * 48 * 3)
+    other = LocalStore(Path(store.uri) / "other")
+    manifests, _ = shard(other, whole_video)
+    (video,) = manifests.ground_truth.videos
+    # 20 frames, 3 in a shard, and a shard may have the end of one clip and the start of the next.
+    assert (whole.ground_truth.videos[0].shards, video.shards, video.clips) == (1, 7, 3)
+    for pair, expected in zip(open_clips(other, CLIPS, DATA), pixels, strict=True):
+        np.testing.assert_array_equal(pair.ground_truth, expected)
+        np.testing.assert_array_equal(pair.ground_truth[2:4, 5:9, 30:], expected[2:4, 5:9, 30:])
 
 
 # Damaged frames.
@@ -326,8 +317,9 @@ def test_parts_between_damaged_images_are_cut_separately(store, tmp_path, damage
     shown = []
     for pair in open_clips(store, CLIPS, data):
         first = int(pair.name.partition("@")[2] or 0)
-        np.testing.assert_array_equal(pair.ground_truth, frames[first : first + len(pair.ground_truth)])
-        shown += range(first, first + len(pair.ground_truth))
+        stop = first + pair.ground_truth.shape[0]
+        np.testing.assert_array_equal(pair.ground_truth, frames[first:stop])
+        shown += range(first, stop)
     assert shown == [number for number in range(10) if number not in damaged_images]
 
 
