@@ -114,7 +114,7 @@ def cut_at_key_frames(path: Path, folder: Path, most_bytes: int) -> list[Path]:
 
 def _groups(packets: "Iterator[Packet[Any]]", most_bytes: int) -> "Iterator[list[Packet[Any]]]":
     """Yields packets that belong in one file."""
-    group: "list[Packet[Any]]" = []
+    group: list[Packet[Any]] = []
     size = 0
     for packet in packets:
         if packet.dts is None:
