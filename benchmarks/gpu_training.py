@@ -2,8 +2,8 @@
 
 For every recipe in `recipes/`, a step of a client is measured as the recipe has it, and then with other
 settings: recomputed activations, activations in the CPU's memory, a batch in parts, and the three precisions.
-The patches are noise. Frozen parameters are frozen as after 10,000 steps. The result is a Markdown table headed
-with the device's name. What does not fit or is not measured is said below it, with the reason.
+The patches are noise. Frozen parameters are frozen as after 10,000 steps. The result is a Markdown table with
+the device's name. What does not fit or is not measured is said below it, with the reason.
 
     python benchmarks/gpu_training.py                                    # on a GPU, all recipes
     python benchmarks/gpu_training.py --recipes fedvsr-iart --seconds 120
