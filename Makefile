@@ -5,7 +5,7 @@ VENV    ?= .venv#       the folder that dependencies are installed into
 TORCH   ?= cuda#        cuda: PyTorch with GPU support, 4.7 GB; cpu: the small build without GPU support
 CONFIG  ?= samples/demo.yaml#  the experiment that `make run` trains
 NAME    ?= demo#        the name of that run
-ARGS    ?=#             more options for `make run`, `make test` and `make test-cluster`
+ARGS    ?=#             more options for `make run`, `make test`, `test-gpu` and `test-cluster`
 
 # For `make images`, `deploy`, `undeploy`, `ui` and `test-cluster`.
 CONTAINER_TOOL ?= docker#  docker, podman or buildah
@@ -38,7 +38,7 @@ NAMES = $(UV) pip compile --quiet --universal --python-version 3.11 --constraint
 	--no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run sites test lint format type compile bench lock clean images deploy undeploy ui test-cluster
+.PHONY: help setup run sites test lint format type compile bench lock clean images deploy undeploy ui test-gpu test-cluster
 
 help:  ## list the targets and variables
 	@printf 'Targets:\n'
@@ -103,6 +103,9 @@ undeploy:  ## remove fedvsr from the cluster; the data stays unless PURGE=1
 
 ui:  ## forward KFP, MLflow and S3 to this machine until Ctrl-C
 	@$(PYTHON) -m scripts.deploy ui
+
+test-gpu: $(STAMP)  ## run the GPU tier; without a CUDA device every test is skipped and says so
+	$(BIN)/pytest -n 0 -rs -m gpu tests/gpu $(ARGS)
 
 # The images are built outside EXEC, which may not reach a package registry.
 test-cluster: images  ## test on a cluster: deploy, train, remove (sets its own VALUES and NAMESPACE)

@@ -20,6 +20,7 @@
     ├── SecureAggregationError    a message or list of secure aggregation is refused, or the sum stays closed
     ├── TrainingError             local training cannot continue
     │   └── NonFiniteLossError    the loss became NaN or infinite
+    ├── ParallelTrainingError     a process of a client's training was killed or failed
     ├── AccessFileError           an invitation that cannot be used or written
     ├── SiteError                 a site's agent or its folder
     ├── StudyError                cells of a study failed
@@ -195,6 +196,27 @@ class NonFiniteLossError(TrainingError):
             f"the loss is {loss} at step {step} (batch: {', '.join(self.clips)}); "
             "lower training.learning_rate or look at these clips"
         )
+
+
+class ParallelTrainingError(FedVSRError):
+    """One of the processes that train a client's model together was killed, or failed unexpectedly.
+
+    Args:
+        client: The client.
+        round_number: The round.
+        rank: The number of the process, from 0; None if it is not known.
+        processes: The number of processes.
+        reason: What happened to it, and what to do next.
+    """
+
+    def __init__(self, client: str, round_number: int, rank: int | None, processes: int, reason: str) -> None:
+        which = "a rank" if rank is None else f"rank {rank}"
+        super().__init__(f"client {client!r}, round {round_number}: {which} of {processes} failed: {reason}")
+        self.client = client
+        self.round_number = round_number
+        self.rank = rank
+        self.processes = processes
+        self.reason = reason
 
 
 class AccessFileError(FedVSRError):

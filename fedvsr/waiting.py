@@ -1,7 +1,10 @@
 """How long to wait before something that failed is tried again, and for a process to end."""
 
+import os
 import random
 import subprocess
+
+_STDIN = 0
 
 
 def backoff_seconds(failures: int, first: float, longest: float) -> float:
@@ -24,3 +27,14 @@ def end_process(process: "subprocess.Popen[bytes]", grace_seconds: float) -> Non
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def end_with_stdin() -> None:
+    """Ends this process at once when its parent has ended, even if that was killed; for a thread.
+
+    The parent holds the other end of this process's standard input.
+    """
+    # Not by sys.stdin: its lock, held by this thread, would break the end of the interpreter.
+    while os.read(_STDIN, 1):
+        pass
+    os._exit(1)

@@ -1,6 +1,5 @@
 """`fedvsr site`: a client's agent, at its owner's."""
 
-import os
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from rich.table import Table
 from fedvsr.cli.progress import print_line
 from fedvsr.errors import SiteError
 from fedvsr.text import printable
+from fedvsr.waiting import end_with_stdin
 
 if TYPE_CHECKING:
     from fedvsr.access.invitation import Invitation
@@ -28,7 +28,6 @@ DEFAULT_FOLDER = "~/fedvsr-site"
 WORK_PATIENCE_SECONDS = 600.0
 """How long a worker tries a request again without progress, so that an outage costs no training."""
 
-_STDIN = 0
 
 _Command = Callable[..., object]
 
@@ -178,7 +177,7 @@ def start(folder: str, settings: Path | None, invitation: Path | None) -> None:
 def work(folder: str, settings: Path | None, invitation: Path | None, watch_stdin: bool) -> None:
     """Do the work of the assignment in the folder. The agent runs this."""
     if watch_stdin:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
+        threading.Thread(target=end_with_stdin, daemon=True).start()
     site_folder = _open_folder(folder, settings, invitation)
     site_settings, _, store = _open_site(site_folder, WORK_PATIENCE_SECONDS)
     _limit_memory(site_settings.resources.memory)
@@ -370,14 +369,6 @@ def _log(text: str) -> None:
 
 def _moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}" if seconds else "never"
-
-
-def _end_with_stdin() -> None:
-    """Ends this process at once when its parent has ended, even if that was killed."""
-    # Not by sys.stdin: its lock, held by this thread, would break the end of the interpreter.
-    while os.read(_STDIN, 1):
-        pass
-    os._exit(1)
 
 
 def _limit_memory(limit: int) -> None:

@@ -138,12 +138,21 @@ class TrainingConfig(Section):
         1.0, ge=0, description="weight of the high-frequency loss, for strategies that use it"
     )
     epsilon: float = Field(1e-9, gt=0, description="Charbonnier's epsilon")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast, on a GPU that supports it"
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="bfloat16, float16: autocast, on a GPU that supports it; float16 scales the loss",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(
         0, ge=0, description="CPU threads; 0: PyTorch's choice. Weights are repeatable for a fixed number"
+    )
+    # In a run's identity like the threads, since the weights depend on it by rounding. The default leaves it
+    # to jobs.gpus, which is not: a client's hardware may change.
+    processes: int = Field(
+        0,
+        ge=0,
+        exclude_if=_equals(0),
+        description="processes that share a client's batches; 0: one for each GPU of jobs.gpus",
     )
     parameters: dict[str, ParameterRule] = Field(
         default_factory=dict,
@@ -277,7 +286,12 @@ class EvaluationConfig(Section):
 class JobsConfig(Section):
     """How a client's work runs on Kubernetes; the values may change when a run is continued."""
 
-    gpus: int = Field(0, ge=0, description="GPUs of a client's training Job")
+    gpus: int = Field(
+        0,
+        ge=0,
+        description="GPUs of a client's training Job; if several, its batches are shared among them, "
+        "also at a site or on this machine, among at most as many as it has",
+    )
     retries: int = Field(2, ge=0, description="how often a client's Job is retried after a failure")
     sharding_deadline_seconds: int = Field(
         21600, ge=1, description="how long sharding waits for a client's Job"

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -138,7 +139,7 @@ def _time_step(
     """
     training = config.training
     strategy = build_strategy(config.strategy.name, config.strategy.options)
-    times = [time.perf_counter()]
+    times: list[float] = []
     kept: dict[int, int] = {}
     total = 0
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
@@ -154,11 +155,6 @@ def _time_step(
                 raise _TooLargeError
         return tensor
 
-    def on_step(step: int, loss: float) -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter())
-
     small = training.patch_size // config.data.scale
     random = np.random.default_rng(0)
     batch = PatchBatch(
@@ -166,15 +162,24 @@ def _time_step(
         random.random((patches, frames, 3, training.patch_size, training.patch_size), np.float32),
         tuple(f"patch-{number}" for number in range(patches)),
     )
+
+    def read() -> Iterator[PatchBatch]:
+        """Yields two batches. One is read as soon as the gradients of the one before are computed."""
+        for number in range(3):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter())
+            if number < 2:
+                yield batch
+
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         train_locally(
             model,
-            [batch, batch],
+            read(),
             Objective.of(training, high_frequency=strategy.high_frequency_loss),
             strategy.make_local_term(model, {}, {}),
             training,
             device,
-            on_step,
             # After every frozen step, so that all parameters are trained.
             first_step=max((rule.frozen_steps for rule in training.parameters.values()), default=0),
         )

@@ -174,11 +174,17 @@ class TrainingFacts(Record):
     samples: PositiveCount = Field(description="patches trained on")
     seconds: Seconds = Field(description="wall time of the training alone")
     device: str
+    skipped_steps: Count = Field(
+        0,
+        exclude_if=lambda steps: steps == 0,
+        description="steps that changed no weight, because their float16 gradients overflowed",
+    )
 
     def describe(self) -> str:
         """Returns the result as a phrase: ``loss 0.0149, 500 steps in 11.3 s on cpu``."""
         device = printable(self.device, 40)
-        return f"loss {self.loss:.4f}, {self.steps} steps in {self.seconds:.1f} s on {device}"
+        skipped = f" ({self.skipped_steps} skipped)" if self.skipped_steps else ""
+        return f"loss {self.loss:.4f}, {self.steps} steps{skipped} in {self.seconds:.1f} s on {device}"
 
 
 class ReportRecord(TrainingFacts):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -47,11 +48,16 @@ def saved_on_cpu(device: torch.device, *, enabled: bool) -> AbstractContextManag
 def split_batch(batch: PatchBatch, parts: int) -> list[PatchBatch]:
     """Splits a batch into at most ``parts`` batches of nearly equal size, in order."""
     return [
-        PatchBatch(
-            batch.low_resolution[indices],
-            batch.ground_truth[indices],
-            tuple(batch.clips[index] for index in indices),
-        )
+        select_patches(batch, indices)
         for indices in np.array_split(np.arange(len(batch.clips)), parts)
         if len(indices)
     ]
+
+
+def select_patches(batch: PatchBatch, indices: NDArray[np.int64]) -> PatchBatch:
+    """Returns a batch of some of a batch's patches, in the order of their indices."""
+    return PatchBatch(
+        batch.low_resolution[indices],
+        batch.ground_truth[indices],
+        tuple(batch.clips[index] for index in indices),
+    )

@@ -1,11 +1,16 @@
 """Local training: turns a plan and global weights into an update and a report."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fedvsr.config.run import AugmentationConfig
+import torch
+
+from fedvsr.config.run import AugmentationConfig, RunConfig
 from fedvsr.device import repeatable, select_device
 from fedvsr.errors import RecordError, TrainingError
 from fedvsr.federation import layout
+from fedvsr.federation.client.local_training import LocalTraining, TrainingTask
+from fedvsr.federation.client.processes import process_count, train_in_processes
 from fedvsr.federation.client.secure_delivery import SecureDelivery
 from fedvsr.federation.communication import differences, encode_update, load_sent_weights
 from fedvsr.federation.delivery import find_delivery
@@ -22,7 +27,7 @@ from fedvsr.federation.records import (
 from fedvsr.federation.sampling import derived_seed
 from fedvsr.federation.stored_weights import load_strategy_state
 from fedvsr.models.registry import build_model
-from fedvsr.models.state import load_state, state_of
+from fedvsr.models.state import load_state, state_of, state_specs
 from fedvsr.privacy.clipping import clip_factor, clip_weights, norm_of
 from fedvsr.progress import Progress
 from fedvsr.store.base import Store, bytes_digest
@@ -30,11 +35,14 @@ from fedvsr.strategies.base import LocalResult
 from fedvsr.strategies.registry import build_strategy
 from fedvsr.strategies.settings import schedule_of
 from fedvsr.training.batches import batches, step_count
+from fedvsr.training.kernel_cache import keep_kernels
 from fedvsr.training.local import train_locally
+from fedvsr.training.memory_errors import clear_memory_errors
 from fedvsr.training.objective import Objective
+from fedvsr.training.ranks import ONE_PROCESS, Ranks
 from fedvsr.training.schedule import RoundSchedule
 from fedvsr.video.patches import Augmentation, PatchSampler
-from fedvsr.weights import Array, Tensors, load, serialize, specs_of
+from fedvsr.weights import Array, Tensors, TensorSpec, load, serialize
 
 
 def train_client(
@@ -124,9 +132,77 @@ def _train(
     progress: Progress,
 ) -> _Trained:
     """Trains the global model on the client's clips, with the strategy's local term."""
-    config, training, data = record.config, record.config.training, record.config.data
+    keep_kernels()
+    config = record.config
+    strategy = build_strategy(config.strategy.name, config.strategy.options)
+    strategy_state = load_strategy_state(federation, plan) if strategy.sends_state else {}
+    client_state = _load_client_state(own, record, plan.round) if strategy.stateful else {}
+    task = TrainingTask(record, plan, client, strategy_state, client_state)
+    sent: Tensors = {}
+    sent_bytes = 0
+
+    def load_weights(specs: Mapping[str, TensorSpec]) -> Tensors:
+        nonlocal sent, sent_bytes
+        sent, sent_bytes = load_sent_weights(federation, config, plan, specs)
+        return sent
+
+    processes = process_count(config)
+    if processes == 1:
+        device = select_device(config.training.device)
+        trained = train_task(task, own, load_weights, progress, device)
+    else:
+        load_weights(_model_specs(config))
+        trained = train_in_processes(task, sent, own.uri, processes, progress)
+    summary = trained.summary
+    _check_loss(summary.loss)
+    if summary.skipped_steps:
+        progress.message(
+            f"{client}: {summary.skipped_steps} of {summary.steps} steps changed no weight: their float16 "
+            "gradients overflowed"
+        )
+    facts = TrainingFacts(
+        run=plan.run,
+        round=plan.round,
+        client=client,
+        base_digest=plan.base_digest,
+        downloaded_bytes=sent_bytes + _nbytes(strategy_state),
+        dataset_digest=dataset_digest(own, layout.training_clips(config.data.dataset), config.data),
+        loss=summary.loss,
+        clips=trained.clips,
+        steps=summary.steps,
+        samples=summary.samples,
+        seconds=summary.seconds,
+        device=trained.device,
+        skipped_steps=summary.skipped_steps,
+    )
+    return _Trained(_clip(trained.weights, sent, plan), sent, trained.local, facts)
+
+
+def train_task(
+    task: TrainingTask,
+    own: Store,
+    load_weights: Callable[[Mapping[str, TensorSpec]], Tensors],
+    progress: Progress,
+    device: torch.device,
+    ranks: Ranks = ONE_PROCESS,
+) -> LocalTraining:
+    """Trains in this process, alone or as one of several that call this at the same time. Writes nothing.
+
+    Args:
+        task: The task.
+        own: The client's own store.
+        load_weights: Returns the weights to start from, given the specification of each of them.
+        progress: Reports progress per local step.
+        device: The device of this process.
+        ranks: The processes that train together.
+
+    Raises:
+        fedvsr.errors.FedVSRError: The client cannot train.
+    """
+    record, plan = task.record, task.plan
+    config, training = record.config, record.config.training
     clips = open_training_clips(own, config)
-    seed = derived_seed(plan.run, config.seed, plan.round, client)
+    seed = derived_seed(plan.run, config.seed, plan.round, task.client)
     sampler = PatchSampler(
         clips,
         frames=training.frames,
@@ -137,17 +213,15 @@ def _train(
         epoch=training.epoch,
     )
     strategy = build_strategy(config.strategy.name, config.strategy.options)
-    device = select_device(training.device)
-    strategy_state = load_strategy_state(federation, plan) if strategy.sends_state else {}
-    with repeatable(seed, training.threads):
+    who = task.title if ranks.size == 1 else f"{task.title}, rank {ranks.rank} of {ranks.size}"
+    with repeatable(seed, training.threads), clear_memory_errors(who, device):
         model = build_model(config.model.name, config.data.scale, config.model.options)
-        sent, sent_bytes = load_sent_weights(federation, config, plan, specs_of(state_of(model)))
-        load_state(model, sent, f"global weights of round {plan.round - 1}")
+        load_state(model, load_weights(state_specs(model)), f"global weights of round {plan.round - 1}")
         model.to(device)
-        client_state = _load_client_state(own, record, plan.round) if strategy.stateful else {}
-        term = strategy.make_local_term(model, strategy_state, client_state)
+        term = strategy.make_local_term(model, task.strategy_state, task.client_state)
         steps = step_count(sampler, training)
         schedule = RoundSchedule(schedule_of(config, strategy), plan.round, plan.rounds, steps)
+        ranks.separate_random_numbers(seed)
         with progress.stage("train", steps) as advance:
             summary = train_locally(
                 model,
@@ -159,23 +233,16 @@ def _train(
                 lambda step, loss: advance(step, f"loss {loss:.4f}"),
                 first_step=(plan.round - 1) * steps,
                 learning_rate_factor=schedule.factor,
+                ranks=ranks,
             )
-        _check_loss(summary.loss)
-        facts = TrainingFacts(
-            run=plan.run,
-            round=plan.round,
-            client=client,
-            base_digest=plan.base_digest,
-            downloaded_bytes=sent_bytes + _nbytes(strategy_state),
-            dataset_digest=dataset_digest(own, layout.training_clips(data.dataset), data),
-            loss=summary.loss,
-            clips=len(clips),
-            steps=summary.steps,
-            samples=summary.samples,
-            seconds=summary.seconds,
-            device=str(device),
-        )
-        return _Trained(_clip(state_of(model), sent, plan), sent, term.finish(), facts)
+        name = str(device) if ranks.size == 1 else f"{ranks.size} × {device.type}"
+        return LocalTraining(state_of(model), term.finish(), summary, len(clips), name)
+
+
+def _model_specs(config: RunConfig) -> dict[str, TensorSpec]:
+    """Returns the specification of every weight of a run's model."""
+    with repeatable(config.seed):
+        return state_specs(build_model(config.model.name, config.data.scale, config.model.options))
 
 
 def _clip(weights: Tensors, sent: Tensors, plan: PlanRecord) -> Tensors:

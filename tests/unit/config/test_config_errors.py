@@ -35,7 +35,7 @@ def parse(**sections) -> RunConfig:
         ({"training": {"learning_rate": 0}}, "training.learning_rate", 0, "greater than 0"),
         ({"training": {"beta1": 1}}, "training.beta1", 1, "less than 1"),
         ({"data": {"scale": 5}}, "data.scale", 5, "2, 3 or 4"),
-        ({"training": {"precision": "float16"}}, "training.precision", "float16", "'float32' or 'bfloat16'"),
+        ({"training": {"precision": "half"}}, "training.precision", "half", "'bfloat16' or 'float16'"),
         ({"seed": -1}, "seed", -1, "greater than or equal to 0"),
         # Names that Kubernetes would not accept.
         ({"name": "My Run"}, "name", "My Run", "lower-case letters, digits and dashes"),

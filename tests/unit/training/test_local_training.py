@@ -238,6 +238,81 @@ def test_in_bfloat16_the_loss_and_the_weights_stay_float32():
     assert math.isfinite(summary.loss)
 
 
+class Spy(LocalTerm):
+    """Remembers what it saw of the gradients."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, {}, {})
+        self.largest: list[float] = []
+
+    def correct_gradients(self) -> None:
+        self.largest.append(max(float(value.grad.abs().max()) for value in self.model.parameters()))
+
+
+# So large a loss that its gradients overflow in float16 until the scale was halved several times.
+LARGE = Objective(lambda_vsr=3e3, lambda_hf=0.0)
+
+
+def test_in_float16_the_weights_move_as_in_float32():
+    models = []
+    for precision in ("float32", "float16"):
+        torch.manual_seed(0)
+        models.append(Upscaler())
+        # Without the scale, gradients this small would become zero in float16.
+        small = Objective(lambda_vsr=1e-5, lambda_hf=0.0)
+        summary = train(models[-1], constant_batches(3), precision=precision, objective=small)
+        assert summary.skipped_steps == 0
+    full, half = models
+    assert half.dtypes == [torch.float16] * 3
+    assert half.mix.weight.dtype == torch.float32
+    torch.testing.assert_close(half.mix.weight, full.mix.weight, rtol=0, atol=1e-4)
+
+
+def test_a_step_whose_float16_gradients_overflow_changes_nothing_and_is_counted():
+    torch.manual_seed(0)
+    model = Upscaler()
+    before, weights, term = model.mix.weight.detach().clone(), [], Spy(model)
+    summary = train(
+        model,
+        constant_batches(12),
+        precision="float16",
+        objective=LARGE,
+        term=term,
+        on_step=lambda step, loss: weights.append(model.mix.weight.detach().clone()),
+    )
+    skipped = summary.skipped_steps
+    assert 0 < skipped < summary.steps == len(weights) == 12
+    assert all(torch.equal(value, before) for value in weights[:skipped])
+    assert not torch.equal(weights[skipped], before)
+    # The strategy sees the gradients of the steps that count, without the scale.
+    assert len(term.largest) == 12 - skipped
+    assert max(term.largest) < 1e6
+
+
+def test_the_average_of_weights_leaves_out_skipped_steps():
+    torch.manual_seed(0)
+    model, weights = Upscaler(), []
+    summary = train(
+        model,
+        constant_batches(12),
+        precision="float16",
+        objective=LARGE,
+        ema_decay=0.5,
+        on_step=lambda step, loss: weights.append(model.mix.weight.detach().clone()),
+    )
+    taken = weights[summary.skipped_steps :]
+    shares = [0.5 ** (len(taken) - step) for step in range(1, len(taken) + 1)]
+    expected = np.average([np.float64(each) for each in taken], axis=0, weights=shares)
+    np.testing.assert_allclose(model.mix.weight.detach(), expected, rtol=1e-5)
+
+
+def test_a_round_in_which_every_step_was_skipped_is_an_error():
+    with pytest.raises(
+        TrainingError, match=r"of all 2 steps overflowed.*set training\.precision to bfloat16"
+    ):
+        train(Upscaler(), constant_batches(2), precision="float16", objective=LARGE)
+
+
 def test_a_network_learns_from_the_clips_of_a_sampler(make_clip):
     # The ground truth repeats each pixel four times, which a convolution and a rearrangement can do exactly.
     low = make_clip(0, frames=4, size=16)
