@@ -72,7 +72,7 @@ def run_remotely(
         workspace,
         record,
         start.connection,
-        runner=clients.runner(),
+        runner=clients.runner(config.name),
         on_round=on_round,
         progress=progress,
     )

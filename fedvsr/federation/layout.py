@@ -4,9 +4,11 @@ Federation's store::
 
     clients/<client>.json                             a client of the federation
     evaluation-videos/…                               the held-out videos
+    training-videos/…                                 the videos that are divided among virtual clients
     evaluation-clips/<dataset>/<kind>/manifest.json   the held-out clips' shards; kind: frames, bi-x4, …
     runs/<run>/experiment.json                        the experiment, for `fedvsr resume`
     runs/<run>/config.json                            the run's record
+    runs/<run>/division.json                          which videos each virtual client has
     runs/<run>/rounds/0000/global.safetensors         the initial weights
     runs/<run>/rounds/<r>/plan.json                   clients, base weights, quorum, deadline
     runs/<run>/rounds/<r>/sent.safetensors            the global weights as the clients get them, if encoded
@@ -49,6 +51,7 @@ INITIAL_ROUND = 0
 
 RAW_VIDEOS = "raw/"
 HELD_OUT_VIDEOS = "evaluation-videos/"
+TRAINING_VIDEOS = "training-videos/"
 CLIENTS = "clients/"
 SITES = "sites/"
 CLIENT_KEYS = "keys/"
@@ -74,6 +77,10 @@ def experiment(run: str) -> str:
 
 def config(run: str) -> str:
     return f"runs/{run}/config.json"
+
+
+def division(run: str) -> str:
+    return f"runs/{run}/division.json"
 
 
 def round_folder(run: str, round_number: int) -> str:
