@@ -144,9 +144,12 @@ class IndexedJob:
     # Each client's end.
 
     def is_settled(self, client: str) -> bool:
-        """Whether all is known that a client's verdict needs, before the Job has ended."""
+        """Whether all is known that a client's verdict needs, before the Job has ended.
+
+        The Job may report that an index has succeeded before its pod reports with what message.
+        """
         job = self.clients[client]
-        if job.succeeded:
+        if any(pod.phase == "Succeeded" for pod in job.attempts):
             return True
         has_failed = bool(job.state and job.state.ended == "Failed")
         return has_failed and bool(job.attempts) and not any(map(job.is_running, job.attempts))

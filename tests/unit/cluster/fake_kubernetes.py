@@ -4,6 +4,7 @@ It has Jobs, pods, their logs, events and every other object that a test puts th
 and field and watches them with resource versions. Tests make it fail, forget its history or drop streams.
 """
 
+import contextlib
 import copy
 import itertools
 import json
@@ -267,6 +268,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         pass
+
+    def handle(self) -> None:
+        # Who watches may close the connection while a change is sent.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().handle()
 
     def do_GET(self) -> None:
         self._answer("GET")
