@@ -80,8 +80,7 @@ def _pop_split(values: dict[str, Any]) -> dict[str, Any]:
         return {}
     del values["clients"]
     split: dict[str, Any] = section["split"]
-    # The pipeline's form has the field at 0 if the clients are not virtual.
-    return {} if split == {"count": 0} else split
+    return split
 
 
 def _divide(store: Store, values: Mapping[str, Any], split: Mapping[str, Any]) -> DivisionRecord:

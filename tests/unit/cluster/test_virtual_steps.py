@@ -181,8 +181,7 @@ def test_a_run_that_is_submitted_again_without_its_split_keeps_it(
 ):
     prepare_step(parameters(SPLITS["videos"]))
     shard_step(RUN, tmp_path / "shards.md")
-    without = {name: value for name, value in parameters({}).items() if name != "federation.rounds"}
-    (first, *_) = prepare_step({**without, "clients.split.count": 0, "federation.rounds": 2})
+    (first, *_) = prepare_step(parameters({}))
     train_step(RUN, first["round"], tmp_path / "clients.md")
     outcomes = read_record(deployment.federation(), layout.outcomes(RUN, 1), OutcomesRecord).outcomes
     assert [(outcome.client, str(outcome.outcome)) for outcome in outcomes] == [
