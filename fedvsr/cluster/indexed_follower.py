@@ -161,17 +161,17 @@ class IndexedFollower:
         if client.waiting_reason:
             # Hundreds of clients may wait for the same reason.
             self._report_once(client.waiting_reason, f"{client.client}: {client.waiting_reason}")
-        failure = attempt_failure(client, pod) if pod.has_ended or deleted else ""
-        if failure and client.client not in self._settled:
-            self._report_failure(client, pod, failure)
+        # The last attempt may have been ended with the Job, which is no failure.
+        for attempt in client.attempts[:-1]:
+            failure = attempt_failure(client, attempt)
+            line = f"{client.client}: {attempt.name} failed, Kubernetes tries again: {failure}"
+            if failure and self._report_once(attempt.uid, line):
+                self._show_log(client, attempt)
         if self._job.is_settled(client.client):
             self._settle_clients([client.client])
 
-    def _report_failure(self, client: ClientJob, pod: PodState, failure: str) -> None:
-        key = f"failure of {pod.uid}"
-        if key in self._reported:
-            return
-        self._report_once(key, f"{client.client}: {pod.name} failed: {failure}")
+    def _show_log(self, client: ClientJob, pod: PodState) -> None:
+        """Shows the last lines of a failed attempt's log, if it is one of the first."""
         if pod.exit_code is None or self._shown_logs >= _MAX_SHOWN_LOGS:
             return
         try:
@@ -182,10 +182,13 @@ class IndexedFollower:
         for line in lines:
             self._progress.message(f"{client.client} | {printable(line)}")
 
-    def _report_once(self, key: str, line: str) -> None:
-        if key not in self._reported:
+    def _report_once(self, key: str, line: str) -> bool:
+        """Shows a line unless one with the same key was shown; returns whether it was shown."""
+        is_new = key not in self._reported
+        if is_new:
             self._reported.add(key)
             self._progress.message(line)
+        return is_new
 
     def _look_for_refusal(self) -> None:
         """Reads from the namespace's events why the Job has no pod."""
@@ -221,7 +224,10 @@ class IndexedFollower:
             if client not in self._settled:
                 self._settled.add(client)
                 job = self._job.clients[client]
-                self._on_verdict(job, reach_verdict(job))
+                verdict = reach_verdict(job)
+                if verdict.outcome is Outcome.FAILED and job.attempts:
+                    self._show_log(job, job.attempts[-1])
+                self._on_verdict(job, verdict)
 
     def _delete(self) -> None:
         try:

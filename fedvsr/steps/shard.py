@@ -1,5 +1,6 @@
 """The step that turns videos into shards."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from fedvsr.cluster.settings import Clients, clients_from_environment, virtual_from_environment
@@ -35,7 +36,7 @@ def shard(run: str, summary: Path) -> None:
     workspace = Workspace.from_environment()
     record = load_run(workspace.federation(), run)
     clients = clients_from_environment()
-    with exit_on_sigterm():
+    with exit_on_sigterm() if find_division(workspace.federation(), run) else nullcontext():
         if clients is None:
             summaries, failures = _shard_in_process(workspace, record)
         else:

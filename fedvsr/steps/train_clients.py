@@ -1,9 +1,11 @@
 """The step that trains a round's clients."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from fedvsr.cluster.settings import clients_from_environment, virtual_from_environment
+from fedvsr.federation.division_records import find_division
 from fedvsr.federation.run.sites import sites_among
 from fedvsr.federation.run.training_round import ClientRunner, train_round
 from fedvsr.federation.runs import load_run
@@ -30,7 +32,7 @@ def train_clients(run: str, round_number: int, summary: Path) -> None:
     workspace = Workspace.from_environment()
     store = workspace.federation()
     record = load_run(store, run)
-    with exit_on_sigterm():
+    with exit_on_sigterm() if find_division(store, run) else nullcontext():
         outcomes = train_round(workspace, record, round_number, _make_runner(store, run), LogProgress())
     summary.write_text(outcomes_markdown(outcomes))
 

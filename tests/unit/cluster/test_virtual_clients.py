@@ -166,7 +166,7 @@ def test_a_killed_pod_is_tried_again(plan, play, train, kubernetes, deliver, pro
     assert set(outcomes_of(outcomes).values()) == {Outcome.OK}
     assert outcomes["client-2"].reason == "ok after 1 retry: the pod was deleted"
     assert [line for line in progress.messages if "client-2" in line] == [
-        "client-2: client-2-a failed: the pod was deleted"
+        "client-2: client-2-a failed, Kubernetes tries again: the pod was deleted"
     ]
 
 
@@ -251,6 +251,24 @@ def test_clients_that_had_not_ended_with_the_job_get_its_reason(
         assert outcomes[client].outcome is outcome
         assert reason in outcomes[client].reason
     assert outcomes["client-1"].outcome is Outcome.OK
+
+
+def test_pods_that_kubernetes_ends_with_the_job_are_no_failures(
+    plan, play, train, kubernetes, deliver, progress
+):
+    def end_the_job(job, index, client):
+        kubernetes.end_job(job, "SuccessCriteriaMet", "SuccessPolicy")
+        for waiting in ("client-1", "client-2"):
+            pod = kubernetes.objects["pods", NAMESPACE, f"{waiting}-a"]
+            kubernetes.end_pod(pod, 143, message="told to stop")
+        return
+
+    waiting = wait(kubernetes)
+    planned = plan(federation__wait_for="quorum")
+    play(planned, ("Complete", "SuccessPolicy"), client_1=waiting, client_2=waiting, client_6=end_the_job)
+    outcomes = outcomes_of(train())
+    assert [outcomes[name] for name in ("client-1", "client-2", "client-6")] == [Outcome.CUT_OFF] * 3
+    assert progress.messages == []
 
 
 def test_a_job_that_somebody_deletes_ends_its_clients(plan, train, kubernetes, deliver):

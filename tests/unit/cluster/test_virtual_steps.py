@@ -189,6 +189,23 @@ def test_a_run_that_is_submitted_again_without_its_split_keeps_it(
     ]
 
 
+def test_a_run_of_the_pipeline_goes_on_with_fedvsr_run_on_the_cluster(
+    deployment, containers, parameters, reference, settings, kubernetes, tmp_path
+):
+    prepare_step(parameters(SPLITS["frames"]))
+    data = {CLIENTS_VARIABLE: "{}", VIRTUAL_VARIABLE: VIRTUAL}
+    kubernetes.put("configmaps", "fedvsr", {"metadata": {"name": "fedvsr"}, "data": data})
+    path = tmp_path / "run.yaml"
+    of_this_machine = ("clients", "evaluation_videos")
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in settings.items() if key not in of_this_machine})
+    )
+    output = run_command("run", path, "--on", "cluster")
+    assert output.code == 0, output.err
+    assert [kind for kind, _ in containers.jobs] == ["shard", "train", "train"]
+    check_equal(deployment.federation(), reference(SPLITS["frames"]))
+
+
 def test_another_number_of_clients_is_another_run(deployment, containers, parameters):
     prepare_step(parameters(SPLITS["videos"]))
     with pytest.raises(ConfigError, match=r"federation\.clients.*was started with"):
