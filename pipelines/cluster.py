@@ -23,8 +23,9 @@ ADDRESSES = (
     "MLFLOW_TRACKING_URI",
     "AWS_REGION",
 )
-# The ConfigMap has this key only if the S3 server's certificate authority is private.
-OPTIONAL_ADDRESSES = ("FEDVSR_S3_CA",)
+# The ConfigMap has the first only if the S3 server's certificate authority is private, and the second only if
+# the deployment has virtual clients.
+OPTIONAL_ADDRESSES = ("FEDVSR_S3_CA", "FEDVSR_VIRTUAL_CLIENTS")
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 # A quantity, or the pipeline parameter whose value is the quantity.

@@ -34,6 +34,7 @@ def federated_training(
     strategy: str = "fedvsr",
     rounds: int = 10,
     clients: list = [],  # noqa: B006  KFP copies it
+    virtual_clients: int = 0,
     clients_per_round: int = 0,
     quorum: int = 1,
     wait_for: str = "all",
@@ -72,6 +73,8 @@ def federated_training(
             moon, multikrum, qfedavg, scaffold, or a reference.
         rounds: Rounds of training and aggregation; may be raised to continue a run, without a schedule.
         clients: Names of the clients, as a JSON list; empty takes all of the federation.
+        virtual_clients: Number of virtual clients, among whom the federation's training videos are divided as
+            settings such as {"clients.split.scheme": "quantity-skew"} say; 0 trains with the real clients.
         clients_per_round: Clients drawn for each round; 0 takes all.
         quorum: Clients that must deliver for a round to count.
         wait_for: all waits for every client until the deadline; quorum cuts off who is slower.

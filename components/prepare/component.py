@@ -12,6 +12,7 @@ def prepare(
     strategy: str,
     rounds: int,
     clients: list,
+    virtual_clients: int,
     clients_per_round: int,
     quorum: int,
     wait_for: str,

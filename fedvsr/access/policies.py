@@ -15,6 +15,9 @@ Policy = dict[str, Any]
 _ANY_RUN = "*"
 _ANY_ROUND = "????"
 
+VIRTUAL_PREFIX = "client-"
+"""How the name of every virtual client begins."""
+
 _LIST = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"]
 _READ = ["s3:GetObject"]
 # Large objects are uploaded in parts. A client may abort its own upload, but not delete objects.
@@ -50,6 +53,29 @@ def client_policy(name: str, federation_bucket: str, client_bucket: str) -> Poli
         _allow(_READ + _WRITE, client_bucket, ["*"]),
         _allow(_READ, federation_bucket, _run_reads()),
         _allow(_READ + _WRITE, federation_bucket, _deliveries(name)),
+    )
+
+
+def virtual_policy(federation_bucket: str, bucket: str) -> Policy:
+    """Returns the policy of the one user that all virtual clients of a deployment share.
+
+    It has what a client has, for every client whose name begins with ``client-``. It also reads the videos
+    that are divided among them, and which of them are whose.
+
+    Args:
+        federation_bucket: The federation's bucket.
+        bucket: The bucket with the virtual clients' shards.
+    """
+    listing = _allow(["s3:ListBucket"], federation_bucket)
+    listing["Condition"] = {"StringLike": {"s3:prefix": [f"{layout.TRAINING_VIDEOS}*"]}}
+    reads = [*_run_reads(), layout.division(_ANY_RUN), f"{layout.TRAINING_VIDEOS}*"]
+    return _policy(
+        _allow(_LIST, bucket),
+        _allow(_READ + _WRITE, bucket, ["*"]),
+        listing,
+        _allow(["s3:GetBucketLocation"], federation_bucket),
+        _allow(_READ, federation_bucket, reads),
+        _allow(_READ + _WRITE, federation_bucket, _deliveries(f"{VIRTUAL_PREFIX}*")),
     )
 
 

@@ -7,13 +7,14 @@ from typing import Annotated, Protocol
 
 from pydantic import BeforeValidator, ByteSize, Field, StringConstraints, model_validator
 
-from fedvsr.access.policies import Policy, client_policy, owner_policy
+from fedvsr.access.policies import VIRTUAL_PREFIX, Policy, client_policy, owner_policy, virtual_policy
 from fedvsr.config.base import FieldError, Section
 from fedvsr.config.run import Name
 from fedvsr.errors import ConfigError
 
 FEDERATION_USER = "federation"
 MLFLOW_USER = "mlflow"
+VIRTUAL_USER = "virtual-clients"
 _CLIENT_USER = "client-"
 # The minimum that S3 servers accept.
 _MIN_SECRET_LENGTH = 8
@@ -33,6 +34,7 @@ class Deployment(Section):
         federation: The federation's bucket.
         mlflow: The bucket of MLflow's artifacts.
         clients: Each client's own bucket.
+        virtual: The bucket of all virtual clients; None if there are none.
         quota: The most bytes in the federation's bucket, as a Kubernetes quantity (``50Gi``); 0 removes an
             earlier quota, None leaves it.
     """
@@ -40,6 +42,7 @@ class Deployment(Section):
     federation: Annotated[str, _Bucket]
     mlflow: Annotated[str, _Bucket]
     clients: dict[Name, Annotated[str, _Bucket]] = Field(default_factory=dict)
+    virtual: Annotated[str, _Bucket] | None = None
     quota: Annotated[ByteSize, BeforeValidator(_with_unit)] | None = None
 
     @model_validator(mode="after")
@@ -49,8 +52,13 @@ class Deployment(Section):
             if bucket in taken:
                 raise FieldError(f"clients.{name}", bucket, "no two of them may share a bucket")
             taken.append(bucket)
+            if self.virtual and name.startswith(VIRTUAL_PREFIX):
+                allowed = f"with virtual clients, no other name may begin with {VIRTUAL_PREFIX}"
+                raise FieldError(f"clients.{name}", bucket, allowed)
         if self.federation == self.mlflow:
             raise FieldError("mlflow", self.mlflow, "no two of them may share a bucket")
+        if self.virtual in taken:
+            raise FieldError("virtual", self.virtual, "no two of them may share a bucket")
         return self
 
     def users(self) -> dict[str, tuple[str, Policy]]:
@@ -59,6 +67,8 @@ class Deployment(Section):
         users = {user: (bucket, owner_policy(bucket)) for user, bucket in owners.items()}
         for name, bucket in self.clients.items():
             users[client_user(name)] = (bucket, client_policy(name, self.federation, bucket))
+        if self.virtual:
+            users[VIRTUAL_USER] = (self.virtual, virtual_policy(self.federation, self.virtual))
         return users
 
 
@@ -107,7 +117,8 @@ def provision(
             action = "updated" if existing_users[user] else "enabled again"
         report(f"user {user}: {action}; its bucket is {bucket}")
     for user, is_enabled in existing_users.items():
-        if is_enabled and user not in listed_users and user.startswith(_CLIENT_USER):
+        is_ours = user.startswith(_CLIENT_USER) or user == VIRTUAL_USER
+        if is_enabled and user not in listed_users and is_ours:
             admin.disable_user(user)
             report(f"user {user}: disabled, since the client is no longer listed; its bucket stays")
 

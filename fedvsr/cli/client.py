@@ -1,5 +1,6 @@
 """`fedvsr client`: one client's work, in its Job or with plain `docker run`."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from fedvsr.cluster.job_spec import PERMANENT_FAILURE
-from fedvsr.errors import PERMANENT_ERRORS, FedVSRError
+from fedvsr.errors import PERMANENT_ERRORS, ConfigError, FedVSRError
 
 if TYPE_CHECKING:
     from fedvsr.access.client_check import ClientCheckReport
@@ -19,11 +20,20 @@ if TYPE_CHECKING:
 # Kubernetes reads a container's termination message from this file. Outside a pod it does not exist.
 TERMINATION_LOG = Path("/dev/termination-log")
 _MAX_BYTES = 4000
+# Kubernetes sets it in the pods of an Indexed Job.
+_INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 Result = TypeVar("Result")
 
 _run_option = click.option("--run", required=True, help="The run's name.")
 _client_option = click.option("--client", "name", required=True, help="This client's name.")
+_one_client_option = click.option("--client", "name", help="This client's name.")
+_clients_option = click.option(
+    "--clients",
+    "names",
+    metavar="A,B,…",
+    help="The virtual clients of an Indexed Job; this pod works for the one at JOB_COMPLETION_INDEX, from 0.",
+)
 
 
 @click.group()
@@ -43,13 +53,15 @@ def client() -> None:
 @click.option(
     "--round", "round_number", type=click.IntRange(min=1), required=True, help="The round, which has a plan."
 )
-@_client_option
-def train(run: str, round_number: int, name: str) -> None:
+@_one_client_option
+@_clients_option
+def train(run: str, round_number: int, name: str | None, names: str | None) -> None:
     """Train for a round of a run, and deliver the update and its report.
 
     If the client has delivered already, nothing is trained. A model, strategy or degradation named
     package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
     """
+    client_name = _choose_client(name, names)
 
     def work() -> None:
         from fedvsr.federation.client.allowed_code import check_code_allowed
@@ -62,7 +74,8 @@ def train(run: str, round_number: int, name: str) -> None:
         federation = workspace.federation()
         record = load_run(federation, run)
         check_code_allowed(record.config)
-        report = train_client(federation, workspace.client(name), record, round_number, name, LogProgress())
+        own = workspace.client(client_name)
+        report = train_client(federation, own, record, round_number, client_name, LogProgress())
         print(f"delivered: {report.describe()}")
 
     _run_work(work)
@@ -70,19 +83,23 @@ def train(run: str, round_number: int, name: str) -> None:
 
 @client.command()
 @_run_option
-@_client_option
-def shard(run: str, name: str) -> None:
+@_one_client_option
+@_clients_option
+def shard(run: str, name: str | None, names: str | None) -> None:
     """Turn this client's videos into a run's training clips; shards that are up to date are kept.
 
     A video that cannot be used is left out; the log and the client's manifest name it and the reason. One
     line leaves the client: the number of clips, frames, bytes and videos left out, and a digest. A
     degradation named package.module:name is imported only from the packages that FEDVSR_ALLOW_MODELS lists.
+    The videos of a virtual client are its part of those in the federation's store.
     """
+    client_name = _choose_client(name, names)
 
     def work() -> "ShardSummary":
         from fedvsr.federation.client.allowed_code import check_code_allowed
         from fedvsr.federation.owner.clips import tell_small_videos
         from fedvsr.federation.owner.sharding import shard_client
+        from fedvsr.federation.owner.virtual import read_own_division, shard_virtual_client
         from fedvsr.federation.runs import load_run
         from fedvsr.federation.shard_records import ShardSummary
         from fedvsr.progress import LogProgress
@@ -92,8 +109,12 @@ def shard(run: str, name: str) -> None:
         config = load_run(workspace.federation(), run).config
         check_code_allowed(config)
         progress, patch_size = LogProgress(), config.training.patch_size
-        manifests = shard_client(workspace, name, config.data, progress)
-        tell_small_videos(manifests, patch_size, "training.patch_size", name, progress)
+        if names:
+            division = read_own_division(workspace.federation(), run, client_name)
+            manifests = shard_virtual_client(workspace, division, client_name, config.data, progress)
+        else:
+            manifests = shard_client(workspace, client_name, config.data, progress)
+        tell_small_videos(manifests, patch_size, "training.patch_size", client_name, progress)
         return ShardSummary.of(manifests, patch_size)
 
     summary = _run_work(work)
@@ -123,6 +144,19 @@ def check(name: str, must_not_reach: tuple[str, ...]) -> None:
     for finding in report.findings:
         print(f"{finding.what}: {f'{finding.problem}; {finding.advice}' if finding.problem else 'ok'}")
     _write_termination_message(report.model_dump_json())
+
+
+def _choose_client(name: str | None, names: str | None) -> str:
+    """Returns the client that this process works for: the one that is named, or the one of its index."""
+    if bool(name) == bool(names):
+        raise click.UsageError("give either --client NAME or --clients A,B,…", click.get_current_context())
+    if name:
+        return name
+    clients, text = (names or "").split(","), os.environ.get(_INDEX_VARIABLE, "")
+    if not (text.isdecimal() and int(text) < len(clients)):
+        allowed = f"a number from 0 to {len(clients) - 1}, which Kubernetes sets in an Indexed Job"
+        raise ConfigError(_INDEX_VARIABLE, text, allowed)
+    return clients[int(text)]
 
 
 def _run_work(work: Callable[[], Result]) -> Result:

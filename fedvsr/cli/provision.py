@@ -26,7 +26,8 @@ def provision_command(deployment: Path, secrets: Path | None, wait: float, polic
     user's keys. Running it again changes nothing. The user of a client that is no longer listed is
     disabled. For other S3 servers, `--policies` prints the policies to set by hand.
 
-    DEPLOYMENT: {"federation": BUCKET, "mlflow": BUCKET, "clients": {NAME: BUCKET}, "quota": BYTES}
+    DEPLOYMENT: {"federation": BUCKET, "mlflow": BUCKET, "clients": {NAME: BUCKET}, "virtual": BUCKET,
+    "quota": BYTES}
     """
     listed = Deployment.parse(_read_json(deployment))
     if policies:

@@ -20,7 +20,7 @@ from fedvsr.config.experiment import Experiment, load_experiment
 from fedvsr.config.mlflow_names import check_registered_model
 from fedvsr.config.parameters import to_parameters
 from fedvsr.config.run import RunConfig
-from fedvsr.errors import PipelinesError
+from fedvsr.errors import ConfigError, PipelinesError
 from fedvsr.federation.run.prepare import check_settings
 from fedvsr.kubeflow.connection import KfpConnection
 from fedvsr.kubeflow.logs import follow_logs
@@ -58,6 +58,11 @@ _LOCAL_SECTIONS = ("clients", "evaluation_videos", "store", "tracking")
 @click.option(
     "--experiment", "kfp_experiment", default="fedvsr", show_default=True, help="The experiment in KFP."
 )
+@click.option(
+    "--virtual-clients",
+    is_flag=True,
+    help="Divide the federation's training videos among virtual clients, as clients.split says.",
+)
 @click.option("--replace", is_flag=True, help="Stop the active run with this name and continue it.")
 @click.option("--follow", is_flag=True, help="Show the steps' logs until the run has ended.")
 @endpoint_option
@@ -70,6 +75,7 @@ def submit(
     evaluation_gpus: int | None,
     evaluation_memory: str | None,
     kfp_experiment: str,
+    virtual_clients: bool,
     replace: bool,
     follow: bool,
     endpoint: str,
@@ -81,14 +87,18 @@ def submit(
     RUN trains on the clients' own videos, on a cluster with KFP.
 
     The settings are those of `fedvsr run`, and they are checked before anything starts. If a run with this
-    name has ended, it is continued. RUN may be left out if the YAML file names it.
+    name has ended, it is continued. RUN may be left out if the YAML file names it. With --virtual-clients,
+    RUN trains on videos of the federation, which the YAML file's clients.split divides.
     """
     check_registered_model(registered_model, "--registered-model")
     settings = load_experiment(
         config, {**read_overrides({**values, "name": name}), **dict(map(parse_field, fields))}
     )
     _check(settings)
-    parameters = {**to_parameters(explicit_fields(settings)), "registered_model": registered_model}
+    fields_of_run = explicit_fields(settings)
+    if virtual_clients:
+        fields_of_run |= _split_fields(settings)
+    parameters = {**to_parameters(fields_of_run), "registered_model": registered_model}
     if evaluation_gpus is not None:
         # A text, since KFP's driver ignores a number of GPUs.
         parameters["evaluation_gpus"] = str(evaluation_gpus)
@@ -100,7 +110,7 @@ def submit(
         stop(connection, version.pipeline_id, settings.name)
     run = submit_run(connection, version, kfp_experiment, parameters)
     console = Console()
-    _print_omitted_sections(console, settings)
+    _print_omitted_sections(console, settings, virtual_clients)
     print_line(console, f"Run {run.name} is {run.run_id} in KFP, pipeline version {version.name}")
     print_line(console, connection.run_url(run.run_id))
     if follow:
@@ -114,8 +124,22 @@ def _check(settings: Experiment) -> None:
     check_model_name(settings.model.name)
 
 
-def _print_omitted_sections(console: Console, settings: Experiment) -> None:
-    omitted = sorted(settings.model_fields_set.intersection(_LOCAL_SECTIONS))
+def _split_fields(settings: Experiment) -> dict[str, Any]:
+    """Returns the fields of the section clients.split that do not concern this machine, by dotted name."""
+    split = settings.clients.split
+    if split is None:
+        allowed = "name it in CONFIG: --virtual-clients divides the videos as it says"
+        raise ConfigError("clients.split", None, allowed)
+    fields = split.model_dump(mode="json", exclude_unset=True, exclude={"path"})
+    if split.labels:
+        # The file must lie beside the videos.
+        fields["labels"] = Path(split.labels).name
+    return {f"clients.split.{name}": value for name, value in fields.items()}
+
+
+def _print_omitted_sections(console: Console, settings: Experiment, virtual_clients: bool) -> None:
+    sent = {"clients"} if virtual_clients else set()
+    omitted = sorted(settings.model_fields_set.intersection(_LOCAL_SECTIONS) - sent)
     if omitted:
         print_line(console, f"Not sent, since the deployment has its own: {', '.join(omitted)}")
 

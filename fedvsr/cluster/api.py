@@ -28,6 +28,7 @@ _WATCH_SECONDS = 60
 _WATCH_READ_SECONDS = 75.0
 # A log may be silent for a long time; opening it again loses nothing.
 _LOG_READ_SECONDS = 60.0
+_MAX_LOG_END_BYTES = 64 << 10
 # Each watch and each log uses a connection for a whole round.
 _MAX_CONNECTIONS = 512
 # HTTP statuses after which the same call may succeed. 0: no valid answer. 401: the token may have expired; in
@@ -182,6 +183,23 @@ class Cluster:
         query = {"follow": "true", "timestamps": "true", "sinceTime": since}
         path = f"{_path(namespace, PODS)}/{pod}/log"
         return self._open("GET", path, f"read the log of pod {pod}", query, None, _LOG_READ_SECONDS)
+
+    def read_log_end(self, namespace: str, pod: str, lines: int) -> str:
+        """Returns the last lines of a pod's log; empty if the pod does not exist any more."""
+        path = f"{_path(namespace, PODS)}/{pod}/log"
+        action = f"read the log of pod {pod}"
+        query = {"tailLines": str(lines), "limitBytes": str(_MAX_LOG_END_BYTES)}
+
+        def read() -> bytes:
+            with self._open("GET", path, action, query, None, _READ_SECONDS) as response:
+                return response.read()
+
+        try:
+            return self._retry(read).decode("utf-8", "replace")
+        except ClusterError as error:
+            if error.status == _NOT_FOUND:
+                return ""
+            raise
 
     def find(self, path: str, action: str) -> Json | None:
         """Returns the object at a path of the API, or None if it does not exist.

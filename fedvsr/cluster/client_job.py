@@ -14,7 +14,7 @@ from fedvsr.errors import ClusterError
 from fedvsr.federation.records import Outcome
 
 # Kubernetes ends a Job at its deadline. If it has not done so after this long, fedvsr ends the Job.
-_LATE_SECONDS = 60.0
+LATE_SECONDS = 60.0
 # How long to wait for the pods of a Job that fedvsr ended, and for the last lines of a Job's logs.
 _ENDING_SECONDS, _DRAINING_SECONDS = 30.0, 15.0
 # Kubernetes writes an event soon after it refuses to create a pod.
@@ -130,6 +130,10 @@ class ClientJob:
         """Whether an attempt disappeared before its end was observed."""
         return pod.uid in self._vanished and not pod.has_ended
 
+    def is_running(self, pod: PodState) -> bool:
+        """Whether an attempt has neither ended nor disappeared."""
+        return not pod.has_ended and pod.uid not in self._vanished
+
     # What is due.
 
     @property
@@ -169,7 +173,7 @@ class ClientJob:
             manifest = cluster.find_job(self.namespace, self.spec.name)
             state = read_job(manifest) if manifest else None
             if state and (state.ended or state.deleting):
-                _remove(cluster, state)
+                remove_job(cluster, state)
                 state = None
             self.is_adopted = state is not None
             self.state = state or read_job(cluster.create_job(job_manifest(self.spec, self.settings)))
@@ -227,7 +231,7 @@ class ClientJob:
         if self.state and self.is_adopted:
             age = max(0.0, (datetime.now(UTC) - self.state.created).total_seconds())
         self.phase = Phase.RUNNING
-        self.phase_ends_at = now + self.spec.deadline_seconds - age + _LATE_SECONDS
+        self.phase_ends_at = now + self.spec.deadline_seconds - age + LATE_SECONDS
         self.next_refusal_look = now + _LOOK_SECONDS
 
     def enter_ending(self, cut_off: CutOff, now: float) -> None:
@@ -258,7 +262,7 @@ def start_jobs(cluster: Cluster, jobs: Sequence[ClientJob]) -> None:
         list(pool.map(lambda job: job.start(cluster), jobs))
 
 
-def _remove(cluster: Cluster, state: JobState) -> None:
+def remove_job(cluster: Cluster, state: JobState) -> None:
     """Deletes a Job to free its name, and waits until it no longer exists."""
     if not state.deleting:
         cluster.delete_job(state.namespace, state.name, state.uid, keep_until_pods_end=True)

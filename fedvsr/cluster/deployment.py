@@ -1,7 +1,14 @@
 """A deployment's settings on the cluster: the ConfigMap that the chart writes."""
 
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.settings import CLIENTS_VARIABLE, Clients, parse_clients
+from fedvsr.cluster.settings import (
+    CLIENTS_VARIABLE,
+    VIRTUAL_VARIABLE,
+    Clients,
+    VirtualSettings,
+    parse_clients,
+    parse_virtual,
+)
 from fedvsr.errors import ClusterError
 
 CONFIG_MAP = "fedvsr"
@@ -33,3 +40,14 @@ def read_clients(cluster: Cluster, namespace: str) -> Clients:
     settings = read_settings(cluster, namespace)
     source = f"{CLIENTS_VARIABLE} of namespace {namespace}"
     return parse_clients(settings.get(CLIENTS_VARIABLE) or "{}", source)
+
+
+def read_virtual(cluster: Cluster, namespace: str) -> VirtualSettings | None:
+    """Returns the settings of a deployment's virtual clients, or None if it has none.
+
+    Raises:
+        fedvsr.errors.ClusterError: The namespace has no deployment.
+        fedvsr.errors.ConfigError: The settings are invalid, for example from another version.
+    """
+    text = read_settings(cluster, namespace).get(VIRTUAL_VARIABLE)
+    return parse_virtual(text, f"{VIRTUAL_VARIABLE} of namespace {namespace}") if text else None

@@ -1,9 +1,9 @@
-"""The clients of a deployment: FEDVSR_CLIENTS, which the chart writes."""
+"""The clients of a deployment: FEDVSR_CLIENTS and FEDVSR_VIRTUAL_CLIENTS, which the chart writes."""
 
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
@@ -12,6 +12,7 @@ from fedvsr.config.run import Name
 from fedvsr.errors import ConfigError, UnknownNameError
 
 CLIENTS_VARIABLE = "FEDVSR_CLIENTS"
+VIRTUAL_VARIABLE = "FEDVSR_VIRTUAL_CLIENTS"
 
 NO_CLIENT = "it is no client of this deployment any more; known: {}"
 
@@ -45,9 +46,18 @@ class ClientSettings(Part):
     cache_size: str = Field("10Gi", min_length=1)
 
 
+class VirtualSettings(ClientSettings):
+    """Settings of the Jobs of all virtual clients, which share one namespace."""
+
+    parallelism: int = Field(16, ge=1)
+
+
 Clients = Mapping[str, ClientSettings]
 
 _CLIENTS = TypeAdapter(dict[Name, ClientSettings])
+_VIRTUAL = TypeAdapter(VirtualSettings)
+
+Parsed = TypeVar("Parsed")
 
 
 def parse_clients(text: str, source: str = CLIENTS_VARIABLE) -> Clients:
@@ -60,22 +70,41 @@ def parse_clients(text: str, source: str = CLIENTS_VARIABLE) -> Clients:
     Raises:
         fedvsr.errors.ConfigError: The text is invalid; the error names the client and the field.
     """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(source, text[:80], f"it must be JSON ({error})") from None
-    try:
-        clients = _CLIENTS.validate_python(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = [str(part) for part in first["loc"] if part != "[key]"]
-        message = first["msg"].replace("Input should be", "it must be", 1)
-        if first["type"] == "extra_forbidden":
-            known = sorted(to_camel(name) for name in ClientSettings.model_fields)
-            message = f"no such field; known here: {', '.join(known)}"
-        value = None if first["type"] == "missing" else first["input"]
-        raise ConfigError(".".join([source, *path]), value, message[0].lower() + message[1:]) from None
+    clients = _parse(_CLIENTS, ClientSettings, text, source)
     return dict(sorted(clients.items()))
+
+
+def parse_virtual(text: str, source: str = VIRTUAL_VARIABLE) -> VirtualSettings:
+    """Reads the settings of a deployment's virtual clients, a JSON object.
+
+    Args:
+        text: The settings.
+        source: The origin of the text, for the error's message.
+
+    Raises:
+        fedvsr.errors.ConfigError: The text is invalid; the error names the field.
+    """
+    return _parse(_VIRTUAL, VirtualSettings, text, source)
+
+
+def virtual_from_environment() -> VirtualSettings | None:
+    """Returns the settings of the deployment's virtual clients, or None if it has none."""
+    text = os.environ.get(VIRTUAL_VARIABLE, "")
+    return parse_virtual(text) if text.strip() else None
+
+
+def require_virtual_clients() -> None:
+    """Checks that virtual clients can run: in their namespace, or without a deployment in this process.
+
+    Raises:
+        fedvsr.errors.ConfigError: The deployment has none.
+    """
+    if clients_from_environment() is not None and virtual_from_environment() is None:
+        raise ConfigError(
+            "clients.split",
+            "set",
+            "this deployment has no virtual clients; its operator can set virtualClients.enabled",
+        )
 
 
 def clients_from_environment() -> Clients | None:
@@ -100,3 +129,21 @@ def choose_clients(known: Iterable[str], requested: Iterable[str]) -> tuple[str,
             hint = "`fedvsr clients add` adds one, `fedvsr sites invite` a site"
             raise UnknownNameError("client", name, names, hint)
     return chosen or tuple(names)
+
+
+def _parse(adapter: TypeAdapter[Parsed], settings: type[ClientSettings], text: str, source: str) -> Parsed:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(source, text[:80], f"it must be JSON ({error})") from None
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = [str(part) for part in first["loc"] if part != "[key]"]
+        message = first["msg"].replace("Input should be", "it must be", 1)
+        if first["type"] == "extra_forbidden":
+            known = sorted(to_camel(name) for name in settings.model_fields)
+            message = f"no such field; known here: {', '.join(known)}"
+        value = None if first["type"] == "missing" else first["input"]
+        raise ConfigError(".".join([source, *path]), value, message[0].lower() + message[1:]) from None

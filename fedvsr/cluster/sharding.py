@@ -78,8 +78,14 @@ class ShardJobs:
             )
 
 
-def shard_job(record: RunRecord, client: str) -> JobSpec:
-    """Returns the Job in which a client makes its shards."""
+def shard_job(record: RunRecord, client: str, arguments: tuple[str, ...] = ()) -> JobSpec:
+    """Returns the Job in which a client makes its shards.
+
+    Args:
+        record: The run's record.
+        client: The client's name.
+        arguments: The arguments of `fedvsr client`; empty for those of a hosted client.
+    """
     config = record.config
     return JobSpec(
         component="shard",
@@ -87,7 +93,7 @@ def shard_job(record: RunRecord, client: str) -> JobSpec:
         run=config.name,
         round_number=None,
         key=bytes_digest(config.data.model_dump_json().encode()),
-        arguments=("shard", "--run", config.name, "--client", client),
+        arguments=arguments or ("shard", "--run", config.name, "--client", client),
         gpus=0,
         retries=config.jobs.retries,
         deadline_seconds=config.jobs.sharding_deadline_seconds,

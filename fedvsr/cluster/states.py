@@ -20,6 +20,8 @@ class JobState:
         message: Why it failed, as Kubernetes' sentence.
         failed: Number of its pods that have failed.
         deleting: Whether it was deleted and only waits for its pods to end.
+        completed_indexes: The indexes of an Indexed Job that have succeeded.
+        failed_indexes: The indexes of an Indexed Job that have no tries left.
     """
 
     name: str
@@ -33,6 +35,8 @@ class JobState:
     message: str
     failed: int
     deleting: bool
+    completed_indexes: frozenset[int] = frozenset()
+    failed_indexes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class PodState:
         deleting: Whether it was deleted.
         has_run: Whether its container was started, so that it has a log.
         finished: When its container ended; None if it has not.
+        index: Its index in an Indexed Job; None in another Job.
     """
 
     name: str
@@ -75,6 +80,7 @@ class PodState:
     deleting: bool
     has_run: bool
     finished: datetime | None
+    index: int | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -100,6 +106,8 @@ def read_job(manifest: Json) -> JobState:
         message=end.get("message") or "",
         failed=status.get("failed") or 0,
         deleting="deletionTimestamp" in metadata,
+        completed_indexes=_indexes(status.get("completedIndexes") or ""),
+        failed_indexes=_indexes(status.get("failedIndexes") or ""),
     )
 
 
@@ -110,6 +118,7 @@ def read_pod(manifest: Json) -> PodState:
     state = container.get("state") or {}
     terminated, waiting = state.get("terminated") or {}, state.get("waiting") or {}
     spec: Json = next(iter(manifest["spec"]["containers"]), {})
+    index = (metadata.get("annotations") or {}).get("batch.kubernetes.io/job-completion-index")
     return PodState(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -130,6 +139,7 @@ def read_pod(manifest: Json) -> PodState:
         # When a pod is deleted, a container that never started also gets an exit code.
         has_run="running" in state or bool(terminated.get("startedAt")),
         finished=_time(terminated["finishedAt"]) if terminated.get("finishedAt") else None,
+        index=int(index) if index is not None else None,
     )
 
 
@@ -155,6 +165,15 @@ def _disruption(status: Json) -> str:
 def _conditions(status: Json, value: str = "True") -> dict[str, Json]:
     conditions: Iterable[Json] = status.get("conditions") or []
     return {condition["type"]: condition for condition in conditions if condition.get("status") == value}
+
+
+def _indexes(text: str) -> frozenset[int]:
+    """Reads Kubernetes' short form of a set of indexes: 0-3,7."""
+    indexes: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        indexes.update(range(int(first), int(last or first) + 1))
+    return frozenset(indexes)
 
 
 def _time(text: str) -> datetime:

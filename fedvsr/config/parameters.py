@@ -5,13 +5,17 @@ from typing import Any
 
 from fedvsr.errors import ConfigError
 
-# The dotted field name in `fedvsr.config.run.RunConfig` of each parameter.
+# If it is 0, the clients are not virtual, and no field is set.
+VIRTUAL_CLIENTS = "virtual_clients"
+# The dotted field name of each parameter in `fedvsr.config.run.RunConfig`, or for virtual clients in
+# `fedvsr.config.experiment.Experiment`.
 FIELDS = {
     "run_name": "name",
     "model": "model.name",
     "strategy": "strategy.name",
     "rounds": "federation.rounds",
     "clients": "federation.clients",
+    VIRTUAL_CLIENTS: "clients.split.count",
     "clients_per_round": "federation.clients_per_round",
     "quorum": "federation.quorum",
     "wait_for": "federation.wait_for",
@@ -47,7 +51,11 @@ def to_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
         fedvsr.errors.ConfigError: ``settings`` contains a field that has a separate parameter, or a whole
             section with such a field.
     """
-    fields = {FIELDS[name]: value for name, value in parameters.items() if name != OTHERS}
+    fields = {
+        FIELDS[name]: value
+        for name, value in parameters.items()
+        if name != OTHERS and (name != VIRTUAL_CLIENTS or value)
+    }
     others = parameters.get(OTHERS, {})
     for name, field in FIELDS.items():
         for other in others:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedvsr.cluster.api import Cluster
-from fedvsr.cluster.deployment import read_clients
+from fedvsr.cluster.deployment import read_clients, read_virtual
 from fedvsr.cluster.remote import RemoteClients
 from fedvsr.cluster.settings import Clients
 from fedvsr.config.experiment import Experiment
@@ -72,7 +72,7 @@ def run_remotely(
         workspace,
         record,
         start.connection,
-        runner=clients.runner(),
+        runner=clients.runner(config.name),
         on_round=on_round,
         progress=progress,
     )
@@ -112,7 +112,7 @@ def _clients(store: Store, namespace: str, cluster: Cluster | None) -> RemoteCli
         return RemoteClients(store, {})
     cluster = cluster or Cluster()
     hosted: Clients = read_clients(cluster, namespace)
-    return RemoteClients(store, hosted, lambda: cluster)
+    return RemoteClients(store, hosted, lambda: cluster, read_virtual(cluster, namespace))
 
 
 def _run_config(experiment: Experiment, clients: RemoteClients, stored: RunRecord | None) -> RunConfig:

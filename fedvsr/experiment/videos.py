@@ -1,17 +1,14 @@
 """Finds an experiment's videos on this machine and splits them among the clients."""
 
-import csv
-from collections.abc import Mapping
 from pathlib import Path
 
 from fedvsr.config.experiment import Experiment, SplitConfig, VideosConfig
-from fedvsr.config.run import DataConfig
-from fedvsr.errors import ConfigError, VideoError
+from fedvsr.errors import ConfigError
+from fedvsr.federation.owner.division import divide, read_labels
 from fedvsr.federation.owner.videos import FederationVideos, LocalVideo, PartOfVideo, local_videos
 from fedvsr.progress import Progress
 from fedvsr.video.decode import count_frames
-from fedvsr.video.split import count_below, split_videos
-from fedvsr.video.split_frames import split_frames
+from fedvsr.video.split_frames import VideoPart
 
 
 def collect_videos(experiment: Experiment, progress: Progress | None = None) -> FederationVideos:
@@ -65,74 +62,23 @@ def _split(split: SplitConfig, experiment: Experiment, progress: Progress) -> di
     """Splits a folder's videos among virtual clients, client-1, client-2, …"""
     videos = {video.name: video for video in local_videos(Path(split.path), split.pattern)}
     labels = _read_labels(Path(split.labels)) if split.labels else None
-    try:
-        if split.unit == "frames":
-            parts = _split_frames(videos, split, experiment.data, progress)
-        else:
-            parts = _split_videos(videos, split, labels, experiment.seed, progress)
-    except ConfigError as error:
-        # The functions name their parameters clients.*; in an experiment they are in clients.split.
-        field = error.field.replace("clients.", "clients.split.")
-        raise ConfigError(field, error.value, error.allowed) from None
-    digits = len(str(split.count))
-    return {f"client-{number:0{digits}d}": part for number, part in enumerate(parts, start=1)}
+
+    def count(name: str) -> int:
+        return count_frames(videos[name].path)
+
+    division = divide(list(videos), split, experiment.seed, experiment.data, labels, count, progress)
+    return {client: [_part(videos[part.video], part) for part in parts] for client, parts in division.items()}
 
 
-def _split_videos(
-    videos: Mapping[str, LocalVideo],
-    split: SplitConfig,
-    labels: Mapping[str, str] | None,
-    seed: int,
-    progress: Progress,
-) -> list[list[LocalVideo]]:
-    parts = split_videos(list(videos), split.count, split.scheme, seed, split.alpha, labels)
-    if split.scheme == "quantity-skew":
-        # Half a video is rounded to one.
-        small = count_below(split.count, split.scheme, split.alpha, 2 * len(videos), 1)
-        if small:
-            progress.message(
-                f"warning: {small} of {split.count} clients would get less than half a video by "
-                f"clients.split.alpha {split.alpha:g}; each gets a whole one, so the split is more even than "
-                "that; set clients.split.unit to frames, or a smaller alpha"
-            )
-    return [[videos[name] for name in part] for part in parts]
-
-
-def _split_frames(
-    videos: Mapping[str, LocalVideo], split: SplitConfig, data: DataConfig, progress: Progress
-) -> list[list[LocalVideo]]:
-    counts = {}
-    for name, video in videos.items():
-        try:
-            counts[name] = count_frames(video.path)
-        except VideoError as error:
-            if data.strict:
-                raise
-            progress.message(f"warning: {name} is not split among the clients: {error}")
-    least = data.minimum_frames
-    parts = split_frames(counts, split.count, split.scheme, least, split.alpha)
-    total = sum(count for count in counts.values() if count >= least)
-    small = count_below(split.count, split.scheme, split.alpha, total, least)
-    if small:
-        progress.message(
-            f"warning: {small} of {split.count} clients would get fewer than {least} frames "
-            f"(data.minimum_frames) by clients.split.alpha {split.alpha:g}; each gets that many"
-        )
-    return [
-        [_part(videos[piece.video], piece.first_frame, piece.stop_frame) for piece in part] for part in parts
-    ]
-
-
-def _part(video: LocalVideo, first_frame: int, stop_frame: int | None) -> LocalVideo:
-    is_whole = first_frame == 0 and stop_frame is None
-    return video if is_whole else PartOfVideo(video, first_frame, stop_frame)
+def _part(video: LocalVideo, part: VideoPart) -> LocalVideo:
+    is_whole = part.first_frame == 0 and part.stop_frame is None
+    return video if is_whole else PartOfVideo(video, part.first_frame, part.stop_frame)
 
 
 def _read_labels(path: Path) -> dict[str, str]:
-    """Reads a CSV file with a video's name and its label in each row. Rows with one column are ignored."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return {row[0].strip(): row[1].strip() for row in csv.reader(file) if len(row) > 1}
+            return read_labels(file)
     except OSError as error:
         raise ConfigError(
             "clients.split.labels", str(path), f"it must be readable ({error.strerror})"

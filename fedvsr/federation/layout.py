@@ -5,8 +5,10 @@ Federation's store::
     clients/<client>.json                             a client of the federation
     evaluation-videos/…                               the held-out videos
     evaluation-clips/<dataset>/<kind>/                the held-out clips, like a client's; kind: frames, bi-x4
+    training-videos/…                                 the videos that are divided among virtual clients
     runs/<run>/experiment.json                        the experiment, for `fedvsr resume`
     runs/<run>/config.json                            the run's record
+    runs/<run>/division.json                          which videos each virtual client has
     runs/<run>/rounds/0000/global.safetensors         the initial weights
     runs/<run>/rounds/<r>/plan.json                   clients, base weights, quorum, deadline
     runs/<run>/rounds/<r>/sent.safetensors            the global weights as the clients get them, if encoded
@@ -50,6 +52,7 @@ INITIAL_ROUND = 0
 
 RAW_VIDEOS = "raw/"
 HELD_OUT_VIDEOS = "evaluation-videos/"
+TRAINING_VIDEOS = "training-videos/"
 CLIENTS = "clients/"
 SITES = "sites/"
 CLIENT_KEYS = "keys/"
@@ -75,6 +78,10 @@ def experiment(run: str) -> str:
 
 def config(run: str) -> str:
     return f"runs/{run}/config.json"
+
+
+def division(run: str) -> str:
+    return f"runs/{run}/division.json"
 
 
 def round_folder(run: str, round_number: int) -> str:

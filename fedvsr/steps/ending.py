@@ -1,8 +1,12 @@
-"""How a step of the pipeline ends if it fails."""
+"""How a step of the pipeline ends if it fails or is told to end."""
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from fedvsr.errors import FedVSRError
 
@@ -19,3 +23,26 @@ def sentence_on_error() -> Iterator[None]:
     except FedVSRError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Context manager that raises SystemExit in the block on SIGTERM, so that the block can clean up.
+
+    KFP sends it if the run is terminated. Does nothing outside the main thread, where Python handles no
+    signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        # A second signal must not disturb the cleaning up.
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

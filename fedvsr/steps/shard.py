@@ -1,18 +1,22 @@
 """The step that turns videos into shards."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
-from fedvsr.cluster.settings import Clients, clients_from_environment
+from fedvsr.cluster.settings import Clients, clients_from_environment, virtual_from_environment
 from fedvsr.errors import VideoError
 from fedvsr.federation import layout
+from fedvsr.federation.division_records import find_division
 from fedvsr.federation.owner.clips import evaluation_side, tell_small_videos
 from fedvsr.federation.owner.sharding import shard_client, shard_held_out
+from fedvsr.federation.owner.virtual import shard_virtual_client
 from fedvsr.federation.records import RunRecord
 from fedvsr.federation.run.sites import SiteShards, sites_among
 from fedvsr.federation.runs import load_run
 from fedvsr.federation.shard_records import ShardSummary
 from fedvsr.progress import LogProgress, MessagesOnly, Progress
 from fedvsr.report.markdown import shards_markdown
+from fedvsr.steps.ending import exit_on_sigterm
 from fedvsr.store.workspace import Workspace
 
 
@@ -20,9 +24,10 @@ def shard(run: str, summary: Path) -> None:
     """Makes the shards of a run's clients and of the held-out clips. Current shards are kept.
 
     In a deployment, which FEDVSR_CLIENTS describes, each hosted client makes its shards in a Job in its own
-    namespace, because only there its videos can be read. Without a deployment, this process makes their
-    shards. Sites make theirs in both cases. A client without shards is reported, but is not an error: its
-    training will fail for the same reason, and the quorum decides.
+    namespace, because only there its videos can be read. Virtual clients make theirs in one Indexed Job.
+    Without a deployment, this process makes the shards of both. Sites make theirs in both cases. A client
+    without shards is reported, but is not an error: its training will fail for the same reason, and the
+    quorum decides. If the step is told to end, an Indexed Job is deleted, and other Jobs go on.
 
     Args:
         run: The run's name.
@@ -31,10 +36,11 @@ def shard(run: str, summary: Path) -> None:
     workspace = Workspace.from_environment()
     record = load_run(workspace.federation(), run)
     clients = clients_from_environment()
-    if clients is None:
-        summaries, failures = _shard_in_process(workspace, record)
-    else:
-        summaries, failures = _shard_remotely(workspace, record, clients)
+    with exit_on_sigterm() if find_division(workspace.federation(), run) else nullcontext():
+        if clients is None:
+            summaries, failures = _shard_in_process(workspace, record)
+        else:
+            summaries, failures = _shard_remotely(workspace, record, clients)
     summary.write_text(shards_markdown(summaries, failures))
 
 
@@ -42,6 +48,7 @@ def _shard_in_process(
     workspace: Workspace, record: RunRecord
 ) -> tuple[dict[str, ShardSummary], dict[str, str]]:
     progress, store = LogProgress(), workspace.federation()
+    division = find_division(store, record.config.name)
     sites = sites_among(store, record.config.federation.clients)
     site_shards = SiteShards(store, record, sites, MessagesOnly(progress))
     site_shards.start()
@@ -54,7 +61,11 @@ def _shard_in_process(
             if client in sites:
                 continue
             try:
-                manifests = shard_client(workspace, client, data, progress)
+                manifests = (
+                    shard_virtual_client(workspace, division, client, data, progress)
+                    if division
+                    else shard_client(workspace, client, data, progress)
+                )
                 tell_small_videos(manifests, patch_size, "training.patch_size", client, progress)
                 summaries[client] = ShardSummary.of(manifests, patch_size)
             except VideoError as error:
@@ -73,7 +84,8 @@ def _shard_remotely(
     from fedvsr.cluster.remote import RemoteClients
 
     progress = LogProgress()
-    shards = RemoteClients(workspace.federation(), clients).start_shards(record, progress)
+    remote_clients = RemoteClients(workspace.federation(), clients, virtual=virtual_from_environment())
+    shards = remote_clients.start_shards(record, progress)
     try:
         # Meanwhile the clients work. If this call fails, a retry of the step finds the Jobs again.
         held_out = _shard_held_out(workspace, record, progress)

@@ -32,6 +32,8 @@ VIDEOS = {
     "dee": ("train_090.mp4",),
 }
 HELD_OUT = ("eval_103.mp4",)
+# Divided among virtual clients.
+VIRTUAL_VIDEOS = "train_*.mp4"
 SMALL = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
 VALUES = {
     "s3": {
@@ -49,6 +51,7 @@ VALUES = {
         },
     },
     "postgres": {"storage": "1Gi"},
+    "virtualClients": {"enabled": True, "parallelism": 6, "resources": SMALL},
     "clients": [
         {"name": "ann", "resources": SMALL},
         {"name": "bob", "resources": SMALL},
@@ -108,6 +111,7 @@ def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
                 paths = [SAMPLES / name for name in names]
                 deployment.fedvsr("upload", *paths, "--client", client, client=client)
             deployment.fedvsr("upload", *(SAMPLES / name for name in HELD_OUT), "--held-out")
+            deployment.fedvsr("upload", *sorted(SAMPLES.glob(VIRTUAL_VIDEOS)), "--training")
             yield deployment
     finally:
         if not os.environ.get("FEDVSR_KEEP_DEPLOYMENT"):

@@ -74,6 +74,10 @@ class Deployment:
     def client_namespace(self, client: str) -> str:
         return f"{self.namespace}-client-{client}"
 
+    @property
+    def virtual_namespace(self) -> str:
+        return f"{self.namespace}-virtual"
+
     def secret(self, namespace: str, name: str) -> dict[str, str]:
         data = kubectl_json("-n", namespace, "get", "secret", name)["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}

@@ -49,11 +49,13 @@ def submit(
     registered_model: str = "fedvsr-test",
     follow: bool = True,
     check: bool = True,
+    virtual: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Submits it to Kubeflow Pipelines."""
     words = [word for field, value in fields.items() for word in ("--set", f"{field}={json.dumps(value)}")]
     # An interrupted test session may have left a run with this name in KFP.
     words += ["--registered-model", registered_model, "--replace", *(["--follow"] if follow else [])]
+    words += ["--virtual-clients"] if virtual else []
     return deployment.fedvsr("submit", name, *words, check=check)
 
 

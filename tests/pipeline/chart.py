@@ -54,6 +54,16 @@ GPU_CLIENT = {
         }
     ],
 }
+# Virtual clients beside a hosted one.
+VIRTUAL_CLIENTS = {
+    "clients": [{"name": "site-a"}],
+    "virtualClients": {
+        "enabled": True,
+        "parallelism": 8,
+        "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+        "quota": {"pods": "12"},
+    },
+}
 # The S3 server itself speaks TLS: with the certificate that the cluster trusts, and one for sites.
 FRONT_DOOR = {
     "s3": {

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.chart import CHART, EXTERNAL, FRONT_DOOR, GPU_CLIENT, TWO_CLIENTS, get_object
+from tests.pipeline.chart import (
+    CHART,
+    EXTERNAL,
+    FRONT_DOOR,
+    GPU_CLIENT,
+    TWO_CLIENTS,
+    VIRTUAL_CLIENTS,
+    get_object,
+)
 
 pytestmark = pytest.mark.pipeline
 
@@ -49,6 +57,10 @@ RENDERINGS = {
     "external-servers": (EXTERNAL, []),
     "gpu-client": (GPU_CLIENT, CLIENT_TEMPLATES),
     "front-door": (FRONT_DOOR, FRONT_DOOR_TEMPLATES),
+    "virtual-clients": (
+        VIRTUAL_CLIENTS,
+        [*CLIENT_TEMPLATES, "provision/configmap.yaml", "s3/users-secret.yaml"],
+    ),
 }
 
 
@@ -181,6 +193,19 @@ INVALID_VALUES = [
     ({"clients": [{"name": "ann", "allowModels": ["acme:net"]}]}, "/clients/0/allowModels/0"),
     ({"s3": {"allowFrom": ["everybody"]}}, "/s3/allowFrom/0"),
     ({"clients": [{"name": "ann"}, {"name": "ann"}]}, 'two clients are named "ann"'),
+    ({"virtualClients": {"count": 240}}, "additional properties 'count' not allowed"),
+    ({"virtualClients": {"parallelism": 0}}, "/virtualClients/parallelism"),
+    (
+        {"clients": [{"name": "client-1"}], "virtualClients": {"enabled": True}},
+        'client "client-1" is named as a virtual client',
+    ),
+    (
+        {
+            "clients": [{"name": "ann", "namespace": "sim"}],
+            "virtualClients": {"enabled": True, "namespace": "sim"},
+        },
+        'already belongs to client "ann"',
+    ),
     ({"clients": [{"name": "ann", "namespace": "kubeflow"}]}, "already belongs to KFP"),
     (
         {"clients": [{"name": "ann", "namespace": "x"}, {"name": "bob", "namespace": "x"}]},

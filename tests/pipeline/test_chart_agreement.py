@@ -11,10 +11,10 @@ import yaml
 
 from fedvsr.access.provision import Deployment
 from fedvsr.cluster.deployment import CONFIG_MAP
-from fedvsr.cluster.settings import ClientSettings
+from fedvsr.cluster.settings import ClientSettings, VirtualSettings, parse_virtual
 from pipelines.cluster import ADDRESSES, CREDENTIALS, OPTIONAL_ADDRESSES
 from scripts.deploy import ui
-from tests.pipeline.chart import CHART, TWO_CLIENTS, get_object
+from tests.pipeline.chart import CHART, TWO_CLIENTS, VIRTUAL_CLIENTS, get_object
 
 pytestmark = pytest.mark.pipeline
 
@@ -79,8 +79,39 @@ def test_a_client_may_set_every_default_of_a_client():
     assert yaml.safe_load((CHART / "values.yaml").read_text())["clientDefaults"].keys() == defaults.keys()
 
 
-def test_every_s3_user_has_a_secret_key(render):
-    objects = render(TWO_CLIENTS)
+def test_virtual_clients_may_set_every_default_of_a_client():
+    virtual = CLIENT_SCHEMA["virtualClients"]["properties"]
+    own = ("enabled", "parallelism", "namespace")
+    defaults = CLIENT_SCHEMA["clientDefaults"]["properties"]
+    assert {name: virtual[name] for name in virtual if name not in own} == defaults
+
+
+def test_the_pipeline_gets_every_setting_of_virtual_clients(render):
+    with_virtual, without = (
+        get_object(render(values), "ConfigMap", "fedvsr", "kubeflow")["data"]
+        for values in (VIRTUAL_CLIENTS, TWO_CLIENTS)
+    )
+    text = with_virtual["FEDVSR_VIRTUAL_CLIENTS"]
+    fields = {field.alias or name for name, field in VirtualSettings.model_fields.items()}
+    assert json.loads(text).keys() == fields
+    assert parse_virtual(text).parallelism == 8
+    assert "FEDVSR_VIRTUAL_CLIENTS" not in without
+
+
+def test_virtual_clients_keep_their_shards_apart_in_one_bucket(render):
+    objects = render(VIRTUAL_CLIENTS)
+    store = get_object(objects, "ConfigMap", "fedvsr-client", "fedvsr-virtual")["data"]["FEDVSR_CLIENT_STORE"]
+    listed = json.loads(
+        get_object(objects, "ConfigMap", "fedvsr-provision", "fedvsr")["data"]["deployment.json"]
+    )
+    assert store == f"s3://{listed['virtual']}/clients/{{client}}"
+    key = get_object(objects, "Secret", "fedvsr-client", "fedvsr-virtual")["stringData"]["AWS_ACCESS_KEY_ID"]
+    assert Deployment.parse(listed).users()[key][0] == listed["virtual"]
+
+
+@pytest.mark.parametrize("values", [TWO_CLIENTS, VIRTUAL_CLIENTS], ids=["hosted", "virtual"])
+def test_every_s3_user_has_a_secret_key(render, values):
+    objects = render(values)
     listed = get_object(objects, "ConfigMap", "fedvsr-provision", "fedvsr")["data"]["deployment.json"]
     keys = get_object(objects, "Secret", "fedvsr-s3-users", "fedvsr")["data"]
     assert keys.keys() - {"seed"} == Deployment.parse(json.loads(listed)).users().keys()

@@ -11,7 +11,7 @@ import yaml
 
 from components.prepare.component import prepare
 from fedvsr.cli.logs import STEPS as LOGGED_STEPS
-from fedvsr.config.parameters import FIELDS, OTHERS, to_fields
+from fedvsr.config.parameters import FIELDS, OTHERS, VIRTUAL_CLIENTS, to_fields
 from fedvsr.config.run import RunConfig
 from pipelines.cluster import ADDRESSES, CREDENTIALS, OPTIONAL_ADDRESSES
 from pipelines.federated_training import COMPILED, federated_training
@@ -96,7 +96,7 @@ def parameter_type(annotation):
     return list if get_origin(annotation) is tuple else annotation
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", sorted({*FIELDS} - {VIRTUAL_CLIENTS}))
 def test_a_parameter_has_the_type_and_the_default_of_its_field(name):
     parameter, field = pipeline_parameters()[name], config_field(FIELDS[name])
     assert parameter.annotation is parameter_type(field.annotation)
@@ -119,6 +119,13 @@ def test_a_run_with_default_parameters_has_the_default_configuration():
             inner = inner.setdefault(section, {})
         inner[leaf] = value
     assert RunConfig.parse(values) == RunConfig(name="run")
+
+
+def test_virtual_clients_are_a_number_and_none_by_default():
+    parameter = pipeline_parameters()[VIRTUAL_CLIENTS]
+    assert (parameter.annotation, parameter.default) == (int, 0)
+    assert to_fields({VIRTUAL_CLIENTS: 240}) == {"clients.split.count": 240}
+    assert to_fields({VIRTUAL_CLIENTS: 0}) == {}
 
 
 def test_the_prepare_step_takes_the_pipelines_parameters():

@@ -18,7 +18,7 @@ def upload_videos(
 
     Args:
         store: The owner's store.
-        folder: `fedvsr.federation.layout.RAW_VIDEOS` or ``HELD_OUT_VIDEOS``.
+        folder: `fedvsr.federation.layout.RAW_VIDEOS`, ``HELD_OUT_VIDEOS`` or ``TRAINING_VIDEOS``.
         paths: Video files, folders of frames, and folders of either. A video in a folder keeps
             its path relative to that folder.
         progress: Reports progress per file.

@@ -84,8 +84,7 @@ class PartOfVideo(LocalVideo):
         self.stop_frame = stop_frame
 
     def fingerprint(self) -> str:
-        stop = "end" if self.stop_frame is None else self.stop_frame
-        return f"{super().fingerprint()} frames {self.first_frame} to {stop}"
+        return _describe_part(super().fingerprint(), self)
 
 
 class StoredVideo(Video):
@@ -102,6 +101,12 @@ class StoredVideo(Video):
         self._store = store
         self._keys = tuple(keys)
 
+    def part(self, first_frame: int, stop_frame: int | None) -> "StoredVideo":
+        """Returns consecutive frames of the video; ``stop_frame`` None stands for its end."""
+        part = StoredVideo(self._store, self.name, self._keys)
+        part.first_frame, part.stop_frame = first_frame, stop_frame
+        return part
+
     def fingerprint(self) -> str:
         for key in self._keys:
             if "//" in key:
@@ -110,7 +115,9 @@ class StoredVideo(Video):
             lines = [f"{key} {self._store.fingerprint(key)}" for key in self._keys]
         except OSError as error:
             raise VideoError(f"it cannot be read ({error.strerror})") from error
-        return bytes_digest("\n".join(lines).encode("utf-8", "surrogateescape"))
+        digest = bytes_digest("\n".join(lines).encode("utf-8", "surrogateescape"))
+        is_whole = self.first_frame == 0 and self.stop_frame is None
+        return digest if is_whole else _describe_part(digest, self)
 
     @contextmanager
     def as_local_path(self) -> Iterator[Path]:
@@ -155,7 +162,7 @@ def local_videos(
     return [LocalVideo(name, path, fingerprints) for name, path in zip(names, paths, strict=True)]
 
 
-def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
+def stored_videos(store: Store, folder: str, pattern: str = "") -> list[StoredVideo]:
     """Returns the videos in a folder of a store, at any depth, in natural order. The list may be empty.
 
     Names are as in `local_videos`. Keys with a part that begins with a dot are skipped, as hidden files are.
@@ -163,6 +170,8 @@ def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
     Args:
         store: The owner's store.
         folder: A key prefix that ends with a slash, such as `fedvsr.federation.layout.RAW_VIDEOS`.
+        pattern: A glob that a video's path in the folder must match, as in `local_videos`. An empty string
+            accepts every video.
 
     Raises:
         fedvsr.errors.StoreError: The store failed.
@@ -183,10 +192,20 @@ def stored_videos(store: Store, folder: str) -> list[StoredVideo]:
             groups.setdefault(parent, []).append(key)
     # Images next to a video file are posters, as in `list_videos`.
     paths = sorted(
-        groups.keys() - folders_with_files, key=lambda path: natural_key(PurePosixPath(path).as_posix())
+        (
+            path
+            for path in groups.keys() - folders_with_files
+            if not pattern or PurePosixPath(path).match(pattern)
+        ),
+        key=lambda path: natural_key(PurePosixPath(path).as_posix()),
     )
     names = name_videos([PurePosixPath(path) for path in paths])
     return [StoredVideo(store, name, groups[path]) for name, path in zip(names, paths, strict=True)]
+
+
+def _describe_part(fingerprint: str, part: Video) -> str:
+    stop = "end" if part.stop_frame is None else part.stop_frame
+    return f"{fingerprint} frames {part.first_frame} to {stop}"
 
 
 def _relative(path: Path, root: Path) -> PurePosixPath:

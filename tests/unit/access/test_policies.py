@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fedvsr.access.policies import client_policy, owner_policy, site_policy
+from fedvsr.access.policies import client_policy, owner_policy, site_policy, virtual_policy
 from fedvsr.federation import layout
 
 FEDERATION, OWN, OTHER = "fed", "fed-client-a", "fed-client-ab"
@@ -259,3 +259,26 @@ def test_a_site_may_not_administer_or_use_temporary_keys(rights):
     assert not allowed(rights, "admin:CreateServiceAccount", "*")
     bucket, key = SITE_READ[0]
     assert not allowed(rights, GET, bucket, key, principal="AssumedRole")
+
+
+def test_virtual_clients_share_what_each_of_them_needs_and_nothing_of_others():
+    policy, bucket = virtual_policy(FEDERATION, "fed-virtual"), "fed-virtual"
+    videos = layout.TRAINING_VIDEOS
+    for found, key in READ:
+        assert allowed(policy, GET, found, key)
+        assert not allowed(policy, PUT, found, key)
+    for key in (layout.division("demo"), f"{videos}town/a.mp4"):
+        assert allowed(policy, GET, FEDERATION, key)
+        assert not allowed(policy, PUT, FEDERATION, key)
+    assert allowed(policy, LIST, FEDERATION, prefix=videos)
+    assert not allowed(policy, LIST, FEDERATION, prefix="runs/")
+    for client in ("client-1", "client-240"):
+        for action in (GET, PUT):
+            assert allowed(policy, action, FEDERATION, layout.update("demo", 7, client))
+            assert allowed(policy, action, FEDERATION, layout.report("demo", 7, client))
+            assert allowed(policy, action, bucket, f"clients/{client}/shards/default/frames/manifest.json")
+    for found, key in NOTHING:
+        assert not allowed(policy, PUT, found, key), key
+    for action in (GET, PUT, DELETE, LIST):
+        assert not allowed(policy, action, OTHER, None if action == LIST else "raw/video.mp4")
+        assert not allowed(policy, DELETE, bucket, "clients/client-1/raw/a.mp4")

@@ -74,10 +74,28 @@ def test_other_users_are_not_changed():
     assert server.users()["somebody"]
 
 
+def test_virtual_clients_have_one_bucket_and_one_user_as_long_as_there_are_any():
+    server = Server()
+    values = {"federation": "fed", "mlflow": "mlflow", "clients": {"ann": "fed-client-ann"}}
+    lines = []
+    for virtual in ({"virtual": "fed-virtual"}, {}):
+        listed = Deployment.parse({**values, **virtual})
+        provision(server, listed, dict.fromkeys(listed.users(), "secret-of-it"), lines.append)
+    assert "user virtual-clients: made; its bucket is fed-virtual" in lines
+    assert server.users()["virtual-clients"] is False
+    assert "fed-virtual" in server.buckets
+
+
 @pytest.mark.parametrize(
     ("values", "field", "message"),
     [
         ({"federation": "fed"}, "mlflow", "required"),
+        ({"federation": "fed", "mlflow": "mlflow", "virtual": "fed"}, "virtual", "share a bucket"),
+        (
+            {"federation": "fed", "mlflow": "mlflow", "virtual": "sim", "clients": {"client-1": "x-1"}},
+            "clients.client-1",
+            "may begin with client-",
+        ),
         ({"federation": "Fed", "mlflow": "mlflow"}, "federation", "lower-case"),
         ({"federation": "fed", "mlflow": "fed"}, "mlflow", "share a bucket"),
         ({"federation": "fed", "mlflow": "mlflow", "clients": {"a": "fed"}}, "clients.a", "share a bucket"),

@@ -49,6 +49,23 @@ def test_a_client_delivers(make_plan, workspace, termination_message):
     assert termination_message.read_text() == ""
 
 
+def test_a_pod_of_an_indexed_job_works_for_the_client_at_its_index(
+    make_plan, workspace, monkeypatch, termination_message
+):
+    make_plan()
+    train = (*TRAIN[:-1], "--clients", "ann,bob")
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    assert run_command(*train).code == 0
+    assert workspace.federation().exists(layout.report("test", 1, "bob"))
+    assert not workspace.federation().exists(layout.report("test", 1, "ann"))
+    for index in ("2", "-1", ""):
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
+        output = run_command(*train)
+        assert output.code not in (0, 1)
+        assert "JOB_COMPLETION_INDEX" in output.err
+    assert run_command(*TRAIN, "ann", "--clients", "ann,bob").code == 2
+
+
 def test_a_permanent_failure_has_its_own_exit_code(make_plan, termination_message, workspace):
     make_plan()
     for key in list(workspace.client("ann").keys("shards/")):

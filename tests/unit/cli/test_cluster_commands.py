@@ -74,6 +74,29 @@ def test_a_file_of_fedvsr_run_can_be_submitted(kfp, fedvsr, tmp_path):
     assert kfp.runs[1]["display_name"] == "named"
 
 
+def test_the_division_of_videos_is_sent_only_if_the_clients_are_virtual(kfp, fedvsr, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "name: divided\nclients: {split: {path: here, pattern: 'a*', count: 240, scheme: dirichlet, "
+        "labels: there/labels.csv}}\n"
+    )
+    output = fedvsr("submit", "--config", path, "--virtual-clients")
+    assert (output.code, output.err) == (0, "")
+    assert submitted(kfp)["virtual_clients"] == 240
+    # The videos and their labels lie in the federation's store.
+    assert submitted(kfp)["settings"] == {
+        "clients.split.pattern": "a*",
+        "clients.split.scheme": "dirichlet",
+        "clients.split.labels": "labels.csv",
+    }
+    assert "Not sent" not in output.out
+    fedvsr("submit", "hosted", "--config", path)
+    assert "virtual_clients" not in kfp.runs[1]["runtime_config"]["parameters"]
+    refused = fedvsr("submit", "without", "--virtual-clients")
+    assert refused.code == 2
+    assert "clients.split" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -4,6 +4,7 @@ It has Jobs, pods, their logs, events and every other object that a test puts th
 and field and watches them with resource versions. Tests make it fail, forget its history or drop streams.
 """
 
+import contextlib
 import copy
 import itertools
 import json
@@ -141,8 +142,13 @@ class FakeKubernetes:
         job["status"].setdefault("conditions", []).append({**status, "lastTransitionTime": self.moment(7)})
         self.put("jobs", job["metadata"]["namespace"], job)
 
-    def start_pod(self, job: Json, name: str, lines: tuple[str, ...] = (), **status: Any) -> Json:
-        """Creates a pod of a Job. If it has no status, it is running and has written some lines."""
+    def start_pod(
+        self, job: Json, name: str, lines: tuple[str, ...] = (), index: int | None = None, **status: Any
+    ) -> Json:
+        """Creates a pod of a Job. If it has no status, it is running and has written some lines.
+
+        In an Indexed Job, it has an index.
+        """
         for line in lines:
             self.write(name, line)
         running = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
@@ -157,7 +163,21 @@ class FakeKubernetes:
             "spec": {"containers": job["spec"]["template"]["spec"]["containers"]},
             "status": status or running,
         }
+        if index is not None:
+            pod["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": str(index)}
         return self.put("pods", job["metadata"]["namespace"], pod)
+
+    def end_index(self, job: Json, index: int, *, failed: bool = False) -> None:
+        """Adds an index to those of an Indexed Job that have succeeded, or that have no tries left."""
+        with self.changed:
+            key = ("jobs", job["metadata"]["namespace"], job["metadata"]["name"])
+            if key not in self.objects:
+                return
+            job = copy.deepcopy(self.objects[key])
+            field = "failedIndexes" if failed else "completedIndexes"
+            indexes = [*filter(None, job["status"].get(field, "").split(",")), str(index)]
+            job["status"][field] = ",".join(indexes)
+            self.put("jobs", job["metadata"]["namespace"], job)
 
     def end_pod(self, pod: Json, code: int, reason: str = "Error", message: str = "", **status: Any) -> None:
         """Ends a pod's container and closes its log."""
@@ -248,6 +268,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         pass
+
+    def handle(self) -> None:
+        # Who watches may close the connection while a change is sent.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().handle()
 
     def do_GET(self) -> None:
         self._answer("GET")
@@ -385,7 +410,7 @@ class _Handler(BaseHTTPRequestHandler):
                 sent += len(lines)
             for stamp, line in lines:
                 if stamp[:19] >= since:
-                    self._chunk(f"{stamp} {line}")
+                    self._chunk(f"{stamp} {line}" if "timestamps" in query else line)
         self._end()
 
     def _send(self, status: int, body: Json) -> None:

@@ -307,7 +307,7 @@ def test_a_client_that_trains_too_long_is_timed_out(kubernetes, make_plan, play_
 def test_a_job_that_kubernetes_does_not_end_in_time_is_ended_by_fedvsr(
     kubernetes, make_plan, play_jobs, train, monkeypatch
 ):
-    monkeypatch.setattr("fedvsr.cluster.client_job._LATE_SECONDS", -3600.0)
+    monkeypatch.setattr("fedvsr.cluster.client_job.LATE_SECONDS", -3600.0)
     play_jobs(make_plan(), ann=lambda job, client: kubernetes.start_pod(job, "ann-0") and None)
     ann = train()["ann"]
     assert ann.outcome is Outcome.TIMED_OUT
