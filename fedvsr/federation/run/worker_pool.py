@@ -89,6 +89,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._limits: dict[str, MemoryLimit] = {}
         self._told: set[str] = set()
+        self._context = worker_context(work.__module__)
 
     def __enter__(self) -> Self:
         return self
@@ -170,9 +171,8 @@ class WorkerPool:
                 self._end([worker])
 
     def _start(self) -> _Worker:
-        context = worker_context(work.__module__)
-        here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, Path.cwd(), self._threads))
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=work, args=(there, Path.cwd(), self._threads))
         process.start()
         # So that the end of the process, which has the other copy, ends the connection.
         there.close()
