@@ -13,7 +13,7 @@ Sharding is done before. Nobody evaluates and nobody uses MLflow.
   threads, its simulator starts a process for each client in each round.
 
 A side's numbers are those of its whole process tree, from the start of its Python to its end: the wall time,
-the processes' user and system time, and the largest sum of their proportional set sizes (PSS, read every 0.5 s).
+the processes' user and system time, and the largest sum of their proportional set sizes (PSS, every 0.5 s).
 
 The others are no dependencies. FLOWER_PYTHON and NVFLARE_PYTHON name Pythons in which they are installed,
 beside what fedvsr needs. A file with the path of this environment's packages saves installing those again:
