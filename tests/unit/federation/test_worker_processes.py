@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from fedvsr.config.run import DataConfig
+from fedvsr.errors import VideoError
 from fedvsr.federation import layout
+from fedvsr.federation.owner.videos import FederationVideos, local_videos
 from fedvsr.federation.records import Outcome
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.prepare import prepare_run
-from fedvsr.federation.run.rounds import run_rounds
+from fedvsr.federation.run.rounds import run_rounds, shard_all
 from fedvsr.federation.run.training_round import train_round
 from fedvsr.federation.run.worker_pool import TaskEnd, WorkerPool
 from fedvsr.federation.run.worker_processes import WorkerProcesses, open_pool
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
+from tests.unit.tiny_run import write_video
 
 RUN = "test"
 CLIENTS = ("ann", "bob", "cleo", "dan")
@@ -161,6 +165,22 @@ def test_a_client_that_had_delivered_when_its_worker_died_has_delivered(fresh, c
     assert {(entry.outcome, entry.reason) for entry in outcomes} == {(Outcome.FAILED, "it was killed")}
     train_round(workspace, record, 1, InProcessRunner())
     assert {entry.outcome for entry in train_round(workspace, record, 1, runner).outcomes} == {Outcome.OK}
+
+
+def test_shards_made_in_workers_are_those_of_one_process(tmp_path):
+    for number, client in enumerate(CLIENTS):
+        write_video(tmp_path / client / "video.avi", number)
+    clients = {client: local_videos(tmp_path / client) for client in CLIENTS}
+    write_video(tmp_path / "held-out.avi", 9)
+    videos = FederationVideos(clients, local_videos(tmp_path / "held-out.avi"))
+    data = DataConfig(scale=2, minimum_frames=3, split_shots=False)
+    alone = shard_all(Workspace.under(str(tmp_path / "alone")), videos, data)
+    with WorkerPool(2, 1) as pool:
+        assert shard_all(Workspace.under(str(tmp_path / "workers")), videos, data, pool=pool) == alone
+        broken = tmp_path / "bob/video.avi"
+        broken.write_bytes(b"no video")
+        with pytest.raises(VideoError, match="bob"):
+            shard_all(Workspace.under(str(tmp_path / "again")), videos, data, pool=pool)
 
 
 def test_auto_is_a_worker_per_threads_cores(config, monkeypatch):
