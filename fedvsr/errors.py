@@ -33,12 +33,18 @@ A message is one or two sentences: what was expected, what was found, and what t
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class FedVSRError(Exception):
     """The root of the tree. Catch it to catch every error that fedvsr raises on purpose."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process sends its errors to the process that started it. By default, pickle would call a
+        # subclass's constructor with the message.
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class InputError(FedVSRError):
@@ -258,3 +264,9 @@ class PipelinesError(FedVSRError):
 
 PERMANENT_ERRORS = (InputError, DataError, TrainingError, NotFoundError)
 """The errors of a client's work that another attempt would meet again."""
+
+
+def _restore(kind: type[FedVSRError], args: tuple[Any, ...], attributes: dict[str, Any]) -> FedVSRError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error

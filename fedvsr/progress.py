@@ -1,6 +1,6 @@
 """Progress reporting."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 Advance = Callable[[int, str], None]
@@ -13,6 +13,15 @@ class Progress:
     @contextmanager
     def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
         """Opens a stage of ``total`` steps inside the current stage. Yields the function that advances it."""
+        yield lambda done, text: None
+
+    @contextmanager
+    def stage_beside(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        """Opens a stage inside the current stage, beside others that are open at the same time.
+
+        Such stages may end in any order, and no stage is inside one of them. The arguments are those of
+        `stage`.
+        """
         yield lambda done, text: None
 
     def message(self, text: str) -> None:
@@ -50,8 +59,18 @@ class LogProgress(Progress):
     @contextmanager
     def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
         self._labels.append(label)
-        prefix = " › ".join(self._labels)
-        level = len(self._labels)
+        try:
+            yield self._advance(self._labels, total)
+        finally:
+            self._labels.pop()
+
+    @contextmanager
+    def stage_beside(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        yield self._advance([*self._labels, label], total)
+
+    def _advance(self, labels: Sequence[str], total: int | None) -> Advance:
+        prefix = " › ".join(labels)
+        level = len(labels)
         every = max(1, (total or 0) // 10)
 
         def advance(done: int, text: str) -> None:
@@ -59,10 +78,7 @@ class LogProgress(Progress):
             if steps or (level <= self._depth + 1 and done == total):
                 self._write(f"{prefix}: {done}{f'/{total}' if total else ''} {text}".rstrip())
 
-        try:
-            yield advance
-        finally:
-            self._labels.pop()
+        return advance
 
     def message(self, text: str) -> None:
         self._write(text)

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+from typing import Any
+
 import click
 
 from fedvsr.kubeflow.pipeline import DEFAULT_NAMESPACE
@@ -38,4 +40,35 @@ endpoint_option = click.option(
     metavar="URL",
     help="Address of KFP's web server or API. [default: http://localhost:8080, where `make ui` forwards it] "
     "[env: FEDVSR_KFP_ENDPOINT]",
+)
+
+
+class _Workers(click.ParamType[Any]):
+    """A number of worker processes: 1 or more; None for ``auto``."""
+
+    name = "workers"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value == "auto":
+            return None
+        try:
+            workers = int(value)
+        except ValueError:
+            workers = 0
+        if workers < 1:
+            self.fail(f"{value!r} is not allowed; it must be 1 or more, or auto", param, ctx)
+        return workers
+
+
+workers_option = click.option(
+    "--workers",
+    type=_Workers(),
+    default="1",
+    show_default=True,
+    help="How many clients of this machine train at once, each in a process of its own; auto: one per "
+    "training.threads cores. There are fewer if the memory is too small. The weights are the same bytes for "
+    "every number.",
 )

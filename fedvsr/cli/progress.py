@@ -41,8 +41,16 @@ class _BarProgress(Progress):
 
     @contextmanager
     def stage(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        with self.stage_beside(label, total) as advance:
+            self._depth += 1
+            try:
+                yield advance
+            finally:
+                self._depth -= 1
+
+    @contextmanager
+    def stage_beside(self, label: str, total: int | None = None) -> Iterator[Advance]:
         task = self._bars.add_task("  " * self._depth + label, total=total, text="")
-        self._depth += 1
 
         def advance(done: int, text: str) -> None:
             self._bars.update(task, completed=done, text=text)
@@ -50,7 +58,6 @@ class _BarProgress(Progress):
         try:
             yield advance
         finally:
-            self._depth -= 1
             self._bars.remove_task(task)
 
     def message(self, text: str) -> None:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from fedvsr.cli.configuration import ConfiguredCommand, configuration_options, read_overrides
-from fedvsr.cli.options import namespace_option, store_option
+from fedvsr.cli.options import namespace_option, store_option, workers_option
 from fedvsr.cli.progress import print_line, show_progress
 from fedvsr.cli.results import print_result
 from fedvsr.cli.stopping import when_stopped
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     type=click.Choice(["local", "cluster", "sites"]),
     default="local",
     show_default=True,
-    help="Where clients train: on this machine, one after the other; as Jobs on the cluster of the kube "
-    "context, and at the federation's sites; or at the sites alone, without a cluster.",
+    help="Where clients train: on this machine; as Jobs on the cluster of the kube context, and at the "
+    "federation's sites; or at the sites alone, without a cluster.",
 )
+@workers_option
 @namespace_option
 @click.pass_context
 def run(
@@ -55,6 +56,7 @@ def run(
     dry_run: bool,
     measure: bool,
     place: str,
+    workers: int | None,
     namespace: str,
     **values: Any,
 ) -> None:
@@ -76,6 +78,8 @@ def run(
         raise click.UsageError("--clients names the run's clients; --on says where they train.", context)
     if measure and not (dry_run and place == "local"):
         raise click.UsageError("--measure needs --dry-run, and clients on this machine.", context)
+    if place != "local":
+        _refuse_workers(context, workers)
     experiment = load_experiment(config, read_overrides(values))
     remote = {"local": None, "cluster": namespace, "sites": ""}[place]
     if place == "sites" and not os.environ.get(FEDERATION_VARIABLE):
@@ -83,13 +87,15 @@ def run(
     elif dry_run:
         _print_plan(experiment, remote, measure)
     else:
-        _run(experiment, remote)
+        _run(experiment, remote, workers)
 
 
 @click.command()
 @click.argument("name", metavar="RUN")
+@workers_option
 @store_option
-def resume(name: str, store: str) -> None:
+@click.pass_context
+def resume(context: click.Context, /, name: str, workers: int | None, store: str) -> None:
     """Continue a run that was stopped.
 
     RUN continues with the settings it was started with, after its last completed step. The final weights
@@ -100,9 +106,16 @@ def resume(name: str, store: str) -> None:
     stored = load_stored_experiment(open_workspace(store).federation(), name)
     experiment = moved_experiment(stored.experiment, store)
     is_remote = stored.namespace or stored.sites
-    if not is_remote:
+    if is_remote:
+        _refuse_workers(context, workers)
+    else:
         check_videos_exist(experiment)
-    _run(experiment, stored.namespace if is_remote else None)
+    _run(experiment, stored.namespace if is_remote else None, workers)
+
+
+def _refuse_workers(context: click.Context, workers: int | None) -> None:
+    if workers != 1:
+        raise click.UsageError("--workers needs clients that train on this machine.", context)
 
 
 def _print_plan(experiment: Experiment, namespace: str | None, measure: bool) -> None:
@@ -142,7 +155,7 @@ def _print_cost(console: Console, config: RunConfig, work: "Mapping[str, ClientW
     )
 
 
-def _run(experiment: Experiment, namespace: str | None) -> None:
+def _run(experiment: Experiment, namespace: str | None, workers: int | None) -> None:
     """Runs an experiment with a deployment's clients and sites, with sites alone ("") or here (None)."""
     # Imported here so that a wrong configuration is reported before PyTorch is loaded.
     from fedvsr.cli.tables import round_line
@@ -158,6 +171,7 @@ def _run(experiment: Experiment, namespace: str | None) -> None:
         result = _run_experiment(
             experiment,
             namespace,
+            workers,
             progress,
             lambda record, evaluation: progress.message(round_line(record, evaluation, experiment)),
         )
@@ -165,7 +179,11 @@ def _run(experiment: Experiment, namespace: str | None) -> None:
 
 
 def _run_experiment(
-    experiment: Experiment, namespace: str | None, progress: Progress, on_round: "OnRound"
+    experiment: Experiment,
+    namespace: str | None,
+    workers: int | None,
+    progress: Progress,
+    on_round: "OnRound",
 ) -> "ExperimentResult":
     if namespace is not None:
         from fedvsr.experiment.remote import run_remotely
@@ -173,4 +191,4 @@ def _run_experiment(
         return run_remotely(experiment, namespace, progress=progress, on_round=on_round)
     from fedvsr.experiment.local import run_experiment
 
-    return run_experiment(experiment, progress, on_round)
+    return run_experiment(experiment, progress, on_round, workers)

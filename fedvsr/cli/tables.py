@@ -22,6 +22,10 @@ _MAX_ROWS = 32
 _AVERAGED_MARK = "*"
 _DIGITS = {"lpips": 4, "vmaf": 2}
 
+# A table of a thousand clients would push everything else off the screen.
+_SHOWN_ROWS = 60
+_SHOWN_NAMES = 20
+
 
 def round_line(record: RoundRecord, evaluation: EvaluationRecord | None, experiment: Experiment) -> str:
     """Returns one line about a round that has ended."""
@@ -140,8 +144,7 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
     clients = Table(title=f"{experiment.name}: clients", title_justify="left")
     clients.add_column("client")
     clients.add_column("videos", justify="right")
-    for name, count in sources.items():
-        clients.add_row(name, str(count))
+    _add_first_rows(clients, [(name, str(count)) for name, count in sources.items()])
     rounds = Table(title="rounds", title_justify="left")
     rounds.add_column("round", justify="right")
     rounds.add_column("clients")
@@ -152,12 +155,13 @@ def plan_table(experiment: Experiment, config: RunConfig, sources: dict[str, int
             federation.clients, federation.clients_per_round, config.name, config.seed, round_number
         )
         evaluated = "yes" if is_evaluated(config, round_number) else ""
-        rounds.add_row(str(round_number), ", ".join(selected_clients), evaluated)
+        rounds.add_row(str(round_number), _first_names(selected_clients), evaluated)
     settings = Table(title="settings", title_justify="left", show_header=False)
     for section, value in config.model_dump(mode="json").items():
         entries = value.items() if isinstance(value, dict) else [("", value)]
         for key, entry in entries:
-            settings.add_row(f"{section}.{key}".rstrip("."), escape(str(entry)))
+            shown = _first_names(entry) if (section, key) == ("federation", "clients") else str(entry)
+            settings.add_row(f"{section}.{key}".rstrip("."), escape(shown))
     settings.add_row("store", escape(experiment.store))
     settings.add_row(
         "tracking.uri", escape(experiment.tracking.uri) or "MLFLOW_TRACKING_URI, or SQLite in the store"
@@ -172,9 +176,24 @@ def work_table(work: Mapping[str, ClientWork]) -> Table:
     table.add_column("client")
     for heading in ("clips", "frames", "steps per round"):
         table.add_column(heading, justify="right")
-    for client, part in work.items():
-        table.add_row(client, f"{part.clips:,}", f"{part.frames:,}", f"{part.steps:,}")
+    rows = [
+        (client, f"{part.clips:,}", f"{part.frames:,}", f"{part.steps:,}") for client, part in work.items()
+    ]
+    _add_first_rows(table, rows)
     return table
+
+
+def _add_first_rows(table: Table, rows: Sequence[tuple[str, ...]]) -> None:
+    """Adds one row per client, or the first ones and the number of the others."""
+    for row in rows[:_SHOWN_ROWS]:
+        table.add_row(*row)
+    if len(rows) > _SHOWN_ROWS:
+        table.add_row(f"and {len(rows) - _SHOWN_ROWS} more")
+
+
+def _first_names(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _mean(scores: Sequence[ClipScores], title: str) -> ClipScores:

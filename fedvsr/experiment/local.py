@@ -1,5 +1,6 @@
-"""An experiment on this machine: the clients train in this process, on local videos."""
+"""An experiment on this machine: the clients train in this process or in workers, on local videos."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fedvsr.config.experiment import Experiment
@@ -13,6 +14,7 @@ from fedvsr.federation import layout
 from fedvsr.federation.owner.clips import evaluation_side, open_training_clips, tell_small_videos
 from fedvsr.federation.owner.videos import FederationVideos
 from fedvsr.federation.run.rounds import FederationShards, OnRound, shard_all
+from fedvsr.federation.run.worker_processes import WorkerProcesses, open_pool
 from fedvsr.federation.runs import find_run
 from fedvsr.progress import Progress
 from fedvsr.store.workspace import Workspace
@@ -23,6 +25,7 @@ def run_experiment(
     experiment: Experiment,
     progress: Progress | None = None,
     on_round: OnRound = lambda record, evaluation: None,
+    workers: int | None = 1,
 ) -> ExperimentResult:
     """Runs or continues an experiment.
 
@@ -30,6 +33,8 @@ def run_experiment(
         experiment: The experiment.
         progress: Reports progress per video, round, client and step.
         on_round: Called with every round's record, also of rounds that had already ended.
+        workers: How many clients train at once, each in a process of its own; None chooses by the cores and
+            the memory. The weights are the same bytes for every number.
 
     Raises:
         fedvsr.errors.FedVSRError: It cannot continue. Run it again to continue.
@@ -41,12 +46,21 @@ def run_experiment(
     config = experiment.run_config(tuple(videos.clients))
     start = validate_experiment(experiment, config, find_run(store, config.name), progress)
     store_experiment(store, experiment)
-    shards = shard_all(workspace, videos, config.data, progress)
-    _tell_small_videos(shards, config, progress)
-    if start.is_new:
-        _check_clips(workspace, config)
-    record = start.write(store)
-    run_tracked_rounds(workspace, record, start.connection, on_round=on_round, progress=progress)
+    with ExitStack() as stack:
+        pool = None if workers == 1 else stack.enter_context(open_pool(workers, config))
+        shards = shard_all(workspace, videos, config.data, progress, pool)
+        _tell_small_videos(shards, config, progress)
+        if start.is_new:
+            _check_clips(workspace, config)
+        record = start.write(store)
+        run_tracked_rounds(
+            workspace,
+            record,
+            start.connection,
+            runner=WorkerProcesses(pool) if pool else None,
+            on_round=on_round,
+            progress=progress,
+        )
     return conclude(experiment, record, workspace, start.connection, progress)
 
 

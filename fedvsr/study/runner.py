@@ -1,8 +1,6 @@
 """Runs the cells of a study, several at once."""
 
 import fcntl
-import multiprocessing
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from fedvsr.experiment.videos import collect_videos
 from fedvsr.federation.evaluations import find_evaluation
 from fedvsr.federation.owner.videos import FederationVideos, LocalVideo, local_videos
 from fedvsr.federation.run.rounds import shard_clients
+from fedvsr.processes import describe_exit, end_workers, worker_context
 from fedvsr.progress import Progress
 from fedvsr.store.base import bytes_digest
 from fedvsr.store.workspace import Workspace
@@ -150,10 +149,7 @@ class _Workers:
 
     def __init__(self, run: StudyRun, workers: int, progress: Progress) -> None:
         self._run, self._workers, self._progress = run, workers, progress
-        # A fork of a process that has imported PyTorch starts in no time, and of one that has not used it
-        # yet, without its threads.
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([work.__module__])
+        self._context = worker_context(work.__module__)
         self._running: list[_Running] = []
         self._durations: list[float] = []
 
@@ -171,10 +167,7 @@ class _Workers:
                     left = len(waiting) + len(self._running)
                     advance(total - left, self._describe(left))
             finally:
-                for running in self._running:
-                    running.process.terminate()
-                for running in self._running:
-                    running.process.join()
+                end_workers(running.process for running in self._running)
 
     def _start(self, cell: Cell) -> None:
         process = self._context.Process(target=work, args=(self._run.tasks[cell.id],))
@@ -188,7 +181,7 @@ class _Workers:
             task = self._run.tasks[running.cell.id]
             code = running.process.exitcode or 0
             if code and task.failure is None:
-                task.record_failure(_describe_exit(code))
+                task.record_failure(describe_exit(code))
             self._progress.message(f"{running.cell.label}: {_outcome(task)}")
 
     def _describe(self, left: int) -> str:
@@ -206,12 +199,6 @@ def _outcome(task: CellTask) -> str:
     evaluation = find_evaluation(task.workspace.federation(), task.config.name, task.config.federation.rounds)
     assert evaluation is not None
     return f"{evaluation.mean('psnr_y'):.2f} dB ({evaluation.gain:+.2f} over bicubic)"
-
-
-def _describe_exit(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "the process was killed; perhaps memory ran out: fewer --workers need less"
-    return f"the process ended with code {code}"
 
 
 @contextmanager

@@ -1,10 +1,6 @@
 """One cell of a study in a process of its own."""
 
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +15,7 @@ from fedvsr.federation.records import write_record
 from fedvsr.federation.run.prepare import prepare_run
 from fedvsr.federation.run.rounds import run_rounds
 from fedvsr.federation.server.evaluate import evaluate_on_other_clips
+from fedvsr.processes import begin_worker
 from fedvsr.store.workspace import Workspace
 
 OTHER_DOMAIN = "other-domain.json"
@@ -77,9 +74,7 @@ def work(task: CellTask) -> NoReturn:
 
     The failure's reason is in the cell's folder then. A cell that was stopped goes on where it was.
     """
-    # Ctrl-C reaches all processes of a terminal. The parent stops this one when it has heard it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_worker()
     try:
         run_cell(task)
     except (FedVSRError, OSError, RuntimeError, MemoryError) as error:
@@ -106,11 +101,3 @@ def run_cell(task: CellTask) -> None:
         )
         scores = evaluate_on_other_clips(store, record, config.federation.rounds, _OTHER_DATASET)
         write_record(store, OTHER_DOMAIN, scores)
-
-
-def _end_with_parent() -> NoReturn:
-    """Ends this process when its parent has ended, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -1,6 +1,7 @@
 """Remembers the digests of video files, so that a large collection is not read whole every time."""
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -62,3 +63,19 @@ class FingerprintCache:
 def _state(path: Path) -> tuple[int, ...]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
+
+
+def recent_digest(path: Path) -> str:
+    """Returns a file's SHA-256, and reads the file once in this process. Raises OSError if it cannot be read.
+
+    It counts as unchanged as in a `FingerprintCache`.
+    """
+    state = _state(path)
+    if time.time_ns() - state[1] <= _MIN_AGE_NS:
+        return file_digest(path)
+    return _digest_in_state(path, state)
+
+
+@lru_cache(maxsize=1024)
+def _digest_in_state(path: Path, state: tuple[int, ...]) -> str:
+    return file_digest(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedvsr.errors import VideoError
-from fedvsr.federation.owner.fingerprint_cache import FingerprintCache
+from fedvsr.federation.owner.fingerprint_cache import FingerprintCache, recent_digest
 from fedvsr.federation.owner.names import is_video_file, name_videos
 from fedvsr.store.base import Store, bytes_digest, file_digest
 from fedvsr.video.listing import IMAGE_SUFFIXES, list_videos, natural_key
@@ -80,6 +80,8 @@ class PartOfVideo(LocalVideo):
 
     def __init__(self, video: LocalVideo, first_frame: int, stop_frame: int | None) -> None:
         super().__init__(video.name, video.path)
+        # Many clients may have parts of one file.
+        self._digest = recent_digest
         self.first_frame = first_frame
         self.stop_frame = stop_frame
 

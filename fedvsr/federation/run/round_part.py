@@ -39,3 +39,11 @@ class RoundPart:
         if waits_for_all or len(self.delivered) < self.plan.quorum:
             return None
         return f"the quorum of {self.plan.quorum} had delivered"
+
+    def late_reason(self, when: str) -> str:
+        """Returns the reason of a client that the deadline left behind.
+
+        Args:
+            when: What the deadline came before or during, such as "before its turn".
+        """
+        return f"the round's {self.plan.deadline_seconds} s were over {when}"

@@ -15,6 +15,8 @@ from fedvsr.federation.records import EvaluationRecord, RoundRecord, RunRecord
 from fedvsr.federation.run.clients import add_client
 from fedvsr.federation.run.in_process import InProcessRunner
 from fedvsr.federation.run.training_round import ClientRunner, train_round
+from fedvsr.federation.run.worker_pool import WorkerPool
+from fedvsr.federation.run.worker_processes import shard_in_workers
 from fedvsr.federation.server.aggregate import aggregate_round
 from fedvsr.federation.server.evaluate import evaluate_round
 from fedvsr.federation.shard_records import Manifests
@@ -38,16 +40,27 @@ class FederationShards:
 
 
 def shard_all(
-    workspace: Workspace, videos: FederationVideos, data: DataConfig, progress: Progress | None = None
+    workspace: Workspace,
+    videos: FederationVideos,
+    data: DataConfig,
+    progress: Progress | None = None,
+    pool: WorkerPool | None = None,
 ) -> FederationShards:
     """Makes the shards of every client and of the held-out clips. Current shards are kept.
+
+    Args:
+        workspace: The stores.
+        videos: The videos.
+        data: How to cut and degrade.
+        progress: Reports progress per client and video.
+        pool: Makes the clients' shards side by side; None makes them in this process.
 
     Raises:
         fedvsr.errors.ConfigError: Two owners have the same video.
         fedvsr.errors.VideoError: No video of an owner can be used.
     """
     progress = progress or Progress()
-    clients = shard_clients(workspace, videos, data, progress)
+    clients = shard_clients(workspace, videos, data, progress, pool)
     for client in clients:
         add_client(workspace.federation(), client)
     folder = layout.held_out_clips(data.dataset)
@@ -56,12 +69,18 @@ def shard_all(
 
 
 def shard_clients(
-    workspace: Workspace, videos: FederationVideos, data: DataConfig, progress: Progress
+    workspace: Workspace,
+    videos: FederationVideos,
+    data: DataConfig,
+    progress: Progress,
+    pool: WorkerPool | None = None,
 ) -> dict[str, Manifests]:
     """Makes the shards of every client; see `shard_all`. Returns the clients' manifests."""
     _check_disjoint(videos)
     clients: dict[str, Manifests] = {}
     with progress.stage("shard", len(videos.clients)) as advance:
+        if pool:
+            return shard_in_workers(pool, workspace, videos.clients, data, progress, advance)
         for done, (client, client_videos) in enumerate(videos.clients.items(), start=1):
             folder = layout.training_clips(data.dataset)
             store = workspace.client(client)

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -107,6 +108,43 @@ def test_stopped_with_a_signal(finished, store, config, number, code):
     )
     assert run_command("resume", RUN, "--store", store).code == 0
     assert_finished(store, finished)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_worker_behind(store, config, number, code):
+    arguments = ["run", config, "--store", store, "--workers", 2, "--rounds", 1000]
+    program = subprocess.Popen(
+        [FEDVSR, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with program:
+        for line in program.stdout:
+            if line.startswith("round 2/"):
+                break
+        descendants = [os.pidfd_open(pid) for pid in descendants_of(program.pid)]
+        # As a terminal does, to all processes.
+        os.killpg(program.pid, number)
+        error = program.stderr.read()
+    assert program.returncode == code
+    assert error.startswith("\nstopped; nothing is lost")
+    assert "Traceback" not in error
+    assert len(descendants) >= 3  # the server of forks, and two workers
+    for process in descendants:
+        assert select.select([process], [], [], 30)[0], "a process has not ended"
+        os.close(process)
+
+
+def descendants_of(pid):
+    """Returns the processes that a process has started, and those that they have started."""
+    children = [
+        int(child)
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for child in (thread / "children").read_text().split()
+    ]
+    return [found for child in children for found in (child, *descendants_of(child))]
 
 
 def test_a_full_disk_is_reported_and_the_run_can_continue(finished, store, config, monkeypatch):

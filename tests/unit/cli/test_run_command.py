@@ -219,6 +219,24 @@ def test_a_failed_client_counts_against_the_quorum(fedvsr, config, store, missin
     assert fedvsr("resume", RUN, "--store", store).code == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--workers", 0),
+            "Invalid value for '--workers': '0' is not allowed; it must be 1 or more, or auto",
+        ),
+        (("--workers", "many"), "Invalid value for '--workers': 'many' is not allowed"),
+        (("--workers", 2, "--on", "cluster"), "--workers needs clients that train on this machine"),
+    ],
+)
+def test_wrong_workers_are_refused_with_the_options_name(fedvsr, config, store, arguments, message):
+    output = fedvsr("run", config, "--store", store, *arguments)
+    assert output.code == 2
+    assert message in output.err
+    assert not (store / "federation").exists()
+
+
 def test_upscaled_frames_resemble_the_ground_truth(finished, videos):
     frames, _ = read_video(finished.store / "results" / RUN / "clip-x2.mp4")
     truth, _ = read_video(videos / "held-out" / "clip.avi")

@@ -140,6 +140,24 @@ def test_a_client_that_never_delivered(summary):
     assert "cut-off" in page
 
 
+def test_of_a_thousand_clients_the_conspicuous_ones_come_first_and_all_are_there(summary):
+    first, _ = summary.rounds
+    names = [f"client-{number:04d}" for number in range(1000)]
+    participants = [
+        change(first.participants[0], client=name, loss=0.1 + number / 1000)
+        for number, name in enumerate(names[:-1])
+    ]
+    outcomes = [change(first.outcomes[0], client=name) for name in names[:-1]]
+    outcomes.append(ClientOutcome(client=names[-1], outcome=Outcome.CUT_OFF))
+    large = change(first, participants=tuple(participants), outcomes=tuple(outcomes))
+    page = render_page(RunSummary(summary.record, (large, large), (), None, None, None))
+    shown, folded = page.split("<h2>Clients</h2>")[1].split("<details>")
+    listed = re.findall(r"<tr><td>(client-\d+)</td>", shown)
+    assert listed == [names[-1], *reversed(names[-20:-1])]
+    assert "2 × cut-off" in shown
+    assert re.findall(r"<tr><td>(client-\d+)</td>", folded) == names
+
+
 def limited(record):
     """Returns a round in which bob's share was cut and his update scaled down."""
     ann, bob = record.participants
