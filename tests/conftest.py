@@ -16,8 +16,8 @@ from fedvsr.federation import layout
 from fedvsr.federation.records import write_record
 from fedvsr.federation.shard_records import ManifestRecord, ShardFile
 from fedvsr.store.base import Store
+from fedvsr.store.digest_cache import CACHE_VARIABLE
 from fedvsr.store.local import LocalStore
-from fedvsr.store.s3 import CACHE_VARIABLE
 from fedvsr.store.s3_connection import ENDPOINT_VARIABLE
 from fedvsr.store.workspace import Workspace
 from fedvsr.strategies.updates import Updates

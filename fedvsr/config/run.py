@@ -143,6 +143,13 @@ class TrainingConfig(Section):
         description="bfloat16, float16: autocast, on a GPU that supports it; float16 scales the loss",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    readers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        exclude_if=_equals(1),
+        description="threads that read, decode and degrade patches while the step before is computed",
+    )
     threads: int = Field(
         0, ge=0, description="CPU threads; 0: PyTorch's choice. Weights are repeatable for a fixed number"
     )

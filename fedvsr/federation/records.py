@@ -16,10 +16,11 @@ from fedvsr.text import printable
 # Settings that may change when a run is continued. They are not part of the run's identity.
 MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {
     "privacy": {"epsilon"},
-    # Neither changes a pixel that is trained on.
+    # How shards are stored changes no pixel that is trained on.
     "data": {"strict", "storage", "low_resolution"},
     "federation": {"rounds"},
-    "training": {"pretrained"},  # a run's identity has the digest of the initial weights instead
+    # A run's identity has the digest of the initial weights instead of their files.
+    "training": {"pretrained", "readers"},
     "jobs": True,
 }
 
@@ -180,6 +181,10 @@ class TrainingFacts(Record):
         description="steps that changed no weight, because their float16 gradients overflowed",
     )
 
+    waiting_seconds: Seconds = Field(
+        0.0, exclude_if=lambda seconds: seconds == 0, description="how long the training waited for patches"
+    )
+
     def describe(self) -> str:
         """Returns the result as a phrase: ``loss 0.0149, 500 steps in 11.3 s on cpu``."""
         device = printable(self.device, 40)
@@ -253,6 +258,9 @@ class Participant(BaseModel):
     steps: int
     samples: int
     seconds: float
+    waiting_seconds: float = Field(
+        0.0, exclude_if=lambda seconds: seconds == 0, description="how long its training waited for patches"
+    )
     weight: float | None = Field(
         description="its share of the aggregate; None if the strategy has no weights"
     )

@@ -67,6 +67,7 @@ def _client_row(name: str, delivered: list[Participant], missed: Counter[str]) -
         "last_loss": delivered[-1].loss if delivered else None,
         "share": sum(shares) / len(shares) if shares else None,
         "seconds": sum(participant.seconds for participant in delivered),
+        "waiting": sum(participant.waiting_seconds for participant in delivered),
     }
 
 

@@ -1,9 +1,8 @@
 """A store in an S3 bucket. Only the modules `s3` and `s3_*` of this package import minio and urllib3."""
 
-import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -19,18 +18,14 @@ from fedvsr.store.bandwidth import Bandwidth
 from fedvsr.store.base import (
     OnBytes,
     Store,
-    check_digest,
-    file_digest,
-    require_digest,
     require_key,
     require_prefix,
 )
 from fedvsr.store.connection import S3Connection
+from fedvsr.store.digest_cache import DigestCache
 from fedvsr.store.s3_connection import client_from_environment, client_of
 from fedvsr.store.s3_errors import Place
 from fedvsr.store.s3_transfer import Transfers
-
-CACHE_VARIABLE = "FEDVSR_CACHE"
 
 
 class S3Store(Store):
@@ -39,7 +34,7 @@ class S3Store(Store):
     ``FEDVSR_S3_ENDPOINT`` is the server's address (``http://host:port``); if it is not set, the server is
     Amazon's. ``FEDVSR_S3_CA`` may hold the PEM text of a private certificate authority. The credentials come
     from the usual variables and files (``AWS_ACCESS_KEY_ID``, ``MINIO_ACCESS_KEY``, ``~/.aws/credentials``,
-    a pod's role). Downloads are cached by digest in ``FEDVSR_CACHE`` (default ``~/.cache/fedvsr``).
+    a pod's role). Downloads are cached by digest (`fedvsr.store.digest_cache`).
 
     Args:
         bucket: The bucket. It must exist.
@@ -53,6 +48,7 @@ class S3Store(Store):
         self._client = client or client_from_environment()
         self._transfers = Transfers(self._client)
         self._place = Place(bucket)
+        self._cache = DigestCache.from_environment()
 
     @classmethod
     def connect(
@@ -107,23 +103,10 @@ class S3Store(Store):
             self._transfers.upload(self.bucket, self._name(key), path, on_bytes)
 
     def local(self, key: str, digest: str) -> Path:
-        cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fedvsr")
-        target = cache / require_digest(digest)
-        # A crash may have cut the cached file short, so it is checked again.
-        if target.is_file() and file_digest(target) == digest:
-            return target
-        part = cache / f"{digest}.{uuid.uuid4().hex}.part"
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            self.download(key, part)
-            check_digest(part, digest, f"{self.uri}/{key}")
-            part.replace(target)
+            return self._cache.get(digest, f"{self.uri}/{key}", lambda path: self.download(key, path))
         except OSError as error:
-            raise StoreError(_not_written(target, error)) from error
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-        return target
+            raise StoreError(_not_written(Path(error.filename or "the cache"), error)) from error
 
     def fetch(self, key: str, folder: Path) -> Path:
         path = folder / uuid.uuid4().hex

@@ -62,6 +62,10 @@ class RunTracker:
             **record.diagnostics,
             **{f"seconds_{phase}": seconds for phase, seconds in record.seconds.items()},
         }
+        training = sum(participant.seconds for participant in record.participants)
+        if training:
+            waiting = sum(participant.waiting_seconds for participant in record.participants)
+            values["waiting_share"] = waiting / training
         if record.privacy:
             values["epsilon"] = record.privacy.epsilon
         if record.data_changes:

@@ -1,7 +1,9 @@
-"""The batches of a client's round; the next one is read while the current one is used."""
+"""The batches of a client's round, read in threads while the step before is computed."""
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from fedvsr.config.run import TrainingConfig
 from fedvsr.video.patches import PatchBatch, PatchSampler
@@ -13,18 +15,20 @@ def step_count(sampler: PatchSampler, training: TrainingConfig) -> int:
 
 
 def batches(sampler: PatchSampler, training: TrainingConfig) -> Iterator[PatchBatch]:
-    """Yields a round's batches in order; the next one is read while the current one is used."""
+    """Yields a round's batches in order, and reads as many ahead as there are ``training.readers``.
+
+    A batch depends only on its step, so the number of readers changes nothing in it.
+    """
 
     def read(step: int) -> PatchBatch:
         if training.local_steps:
             return sampler.batch(step)
         return sampler.epoch_batch(*divmod(step, sampler.epoch_length))
 
-    count = step_count(sampler, training)
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as reader:
-        next_batch: Future[PatchBatch] | None = reader.submit(read, 0)
-        for step in range(count):
-            assert next_batch is not None
-            batch = next_batch.result()
-            next_batch = reader.submit(read, step + 1) if step + 1 < count else None
+    steps = iter(range(step_count(sampler, training)))
+    with ThreadPoolExecutor(training.readers, thread_name_prefix="batches") as readers:
+        pending = deque(readers.submit(read, step) for step in islice(steps, training.readers))
+        while pending:
+            batch = pending.popleft().result()
+            pending.extend(readers.submit(read, step) for step in islice(steps, 1))
             yield batch

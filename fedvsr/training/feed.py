@@ -1,5 +1,6 @@
 """Brings batches to the device, each one while the device still computes the step before."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,6 +53,9 @@ class BatchFeed:
         device: The device.
         ranks: The processes that share the batches.
         parts: The number of parts that a process's share is split into.
+
+    Attributes:
+        waiting_seconds: How long training has waited for batches so far, in seconds.
     """
 
     def __init__(self, batches: Iterable[PatchBatch], device: torch.device, ranks: Ranks, parts: int) -> None:
@@ -61,11 +65,14 @@ class BatchFeed:
         self._parts = parts
         self._stream = _new_stream(device)
         self._next: DeviceBatch | None = None
+        self.waiting_seconds = 0.0
         self.advance()
 
     def advance(self) -> None:
         """Reads the next batch and begins to copy it."""
+        start = time.perf_counter()
         batch = next(self._batches, None)
+        self.waiting_seconds += time.perf_counter() - start
         self._next = None if batch is None else self._begin_copy(batch)
 
     def take(self) -> DeviceBatch | None:

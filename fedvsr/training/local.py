@@ -35,6 +35,7 @@ class TrainingSummary:
         samples: Number of patches that the client trained on, in all processes.
         seconds: Wall time in seconds.
         skipped_steps: Number of the steps that changed no weight, because float16 gradients overflowed.
+        waiting_seconds: The part of ``seconds`` in which training waited for patches.
     """
 
     loss: float
@@ -42,6 +43,7 @@ class TrainingSummary:
     samples: int
     seconds: float
     skipped_steps: int = 0
+    waiting_seconds: float = 0.0
 
 
 def train_locally(
@@ -130,7 +132,12 @@ def train_locally(
         average.load()
     _check_finite(model, step)
     return TrainingSummary(
-        math.fsum(losses.values) / step, step, samples, time.perf_counter() - start, steps.skipped
+        loss=math.fsum(losses.values) / step,
+        steps=step,
+        samples=samples,
+        seconds=time.perf_counter() - start,
+        skipped_steps=steps.skipped,
+        waiting_seconds=feed.waiting_seconds,
     )
 
 

@@ -174,6 +174,7 @@ def _train(
         seconds=summary.seconds,
         device=trained.device,
         skipped_steps=summary.skipped_steps,
+        waiting_seconds=summary.waiting_seconds,
     )
     return _Trained(_clip(trained.weights, sent, plan), sent, trained.local, facts)
 

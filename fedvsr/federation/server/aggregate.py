@@ -279,6 +279,7 @@ def _participant(report: ReportRecord, result: ClippedAggregate) -> Participant:
         steps=report.steps,
         samples=report.samples,
         seconds=report.seconds,
+        waiting_seconds=report.waiting_seconds,
         weight=aggregate.weights.get(report.client),
         dataset_digest=report.dataset_digest,
         weight_before_bound=aggregate.weights_before_bound.get(report.client),
