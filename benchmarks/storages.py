@@ -5,7 +5,8 @@
 The videos show photographs of scikit-image with camera motion, 1920×1080, in H.264. A patch is 15 frames of
 256×256 pixels and its low resolution at ×4, as in BasicVSR's recipe. One thread reads; files are in the page
 cache. The peers read the same frames as PNG files, and as PNG in LMDB if the package ``lmdb`` is installed,
-as BasicSR does for REDS. ``--growth`` measures a round with 20 batches of 4 patches at libraries of so many GB.
+as BasicSR does for REDS. ``--growth`` measures a round with 20 batches of 4 patches at libraries of so many
+GB.
 """
 
 import argparse
