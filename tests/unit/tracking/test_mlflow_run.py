@@ -70,6 +70,11 @@ def test_metrics_are_those_of_the_records_with_the_round_as_step(client, finishe
         "bytes_down": [record.bytes_down for record in rounds],
         "mixing_coefficient": [record.diagnostics["mixing_coefficient"] for record in rounds],
         "hellinger_distance": [record.diagnostics["hellinger_distance"] for record in rounds],
+        "waiting_share": [
+            sum(entry.waiting_seconds for entry in record.participants)
+            / sum(entry.seconds for entry in record.participants)
+            for record in rounds
+        ],
         "seconds_train": [record.seconds["train"] for record in rounds],
         "seconds_aggregate": [record.seconds["aggregate"] for record in rounds],
         "seconds_evaluate": [evaluation.seconds for evaluation in evaluations],

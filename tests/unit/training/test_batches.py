@@ -5,10 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from fedvsr.config.run import TrainingConfig
 from fedvsr.training.batches import batches, step_count
-from fedvsr.video.patches import ClipPair, PatchSampler
+from fedvsr.training.feed import BatchFeed
+from fedvsr.training.ranks import ONE_PROCESS
+from fedvsr.video.patches import ClipPair, PatchBatch, PatchSampler
 
 
 @pytest.fixture
@@ -44,10 +47,35 @@ def test_local_steps_override_local_epochs(sampler: PatchSampler):
     assert len(list(batches(sampler, training))) == 7
 
 
-def test_batches_read_ahead_are_those_of_the_sampler_in_order(sampler: PatchSampler):
-    for step, batch in enumerate(batches(sampler, TrainingConfig(local_steps=4))):
+@pytest.mark.parametrize("readers", [1, 2, 7])
+def test_batches_read_ahead_are_those_of_the_sampler_in_order(sampler: PatchSampler, readers: int):
+    for step, batch in enumerate(batches(sampler, TrainingConfig(local_steps=4, readers=readers))):
         np.testing.assert_array_equal(batch.low_resolution, sampler.batch(step).low_resolution)
         np.testing.assert_array_equal(batch.ground_truth, sampler.batch(step).ground_truth)
+
+
+def test_as_many_batches_as_there_are_readers_are_read_at_the_same_time(sampler: PatchSampler, monkeypatch):
+    real, together = sampler.batch, threading.Barrier(3, timeout=60)
+
+    def meeting(step: int):
+        # Each of the first three waits until all three are being read.
+        if step < 3:
+            together.wait()
+        return real(step)
+
+    monkeypatch.setattr(sampler, "batch", meeting)
+    assert len(list(batches(sampler, TrainingConfig(local_steps=5, readers=3)))) == 5
+
+
+def test_the_time_that_training_waits_for_a_batch_is_counted(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("fedvsr.training.feed.time.perf_counter", lambda: float(next(clock)))
+    batch = PatchBatch(np.zeros((1, 1, 3, 2, 2), np.float32), np.zeros((1, 1, 3, 4, 4), np.float32), ("a",))
+    feed = BatchFeed([batch, batch], torch.device("cpu"), ONE_PROCESS, 1)
+    while feed.take():
+        feed.advance()
+    # Two batches and the look for a third.
+    assert feed.waiting_seconds == 3.0
 
 
 def test_a_batch_that_cannot_be_read_raises_when_it_is_used(sampler: PatchSampler, monkeypatch):
