@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from fedvsr.busy_machine import short_waits_when_busy
 from fedvsr.errors import ConfigError
 
 
@@ -52,7 +53,8 @@ def repeatable(seed: int, threads: int = 0) -> Iterator[None]:
         if threads:
             torch.set_num_threads(threads)
         try:
-            yield
+            with short_waits_when_busy():
+                yield
         finally:
             torch.set_num_threads(before)
             torch.backends.cudnn.benchmark = benchmark
