@@ -14,14 +14,19 @@ from mlflow.environment_variables import (
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
 )
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fedvsr.config.experiment import TrackingConfig
 from fedvsr.errors import ConfigError, InputError, TrackingError
 from fedvsr.store.address import parse_address
 from fedvsr.text import without_password
-from fedvsr.tracking.moved_store import correct_locations
-from fedvsr.tracking.sqlite import artifacts_folder, database_path, location_path, sqlite_uri
+from fedvsr.tracking.sqlite import (
+    artifacts_folder,
+    database_error,
+    database_path,
+    driver_error,
+    location_path,
+    sqlite_uri,
+)
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 # MLflow's address for browsers. The pipeline's steps use an address that only works inside the cluster.
@@ -57,6 +62,9 @@ class MlflowConnection:
         self._database = database_path(uri)
         with self.translating_errors("be opened"):
             if self._database:
+                # Imported here because a server's client needs no SQLAlchemy.
+                from fedvsr.tracking.moved_store import correct_locations
+
                 correct_locations(self._database)
             self.client = MlflowClient(uri, registry_uri=uri)
 
@@ -89,7 +97,7 @@ class MlflowConnection:
         """
         try:
             yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, database_error(), OSError) as error:
             raise TrackingError(
                 f"MLflow at {self.address} could not {action}: {self.reason(error)}; nothing is lost: the "
                 "run's records are in its store, and `fedvsr register` or resuming the run sends them again"
@@ -128,8 +136,8 @@ class MlflowConnection:
 def _root_cause(error: Exception) -> Exception:
     """Returns the error of the database or of the file system that MLflow's error is about."""
     cause = error.__cause__ if isinstance(error, MlflowException) else error
-    if isinstance(cause, DBAPIError) and isinstance(cause.orig, Exception):
-        return cause.orig
+    if from_driver := driver_error(cause):
+        return from_driver
     if isinstance(cause, shutil.Error) and cause.args and isinstance(cause.args[0], list):
         # A folder was not copied. The argument lists each file, its target and the reason.
         return OSError(cause.args[0][0][-1])

@@ -16,7 +16,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
-from sqlalchemy.exc import SQLAlchemyError
 
 import fedvsr
 from fedvsr.config.mlflow_names import check_registered_model
@@ -37,6 +36,7 @@ from fedvsr.store.base import Store
 from fedvsr.tracking.connection import MlflowConnection
 from fedvsr.tracking.filters import quoted
 from fedvsr.tracking.runs import RUN_TAG, RunTracker
+from fedvsr.tracking.sqlite import database_error
 from fedvsr.trained import TrainedModel, load_trained, save_trained
 
 CHALLENGER = "challenger"
@@ -131,7 +131,7 @@ def download_model(connection: MlflowConnection, uri: str) -> TrainedModel:
         if alias:
             version = client.get_model_version_by_alias(name, alias).version
         source = client.get_model_version_download_uri(name, version)
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, database_error()) as error:
         raise InputError(
             f"{uri} cannot be loaded from MLflow at {connection.address}: {connection.reason(error)}; "
             "`fedvsr register RUN` makes a challenger, `fedvsr promote` makes a champion"
@@ -262,7 +262,7 @@ def _check_readable(connection: MlflowConnection, model: ModelInfo, digest: str)
         if _load_files(connection, source).record.weights_digest == digest:
             return
         reason = "they are other weights"
-    except (MlflowException, SQLAlchemyError, OSError, FedVSRError) as error:
+    except (MlflowException, database_error(), OSError, FedVSRError) as error:
         reason = connection.reason(error)
     raise TrackingError(
         f"MLflow at {connection.address} took the model's files but does not return them ({reason}); nothing "
