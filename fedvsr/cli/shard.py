@@ -64,7 +64,7 @@ def _cells(manifests: "Manifests") -> tuple[str, str, str, str, str]:
         str(ground_truth.clips),
         str(ground_truth.frames),
         f"{(ground_truth.bytes + manifests.low_resolution.bytes) / 1e6:.1f}",
-        ground_truth.shards[0].digest[:12],
+        ground_truth.digest[:12],
     )
 
 

@@ -77,13 +77,13 @@ class ShardedVideo(BaseModel):
 class VideoRecord(Record):
     """video.json: the shards of one video, in the order of its frames.
 
-    ``entry`` is the video's entry in the manifest, which has the digest of this record in addition.
+    ``entry`` is the video's entry in the manifest without its fingerprint and without the digest of this
+    record. So the same frames have the same record, whatever they were made from.
     """
 
     what: ClassVar[str] = "record of a video's shards"
 
     kind: str
-    settings_digest: str
     entry: ShardedVideo
     shards: tuple[ShardFile, ...]
 
@@ -149,6 +149,11 @@ class ManifestRecord(Record):
         """The digests that identify all pixels: those of the videos' records, or of the older shards."""
         return tuple(shard.digest for shard in self.shards) or tuple(video.record for video in self.videos)
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of `digests`, one per line."""
+        return bytes_digest("\n".join(self.digests).encode())
+
 
 @dataclass(frozen=True)
 class Manifests:
@@ -203,11 +208,10 @@ class ShardSummary(Record):
             min_side: The height and width in pixels that the run needs.
         """
         manifest = manifests.low_resolution
-        digest = bytes_digest("\n".join(manifest.digests).encode())
         return cls(
             clips=manifest.clips,
             frames=manifest.frames,
             bytes=manifest.bytes,
-            digest=digest,
+            digest=manifest.digest,
             skipped=len(manifests.skipped) + len(manifests.smaller_than(min_side)),
         )

@@ -96,11 +96,8 @@ class ShardPlace:
     def write_record(self, identity: str, entry: ShardedVideo, shards: tuple[ShardFile, ...]) -> ShardedVideo:
         """Writes a video's record after its shards; returns the entry with its shards."""
         size = sum(shard.bytes for shard in shards)
-        # Without the fingerprint: so the same frames have the same record, wherever the video comes from.
         content = entry.model_copy(update={"fingerprint": "", "shards": len(shards), "bytes": size})
-        record = VideoRecord(
-            kind=self.kind, settings_digest=self.settings_digest, entry=content, shards=shards
-        )
+        record = VideoRecord(kind=self.kind, entry=content, shards=shards)
         write_record(self.store, layout.video_record(self.folder, self.kind, identity), record)
         return _with_record(record, entry.fingerprint)
 

@@ -200,7 +200,7 @@ class _ShardMaker:
         return ManifestRecord(
             dataset=self._data.dataset,
             kind=self._small_place.kind,
-            source_digest=_digest_of_lines(ground_truth.digests),
+            source_digest=ground_truth.digest,
             settings_digest=self._small_place.settings_digest,
         )
 

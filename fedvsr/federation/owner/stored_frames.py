@@ -1,8 +1,10 @@
 """The frames of an owner's shards, read when they are needed and checked when they are read first."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,11 +33,13 @@ class KindOfShards:
 
     def __init__(self, store: Store, folder: str, kind: str) -> None:
         self._store, self._folder, self._kind = store, folder, kind
-        # A shard's digest is checked here: when its bytes arrive, not in every round.
-        self.open = lru_cache(_MAX_OPEN)(self._open)
+        self._lock = Lock()
+        self._open: OrderedDict[str, Pixels] = OrderedDict()
 
-    def _open(self, storage: str, identity: str, shard: ShardFile) -> Pixels:
-        """Returns the pixels of a shard.
+    def open(self, storage: str, identity: str, shard: ShardFile) -> Pixels:
+        """Returns the pixels of a shard. Its digest is checked when it is opened.
+
+        Several threads may call this. Two that need the same shard at the same time both open it.
 
         Raises:
             fedvsr.errors.DataError: The shard's bytes are not those that its record names.
@@ -43,7 +47,17 @@ class KindOfShards:
         """
         suffix = STORAGES[storage].suffix
         key = layout.video_shard(self._folder, self._kind, identity, shard.digest, suffix)
-        return STORAGES[storage].open(self._store.local(key, shard.digest), shard.frames)
+        with self._lock:
+            pixels = self._open.get(key)
+            if pixels is not None:
+                self._open.move_to_end(key)
+                return pixels
+        pixels = STORAGES[storage].open(self._store.local(key, shard.digest), shard.frames)
+        with self._lock:
+            self._open[key] = pixels
+            if len(self._open) > _MAX_OPEN:
+                self._open.popitem(last=False)
+        return pixels
 
     def read_video(self, identity: str, digest: str) -> VideoRecord:
         """Returns a video's record.
