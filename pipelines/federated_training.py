@@ -67,7 +67,7 @@ def federated_training(
 
     Args:
         run_name: Lower case, digits and dashes. Submitting a name again continues that run.
-        model: Network: basicvsr, basicvsr++, fastvsr, iart, rrn, rvrt, vrt, or a reference package.module:name.
+        model: Network: basicvsr, basicvsr++, fastvsr, iart, rrn, rvrt, vrt, or package.module:name.
         strategy: bulyan, fedadagrad, fedadam, fedavg, fedavgm, feddyn, fedmedian, fednova, fedprox, fedsr,
             fedtrimmedavg, fedvsr, fedvsr-ala, fedvsr-annealed, fedvsr-hf, fedyogi, geometric-median, krum,
             moon, multikrum, qfedavg, scaffold, or a reference.
