@@ -35,6 +35,8 @@ HELD_OUT = ("eval_103.mp4",)
 # Divided among virtual clients.
 VIRTUAL_VIDEOS = "train_*.mp4"
 SMALL = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+# They train in runs of Kubeflow Pipelines only.
+VIRTUAL_CLIENTS = {"enabled": True, "parallelism": 6, "resources": SMALL}
 VALUES = {
     "s3": {
         "storage": "2Gi",
@@ -51,7 +53,6 @@ VALUES = {
         },
     },
     "postgres": {"storage": "1Gi"},
-    "virtualClients": {"enabled": True, "parallelism": 6, "resources": SMALL},
     "clients": [
         {"name": "ann", "resources": SMALL},
         {"name": "bob", "resources": SMALL},
@@ -70,9 +71,10 @@ def make(target: str, values: Path, *options: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def values(tmp_path_factory) -> Path:
+def values(tmp_path_factory, has_kfp: bool) -> Path:
     path = tmp_path_factory.mktemp("deploy") / "values.yaml"
-    path.write_text(yaml.safe_dump(VALUES))
+    virtual = {"virtualClients": VIRTUAL_CLIENTS} if has_kfp else {}
+    path.write_text(yaml.safe_dump(VALUES | virtual))
     return path
 
 
@@ -111,7 +113,8 @@ def deployment(values: Path, has_kfp: bool) -> Iterator[Deployment]:
                 paths = [SAMPLES / name for name in names]
                 deployment.fedvsr("upload", *paths, "--client", client, client=client)
             deployment.fedvsr("upload", *(SAMPLES / name for name in HELD_OUT), "--held-out")
-            deployment.fedvsr("upload", *sorted(SAMPLES.glob(VIRTUAL_VIDEOS)), "--training")
+            if has_kfp:
+                deployment.fedvsr("upload", *sorted(SAMPLES.glob(VIRTUAL_VIDEOS)), "--training")
             yield deployment
     finally:
         if not os.environ.get("FEDVSR_KEEP_DEPLOYMENT"):
