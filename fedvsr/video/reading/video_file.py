@@ -79,6 +79,7 @@ class VideoFile:
         self.frame_count: int | None = None
         self.pixel_aspect = Fraction(1)
         self.bit_depth = 8
+        self._is_part = False
 
     def __enter__(self) -> Self:
         self._open()
@@ -175,6 +176,7 @@ class VideoFile:
     # Decoding several frames at once
 
     def _decode_from(self, start: Fraction) -> Iterator[DecodedFrame]:
+        self._is_part = start > 0
         if start > 0:
             for margin in _SEEK_MARGINS:
                 if not self._seek(start - margin):
@@ -206,7 +208,10 @@ class VideoFile:
         Raises:
             _DamageFoundError: The file does not decode to its end.
         """
-        self._stream.thread_type = "SLICE" if logs_damage(self._stream.codec_context.name) else "AUTO"
+        # After a seek, frames may lack the frames that they refer to. Of FFmpeg's threads for several frames,
+        # one may then wait for ever for another, and closing the decoder hangs.
+        in_order = self._is_part or logs_damage(self._stream.codec_context.name)
+        self._stream.thread_type = "SLICE" if in_order else "AUTO"
         number = packets = end = 0
         joining = self._skips_to_key_frame
         size = self.path.stat().st_size
